@@ -1,0 +1,43 @@
+// Everything that can happen in a run, one union. dispatch and run make them; the store and the views read them.
+// A reader may return a promise: the run waits for it before it acknowledges output, so a slow reader slows the
+// job instead of filling memory.
+import type { Exit } from "../protocol/exit.ts";
+import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+
+/** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
+export type JobOutcome = "passed" | "failed" | "cancelled" | "lost" | "skipped";
+/** How a run came out, and with it the exit code 0, 1, 130 or 3. */
+export type RunOutcome = "passed" | "failed" | "cancelled" | "lost";
+
+export interface PlannedJob {
+  readonly name: JobName;
+  readonly needs: readonly JobName[];
+}
+
+/** `at` is milliseconds since the epoch, everywhere. */
+export type RunEvent =
+  | { readonly type: "run-started"; readonly at: number; readonly run: RunId; readonly recipe: string; readonly jobs: readonly PlannedJob[] }
+  | { readonly type: "runner-connected"; readonly at: number; readonly runner: string; readonly slots: number }
+  | { readonly type: "runner-unreachable"; readonly at: number; readonly runner: string; readonly message: string }
+  | { readonly type: "job-started"; readonly at: number; readonly job: JobName; readonly attempt: number; readonly attemptId: AttemptId; readonly runner: string }
+  | { readonly type: "job-step"; readonly at: number; readonly job: JobName; readonly index: number; readonly of: number }
+  | { readonly type: "job-output"; readonly at: number; readonly job: JobName; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }
+  | {
+      readonly type: "job-ended";
+      readonly at: number;
+      readonly job: JobName;
+      readonly outcome: JobOutcome;
+      /** Absent for a skipped job, and where no exit arrived. */
+      readonly exit?: Exit;
+      /** One sentence where the exit does not say it all: why it was skipped or lost, with the hint. */
+      readonly message?: string;
+      readonly durationMs: number;
+    }
+  | { readonly type: "run-cancelling"; readonly at: number; readonly message: string }
+  | { readonly type: "run-ended"; readonly at: number; readonly run: RunId; readonly outcome: RunOutcome; readonly durationMs: number; readonly message?: string };
+
+export interface EventReader {
+  on(event: RunEvent): void | Promise<void>;
+  /** After the last event: flush and give the terminal back. */
+  close(): void | Promise<void>;
+}

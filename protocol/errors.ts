@@ -1,0 +1,81 @@
+// Every error that a person or a peer can be told: a stable code, what to do about it, and the exit code of
+// `coordinator` for it. Expected failures are SortieErrors; anything else that is thrown is a bug.
+
+/** Exit codes of the `coordinator` and `runner` commands; `coordinator exec` has its own (see exit.ts). */
+export const exitCodes = { passed: 0, failed: 1, usage: 2, infrastructure: 3, interrupted: 130 } as const;
+type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+interface ErrorEntry {
+  readonly exitCode: ExitCode;
+  /** What happened, in general; for the documentation. */
+  readonly meaning: string;
+  /** What to do; an error may bring a better one of its own. */
+  readonly hint: string;
+}
+
+const { failed, usage, infrastructure, interrupted } = exitCodes;
+const entry = (exitCode: ExitCode, meaning: string, hint: string): ErrorEntry => ({ exitCode, meaning, hint });
+
+export const errorCatalog = {
+  USAGE: entry(usage, "The command line is wrong.", "See --help."),
+  RECIPE_NOT_FOUND: entry(usage, "There is no such recipe file.", "`coordinator run` without an argument lists the recipes in recipes/."),
+  RECIPE_SYNTAX: entry(usage, "The recipe is not valid TypeScript.", "Correct the line named."),
+  RECIPE_THREW: entry(usage, "The recipe threw an error while it was loaded.", "Correct the line named; --debug shows the stack."),
+  RECIPE_INVALID: entry(usage, "The recipe does not describe jobs: no default export, an unknown option, a wrong value.", "Correct the line named; docs/recipes.md lists the options."),
+  RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
+  SELECTOR_UNKNOWN: entry(usage, "A job asks for a runner that no known runner can be.", "`coordinator runners` shows names and labels."),
+  NOT_FOUND: entry(usage, "No such run, job or runner.", "`coordinator runs` and `coordinator runners` list them."),
+  AMBIGUOUS: entry(usage, "The name or prefix fits more than one.", "Give more characters."),
+  INVITE_INVALID: entry(usage, "The invite is not a whole invite URL.", "Copy the whole URL that `runner invite` prints, in quotes."),
+  PAIRING_REFUSED: entry(infrastructure, "The peer refused the invite.", "Invites are for one use and ten minutes: make a new one with `runner invite`."),
+  UNTRUSTED: entry(infrastructure, "The runner does not trust this coordinator.", "Pair again: `runner invite` there, `coordinator add` here."),
+  RUNNER_UNREACHABLE: entry(infrastructure, "No connection to the runner could be made.", "Is `runner start` running there, and its address reachable from here?"),
+  RUNNER_FULL: entry(infrastructure, "Every slot of the runner is taken.", "Wait, or start the runner with more --slots."),
+  RUNNER_DRAINING: entry(infrastructure, "The runner takes no new jobs: it is stopping.", "Start it again, or use another runner."),
+  DENIED: entry(infrastructure, "The runner was not told to allow this.", "Start the runner with the flag that is named."),
+  NO_RUNNER: entry(infrastructure, "No runner could take a job.", "`coordinator runners` shows what each runner can take."),
+  DUPLICATE: entry(infrastructure, "The runner has taken an attempt of this id before.", "An attempt runs once; a retry is a new attempt."),
+  CONNECTION_LOST: entry(infrastructure, "The connection ended before the call did.", "Look at the network and at the runner's own output."),
+  CHANNEL_FLOODED: entry(infrastructure, "The peer sent more than the window allows.", "The peer's version may not fit; the stream was ended."),
+  PROTOCOL: entry(infrastructure, "The peer sent something that is not the protocol.", "The peer's version may not fit; the stream was ended."),
+  TIMEOUT: entry(infrastructure, "The peer did not answer in time.", "Look at the network and at the runner's own output."),
+  STATE_LOCKED: entry(infrastructure, "Another process uses this state folder.", "Stop it, or set SORTIE_HOME to another folder."),
+  STATE_INVALID: entry(infrastructure, "A file of the state folder is damaged.", "Restore it, or move it away; it is made anew where that is safe."),
+  STORE_FAILED: entry(infrastructure, "The run's record could not be written, most often a full disk.", "Make room under the state folder and run again."),
+  LISTEN_FAILED: entry(infrastructure, "The address could not be listened on.", "Is the port taken? `--listen /ip4/…/tcp/0` picks a free one."),
+  JOB_FAILED: entry(failed, "A job failed.", "`coordinator logs RUN/JOB` shows its output."),
+  INTERRUPTED: entry(interrupted, "Interrupted; jobs were cancelled first.", "Run again."),
+  INTERNAL: entry(infrastructure, "A bug in Sortie.", "Please report it, with the output of --debug."),
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof errorCatalog;
+
+export interface ErrorOptions {
+  hint?: string;
+  cause?: unknown;
+  /** Where in the person's own file, when it is about one. */
+  at?: { file: string; line: number; column?: number };
+}
+
+/** An expected failure. `message` says what happened and where, in one sentence without the code. */
+export class SortieError extends Error {
+  override readonly name = "SortieError";
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly at: ErrorOptions["at"];
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.hint = options.hint ?? errorCatalog[code].hint;
+    this.at = options.at;
+  }
+}
+
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorCatalog, code);
+
+/** Any thrown value as a SortieError: what is not one already is a bug and says so. */
+export function asSortieError(error: unknown): SortieError {
+  if (error instanceof SortieError) return error;
+  return new SortieError("INTERNAL", error instanceof Error ? error.message : String(error), { cause: error });
+}

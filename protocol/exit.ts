@@ -1,0 +1,115 @@
+// How a job ended, as one union: causes are never mixed, so nobody has to guess what a code of 137 meant.
+// Written by the keeper as the last chunk of a journal; read by the coordinator, its views and its exit code.
+import { constants } from "node:os";
+import * as v from "valibot";
+
+/** Signal names without "SIG", as the wire and people write them. */
+export const SignalName = v.pipe(
+  v.string(),
+  v.check((name) => `SIG${name}` in constants.signals, "a signal's name without SIG, such as TERM"),
+);
+export type SignalName = v.InferOutput<typeof SignalName>;
+
+/** An exit code, 0 to 255. */
+const Code = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
+const Bytes = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+const common = {
+  type: v.literal("exit"),
+  /** Bytes the process wrote on each output: what a whole log holds. */
+  bytes: v.strictObject({ stdout: Bytes, stderr: Bytes }),
+  /** Something the job started kept an output open after the command itself exited; it was ended and the output closed. */
+  heldOpen: v.optional(v.literal(true)),
+  /** Index of the step that ended the job; absent when no step began. */
+  step: v.optional(Bytes),
+};
+
+/** What the process itself reported after someone else ended it: both null when nothing was reported. */
+const ended = { code: v.nullable(Code), signal: v.nullable(SignalName) };
+
+/** Who asked for a cancellation: the person at the coordinator, the run (another job failed), or the runner (it stops). */
+export const CancelledBy = v.picklist(["user", "run", "runner", "peer"]);
+export type CancelledBy = v.InferOutput<typeof CancelledBy>;
+
+export const Exit = v.variant("reason", [
+  /** The process ended by itself. */
+  v.strictObject({ ...common, reason: v.literal("exited"), code: Code }),
+  /** A signal that Sortie did not send ended the process. */
+  v.strictObject({ ...common, reason: v.literal("signaled"), code: v.null(), signal: SignalName }),
+  v.strictObject({ ...common, reason: v.literal("out-of-memory"), ...ended }),
+  v.strictObject({ ...common, reason: v.literal("timeout"), ...ended, timeoutMs: Bytes }),
+  v.strictObject({ ...common, reason: v.literal("cancelled"), ...ended, by: CancelledBy }),
+  /** Its coordinator stayed away for longer than the lease. */
+  v.strictObject({ ...common, reason: v.literal("lease"), ...ended }),
+  /** The process never ran. Code 127: no such command; 126: not executable; null: something else, as `message` says. */
+  v.strictObject({
+    ...common,
+    reason: v.literal("failed-to-start"),
+    code: v.nullable(v.picklist([126, 127])),
+    stage: v.picklist(["workdir", "command", "spawn"]),
+    message: v.string(),
+  }),
+  /** Nobody knows: the keeper, the machine or the connection went away. */
+  v.strictObject({ ...common, reason: v.literal("lost"), code: v.null(), message: v.string() }),
+]);
+export type Exit = v.InferOutput<typeof Exit>;
+
+/** Passed is exactly one thing. */
+export const passed = (exit: Exit): boolean => exit.reason === "exited" && exit.code === 0;
+
+/** An infrastructure failure says nothing about the job: only such a job is tried again on another runner by itself. */
+export const isInfrastructure = (exit: Exit): boolean => exit.reason === "lost" || exit.reason === "lease";
+
+/** Sortie's own failure, in `coordinator exec`. The number is the one `docker run` and `env` use for the same. */
+export const SORTIE_FAILED = 125;
+
+/**
+ * The exit code of `coordinator exec` for a job's exit: the command's own, 128+n for a signal, 124 for a time-out
+ * (as coreutils' timeout), 130 for a cancellation, 137 for out of memory, 125 where Sortie could not tell.
+ */
+export function exitCodeOf(exit: Exit): number {
+  switch (exit.reason) {
+    case "exited":
+      return exit.code;
+    case "signaled":
+      return 128 + signalNumber(exit.signal);
+    case "out-of-memory":
+      return 137;
+    case "timeout":
+      return 124;
+    case "cancelled":
+      return 130;
+    case "failed-to-start":
+      return exit.code ?? SORTIE_FAILED;
+    case "lease":
+    case "lost":
+      return SORTIE_FAILED;
+  }
+}
+
+function signalNumber(name: SignalName): number {
+  return (constants.signals as Record<string, number>)[`SIG${name}`] ?? 0;
+}
+
+/** One short phrase for a person: "exit 7", "killed by SEGV", "timed out after 10 s". */
+export function describeExit(exit: Exit): string {
+  const held = exit.heldOpen ? " (an output was held open and closed)" : "";
+  switch (exit.reason) {
+    case "exited":
+      return `exit ${exit.code}${held}`;
+    case "signaled":
+      return `killed by ${exit.signal}${held}`;
+    case "out-of-memory":
+      return `out of memory${held}`;
+    case "timeout":
+      return `timed out after ${exit.timeoutMs / 1000} s${held}`;
+    case "cancelled":
+      return `cancelled by ${exit.by === "user" ? "the user" : `the ${exit.by}`}${held}`;
+    case "lease":
+      return `cancelled: its coordinator stayed away too long${held}`;
+    case "failed-to-start":
+      return `never started: ${exit.message}`;
+    case "lost":
+      return `lost: ${exit.message}`;
+  }
+}

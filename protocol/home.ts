@@ -1,0 +1,24 @@
+// Where state lives: SORTIE_HOME, or the platform's own state folder. Folders are 0700, files 0600.
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+
+/** The folder of one side: $SORTIE_HOME/SIDE, else $XDG_STATE_HOME/sortie/SIDE, else ~/.local/state/sortie/SIDE. */
+export function homeOf(side: "runner" | "coordinator", environment: NodeJS.ProcessEnv = process.env): string {
+  const base = environment["SORTIE_HOME"] || join(environment["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "sortie");
+  return join(base, side);
+}
+
+/** Makes the folder, and those above it, for this user alone. */
+export function privateFolder(path: string): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return path;
+}
+
+/** Replaces a file whole: a crash leaves the old one or the new one, never half. */
+export function replaceFile(path: string, content: string): void {
+  privateFolder(dirname(path));
+  const temporary = `${path}.${process.pid}.new`;
+  writeFileSync(temporary, content, { mode: 0o600, flush: true });
+  renameSync(temporary, path);
+}

@@ -1,0 +1,53 @@
+// Every limit of the wire and of what both sides hold in memory, each with its reason. Sizes are bytes, times milliseconds.
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const limits = {
+  /** The longest envelope: argv of 100,000 characters fits several times over; a peer cannot make us hold more. */
+  envelopeBytes: 1 * MiB,
+  /** The longest chunk a reader accepts. Payloads are passed on as they arrive, so this costs no memory. */
+  chunkBytes: 16 * MiB,
+  /** The longest chunk a writer makes: small enough that stderr and control never wait long behind stdout. */
+  writtenChunkBytes: 256 * KiB,
+  /** Control payloads are the only ones collected whole. */
+  controlBytes: 64 * KiB,
+  /** Unacknowledged bytes that a callee may have under way. One mebibyte fills a gigabit link at 8 ms round trip. */
+  window: 1 * MiB,
+  windowMinimum: 64 * KiB,
+  windowMaximum: 8 * MiB,
+  /** Unread bytes a channel holds before it calls the peer a flood: the largest window, an envelope and some control. */
+  channelUnreadBytes: 8 * MiB + 2 * MiB,
+  /** Concurrent calls on one connection; 1,000 is the promise, the rest is room for calls that are just closing. */
+  callsPerConnection: 2_000,
+  /** Connections of one node. */
+  connections: 2_000,
+  /** Connections in the middle of their handshake: 200 runners may dial in within one second. */
+  pendingConnections: 1_000,
+  /** New connections a second from one address; a fleet behind one NAT gateway dials in together after an outage. */
+  newConnectionsPerSecond: 1_000,
+  /** An unauthenticated peer may send this much; a Noise handshake needs about 1 KiB. */
+  unauthenticatedBytes: 16 * KiB,
+  /** A handshake that is not through by now is a slow socket holding a place. */
+  handshakeMs: 3_000,
+  dialMs: 10_000,
+  /** From an open stream to its first whole envelope. */
+  firstEnvelopeMs: 10_000,
+  /** Pairing: frame size, messages in all, and the whole exchange. */
+  pairFrameBytes: 4 * KiB,
+  pairMs: 10_000,
+  inviteTtlMs: 10 * 60_000,
+  /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
+  stepsPerJob: 1_000,
+  variablesPerJob: 1_000,
+  /** TERM to KILL, unless the job says otherwise. */
+  graceMs: 5_000,
+  graceMaximumMs: 10 * 60_000,
+  /** setTimeout cannot hold more than this (24.8 days). */
+  timeoutMaximumMs: 2 ** 31 - 1,
+  /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */
+  drainQuietMs: 1_000,
+  drainMaximumMs: 10_000,
+  /** One time mark for at least this much time of output. */
+  markEveryMs: 100,
+} as const;
