@@ -31,6 +31,11 @@ export const limits = {
   /** A handshake that is not through by now is a slow socket holding a place. */
   handshakeMs: 3_000,
   dialMs: 10_000,
+  /** yamux pings this often, so that a socket is never idle for long while its peer lives. */
+  pingEveryMs: 30_000,
+  socketIdleMs: 5 * 60_000,
+  /** The most time a connection may take to say goodbye. */
+  closeMs: 500,
   /** From an open stream to its first whole envelope. */
   firstEnvelopeMs: 10_000,
   /** Pairing: frame size, messages in all, and the whole exchange. */

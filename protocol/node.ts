@@ -1,0 +1,168 @@
+// The libp2p node both sides start: TCP, Noise, yamux, one identity, raised limits, and a gate. Nothing else runs on
+// it: no identify (a stranger must reach pairing only), no discovery, no middleware (it would run handlers twice).
+import type { Connection, PeerId, Stream } from "@libp2p/interface";
+import { noise } from "@libp2p/noise";
+import { peerIdFromString } from "@libp2p/peer-id";
+import { tcp } from "@libp2p/tcp";
+import { yamux } from "@libp2p/yamux";
+import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
+import { createLibp2p } from "libp2p";
+import type { ByteChannel } from "./channel.ts";
+import { SortieError } from "./errors.ts";
+import { connectionGater, type Gate } from "./gater.ts";
+import type { Identity } from "./identity.ts";
+import { channelOf } from "./libp2p-channel.ts";
+import { limits } from "./limits.ts";
+
+export const CALL_PROTOCOL = "/sortie/call/1";
+export const PAIR_PROTOCOL = "/sortie/pair/1";
+export type Protocol = typeof CALL_PROTOCOL | typeof PAIR_PROTOCOL;
+
+export interface NodeOptions extends Gate {
+  readonly identity: Identity;
+  /** Multiaddrs to listen on; none for a peer that only dials. */
+  readonly listen: readonly string[];
+  /** A trusted peer's call. */
+  readonly onCall?: (channel: ByteChannel, peer: string) => void;
+  /** A stranger or a known peer that wants to pair. */
+  readonly onPair?: (channel: ByteChannel, peer: string) => void;
+}
+
+export interface Node {
+  readonly peer: string;
+  /** Where it listens, each address pinned by /p2p/PEER. */
+  addresses(): string[];
+  /**
+   * A channel to exactly this peer, over its connection or a new one to one of the addresses. Rejects with
+   * RUNNER_UNREACHABLE, or UNTRUSTED where the peer ended the connection right after the handshake.
+   */
+  open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
+  /** Ends the peer's connections, and with them its calls. */
+  disconnect(peer: string): void;
+  /** Ends every connection and every listener. */
+  stop(): Promise<void>;
+}
+
+export async function startNode(options: NodeOptions): Promise<Node> {
+  const perConnection = limits.callsPerConnection;
+  const node = await createLibp2p({
+    privateKey: options.identity.privateKey,
+    addresses: { listen: [...options.listen] },
+    transports: [
+      tcp({
+        // A quiet job is not a dead one: yamux pings every 30 s, and a socket may be idle for longer than that.
+        inboundSocketInactivityTimeout: limits.socketIdleMs,
+        outboundSocketInactivityTimeout: limits.socketIdleMs,
+        backlog: limits.pendingConnections,
+        dialOpts: { noDelay: true, keepAlive: true },
+        listenOpts: { noDelay: true, keepAlive: true },
+      }),
+    ],
+    connectionEncrypters: [noise()],
+    streamMuxers: [
+      yamux({
+        maxInboundStreams: perConnection,
+        maxOutboundStreams: perConnection,
+        maxEarlyStreams: perConnection,
+        keepAliveInterval: limits.pingEveryMs,
+        streamOptions: { maxReadBufferLength: limits.channelUnreadBytes, inactivityTimeout: limits.timeoutMaximumMs },
+      }),
+    ],
+    connectionGater: connectionGater(options),
+    connectionMonitor: { enabled: false },
+    connectionManager: {
+      maxConnections: limits.connections,
+      inboundConnectionThreshold: limits.newConnectionsPerSecond,
+      maxIncomingPendingConnections: limits.pendingConnections,
+      maxParallelDials: limits.pendingConnections,
+      maxDialQueueLength: limits.connections,
+      inboundUpgradeTimeout: limits.handshakeMs,
+      dialTimeout: limits.dialMs,
+      reconnectRetries: 0,
+    },
+  }).catch((error: unknown) => {
+    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${messageOf(error)}.`, { cause: error });
+  });
+
+  const serve = (handler: ((channel: ByteChannel, peer: string) => void) | undefined, admits: (peer: string) => boolean) => {
+    return (stream: Stream, connection: Connection): void => {
+      const channel = channelOf(stream);
+      const peer = connection.remotePeer.toString();
+      if (handler && admits(peer)) handler(channel, peer);
+      else channel.abort(new SortieError("UNTRUSTED", "This peer may not do that."));
+    };
+  };
+  const streams = { maxInboundStreams: perConnection, maxOutboundStreams: perConnection };
+  if (options.onCall) await node.handle(CALL_PROTOCOL, serve(options.onCall, options.trusts), streams);
+  if (options.onPair) await node.handle(PAIR_PROTOCOL, serve(options.onPair, () => options.pairingOpen()), streams);
+
+  const ids = new Map<string, PeerId>();
+  const idOf = (peer: string): PeerId => {
+    const known = ids.get(peer) ?? peerIdFromString(peer);
+    ids.set(peer, known);
+    return known;
+  };
+  const openTo = (peer: string): Connection | undefined =>
+    node.getConnections(idOf(peer)).find((connection) => connection.status === "open");
+  const dialling = new Map<string, Promise<Connection>>();
+
+  async function connect(peer: string, addresses: readonly string[], signal?: AbortSignal): Promise<Connection> {
+    const open = openTo(peer);
+    if (open) return open;
+    const under = dialling.get(peer);
+    if (under) return under;
+    const dial = node
+      .dial(addresses.map((address) => pinned(address, peer)), { signal: AbortSignal.any([AbortSignal.timeout(limits.dialMs), ...(signal ? [signal] : [])]) })
+      .finally(() => dialling.delete(peer));
+    dialling.set(peer, dial);
+    return dial;
+  }
+
+  return {
+    peer: options.identity.peer,
+    addresses: () => node.getMultiaddrs().map(String),
+    async open(peer, addresses, protocol, signal) {
+      let connection: Connection;
+      try {
+        connection = await connect(peer, addresses, signal);
+      } catch (error) {
+        throw unreachable(peer, addresses, error);
+      }
+      try {
+        // A signal of our own: without one libp2p makes a time-out for each stream, and leaves its timer behind.
+        return channelOf(await connection.newStream(protocol, { maxOutboundStreams: perConnection, ...(signal ? { signal } : {}) }));
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason;
+        // The gate of the other side works after the handshake: a peer it does not know loses the connection then.
+        throw new SortieError("UNTRUSTED", `The peer ${peer.slice(-8)} ended the connection: it does not know this one, or it is stopping.`, { cause: error });
+      }
+    },
+    disconnect(peer) {
+      for (const connection of node.getConnections(idOf(peer))) connection.abort(new SortieError("UNTRUSTED", "The peer is no longer trusted."));
+    },
+    async stop() {
+      await Promise.all(node.getConnections().map((connection) => connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {})));
+      await node.stop();
+    },
+  };
+}
+
+/** The address with the peer's ID: a dial without it would accept any identity. */
+function pinned(address: string, peer: string): Multiaddr {
+  const parsed = multiaddr(address);
+  const named = parsed.getComponents().find((component) => component.name === "p2p")?.value;
+  if (named !== undefined && named !== peer) throw new SortieError("USAGE", `The address ${address} names another peer than ${peer}.`);
+  return named === undefined ? parsed.encapsulate(`/p2p/${peer}`) : parsed;
+}
+
+function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
+  if (error instanceof SortieError) return error;
+  const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
+  return new SortieError("RUNNER_UNREACHABLE", `No connection to the peer …${peer.slice(-8)} at ${where}: ${messageOf(error)}.`, { cause: error });
+}
+
+/** libp2p wraps what happened at each address into an AggregateError. */
+function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return [...new Set(error.errors.map(messageOf))].join("; ");
+  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+}
