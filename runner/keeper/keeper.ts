@@ -28,8 +28,8 @@ export interface Keeper {
   cancel(attemptId: AttemptId, cause: CancelCause): void;
   /** Ends the job if it runs, and removes its journal and its directory; resolves when nothing of it is left. */
   forget(attemptId: AttemptId): Promise<void>;
-  /** Attempts that still run. */
-  running(): readonly AttemptId[];
+  /** Whether the attempt's processes may still run; false from before its exit can be read. */
+  isRunning(attemptId: AttemptId): boolean;
   /** Forgets every job. */
   close(): Promise<void>;
 }

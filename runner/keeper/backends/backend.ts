@@ -1,8 +1,7 @@
 // What a backend is: it starts one command somewhere and gives its pipes. The keeper knows no backend by name.
 //
 // The order of calls: start() once; then outputs are read to their end and stdin is written, in any order and at
-// the same time; settled resolves after both outputs ended. kill() and signal() at any time, also before the
-// process is up and after it is gone. A backend isolates nothing: the keeper gives it a directory and an environment.
+// the same time; settled resolves after both outputs ended. kill() and signal() at any time, also after it is gone. A backend isolates nothing: the keeper gives it a directory and an environment.
 import type { Readable, Writable } from "node:stream";
 import type { SignalName } from "../../../protocol/exit.ts";
 import type { Command } from "../../../protocol/messages.ts";
@@ -24,7 +23,7 @@ export type Settled = { readonly heldOpen: boolean } & (
 );
 
 export interface RunningCommand {
-  /** Absent where the spec has no stdin. Ends with end(); errors (EPIPE) are the backend's to swallow. */
+  /** Absent where the spec has no stdin, or nothing was started. Errors (EPIPE) destroy it and are never thrown. */
   readonly stdin: Writable | undefined;
   /** Real pipes that honour back-pressure: nothing is read that is not consumed. */
   readonly stdout: Readable;
@@ -38,6 +37,10 @@ export interface RunningCommand {
 }
 
 export interface Backend {
-  /** Never rejects: what goes wrong is `settled`. */
-  start(spec: CommandSpec): RunningCommand;
+  /** Resolves once the process was started, or could not be: what goes wrong is `settled`, never a rejection. */
+  start(spec: CommandSpec): Promise<RunningCommand>;
+  /** Ends what an attempt left behind after its last command settled: daemons that closed their outputs. */
+  sweep(attemptId: string): Promise<void>;
+  /** Gives back what the backend itself holds. */
+  close(): Promise<void>;
 }

@@ -1,0 +1,144 @@
+// The pairing protocol, /sortie/pair/1: four frames that prove both sides hold the same invite. Both peer IDs as
+// Noise saw them and both nonces are in every proof, so whoever sits in between, ending Noise under an ID of his
+// own, has nothing to pass on. The frames themselves never say who one is.
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import * as v from "valibot";
+import type { ByteChannel } from "./channel.ts";
+import { SortieError } from "./errors.ts";
+import type { Invite, Invites } from "./invite.ts";
+import { limits } from "./limits.ts";
+import { RunnerName } from "./messages.ts";
+import type { Pin, Trust } from "./trust.ts";
+
+const Hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`)));
+const Hello = v.strictObject({ invite: Hex(8), nonce: Hex(32), name: RunnerName });
+const Challenge = v.strictObject({ nonce: Hex(32), name: RunnerName });
+const Proof = v.strictObject({ proof: Hex(32) });
+
+export interface IssuerSide {
+  /** Peer IDs as Noise authenticated them. */
+  readonly me: string;
+  readonly them: string;
+  readonly name: string;
+  readonly invites: Invites;
+  readonly trust: Trust;
+  readonly onPaired: (pin: Pin) => void;
+  /** Why it was refused: for the issuer's own log, never for the peer. */
+  readonly onRefused: (reason: string) => void;
+}
+
+/** Answers one pairing. Never rejects; every failure ends the channel in the same way. */
+export async function answerPairing(channel: ByteChannel, side: IssuerSide, withinMs: number = limits.pairMs): Promise<void> {
+  const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "Pairing took too long.")), withinMs);
+  try {
+    const frames = new Frames(channel);
+    const hello = await frames.read(Hello);
+    const nonce = randomBytes(32).toString("hex");
+    await frames.write({ nonce, name: side.name });
+    const theirProof = await frames.read(Proof);
+    const found = side.invites.keyFor(hello.invite, side.them);
+    // An unknown invite is proven against a key of chance: its refusal takes as long and looks as any other.
+    const key = "key" in found ? found.key : randomBytes(32);
+    const transcript = { invite: hello.invite, issuer: side.me, joiner: side.them, issuerNonce: nonce, joinerNonce: hello.nonce, issuerName: side.name, joinerName: hello.name };
+    const proven = same(theirProof.proof, prove(key, "joiner", transcript));
+    if ("refused" in found) throw new Error(found.refused);
+    if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
+    if (!side.invites.use(hello.invite, side.them)) throw new Error("an invite that another peer used");
+    // On disk before the answer: a joiner that pins us must find itself pinned.
+    const pin = side.trust.pin(side.them, hello.name, []);
+    await frames.write({ proof: prove(key, "issuer", transcript) });
+    await channel.close();
+    side.onPaired(pin);
+  } catch (error) {
+    side.onRefused(error instanceof Error ? error.message : String(error));
+    channel.abort(new SortieError("PAIRING_REFUSED", "Pairing was refused."));
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/** Proves the invite to its issuer, and gives the issuer's name once it proved the same. Rejects with PAIRING_REFUSED. */
+export async function requestPairing(
+  channel: ByteChannel,
+  side: { readonly me: string; readonly them: string; readonly name: string; readonly invite: Invite },
+  withinMs: number = limits.pairMs,
+): Promise<{ readonly name: string }> {
+  const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "The peer did not answer the pairing in time.")), withinMs);
+  try {
+    const frames = new Frames(channel);
+    const { invite } = side;
+    const nonce = randomBytes(32).toString("hex");
+    await frames.write({ invite: invite.id, nonce, name: side.name });
+    const challenge = await frames.read(Challenge);
+    const transcript = { invite: invite.id, issuer: side.them, joiner: side.me, issuerNonce: challenge.nonce, joinerNonce: nonce, issuerName: challenge.name, joinerName: side.name };
+    await frames.write({ proof: prove(invite.key, "joiner", transcript) });
+    const answer = await frames.read(Proof);
+    if (!same(answer.proof, prove(invite.key, "issuer", transcript))) throw new Error("The peer does not hold the invite itself.");
+    await channel.close();
+    return { name: challenge.name };
+  } catch (error) {
+    channel.abort(new SortieError("PAIRING_REFUSED", "Pairing failed."));
+    throw new SortieError("PAIRING_REFUSED", "The peer refused the invite: it was used, is over, or was never its own.", { cause: error });
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+interface Transcript {
+  readonly invite: string;
+  readonly issuer: string;
+  readonly joiner: string;
+  readonly issuerNonce: string;
+  readonly joinerNonce: string;
+  readonly issuerName: string;
+  readonly joinerName: string;
+}
+
+/** Each field with its length before it, so that no two transcripts are the same bytes; the role, against reflection. */
+function prove(key: Buffer, role: "issuer" | "joiner", transcript: Transcript): string {
+  const hmac = createHmac("sha256", key);
+  const { invite, issuer, joiner, issuerNonce, joinerNonce, issuerName, joinerName } = transcript;
+  for (const field of ["/sortie/pair/1", role, invite, issuer, joiner, issuerNonce, joinerNonce, issuerName, joinerName]) {
+    hmac.update(`${Buffer.byteLength(field)}:${field}`);
+  }
+  return hmac.digest("hex");
+}
+
+const same = (one: string, other: string): boolean => timingSafeEqual(Buffer.from(one, "hex"), Buffer.from(other, "hex"));
+
+/** `u32be` length and JSON, at most 4 KiB a frame. */
+class Frames {
+  readonly #channel: ByteChannel;
+  #pending = Buffer.alloc(0);
+
+  constructor(channel: ByteChannel) {
+    this.#channel = channel;
+  }
+
+  async read<T>(schema: v.GenericSchema<unknown, T>): Promise<T> {
+    const length = (await this.#take(4)).readUInt32BE(0);
+    if (length > limits.pairFrameBytes) throw new Error(`a pairing frame of ${length} bytes`);
+    const parsed = v.safeParse(schema, JSON.parse((await this.#take(length)).toString("utf8")));
+    if (!parsed.success) throw new Error("a pairing frame that is none");
+    return parsed.output;
+  }
+
+  async write(frame: object): Promise<void> {
+    const json = Buffer.from(JSON.stringify(frame));
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(json.length, 0);
+    await this.#channel.write(Buffer.concat([length, json]));
+  }
+
+  async #take(length: number): Promise<Buffer> {
+    while (this.#pending.length < length) {
+      const bytes = await this.#channel.read();
+      if (!bytes) throw new Error("the pairing ended in the middle");
+      this.#pending = Buffer.concat([this.#pending, bytes]);
+      if (this.#pending.length > 4 * limits.pairFrameBytes) throw new Error("more than pairing ever takes");
+    }
+    const taken = this.#pending.subarray(0, length);
+    this.#pending = this.#pending.subarray(length);
+    return taken;
+  }
+}

@@ -1,0 +1,44 @@
+// A small JSON file of a state folder, shared by several processes: read through a cache that looks at the file's
+// time, changed under a lock, replaced whole.
+import { readFileSync, statSync } from "node:fs";
+import * as v from "valibot";
+import { SortieError } from "./errors.ts";
+import { replaceFile } from "./home.ts";
+import { locked } from "./lock.ts";
+
+export interface StateFile<T> {
+  /** What is in the file now. Throws STATE_INVALID for a damaged one: it is never taken for an empty one. */
+  read(): T;
+  /** Replaces the content by what `change` makes of it, while no other process does. */
+  change(change: (content: T) => T): void;
+}
+
+export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, empty: T): StateFile<T> {
+  let seen = "";
+  let content = empty;
+
+  function read(): T {
+    const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
+    // A replaced file has another inode, so even two changes within one tick of the clock are told apart.
+    const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.size}` : "";
+    if (now === seen) return content;
+    content = stat ? parse(readFileSync(path, "utf8")) : empty;
+    seen = now;
+    return content;
+  }
+
+  function parse(text: string): T {
+    try {
+      return v.parse(schema, JSON.parse(text));
+    } catch (error) {
+      throw new SortieError("STATE_INVALID", `The file ${path} is damaged.`, { cause: error });
+    }
+  }
+
+  return {
+    read,
+    change(change) {
+      locked(path, () => replaceFile(path, `${JSON.stringify(change(read()), null, 2)}\n`));
+    },
+  };
+}

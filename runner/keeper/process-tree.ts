@@ -1,0 +1,103 @@
+// Everything a job started, found again: by its process group, and by the marker in its environment, which also
+// finds what left the group (setsid, double forks). One look misses a late fork, so looks are repeated until one
+// finds nothing. A process that cleared its environment is missed; cgroups would find it, where they can be written.
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import type { SignalName } from "../../protocol/exit.ts";
+
+export const MARKER = "SORTIE_ATTEMPT_ID";
+
+/** After KILL the kernel needs a moment; what is still there then cannot be killed (uninterruptible sleep). */
+const KILLED_WITHIN_MS = 5_000;
+
+/** The processes marked by one of the attempts. Linux only; elsewhere only the group is known. */
+export function markedProcesses(attempts: ReadonlySet<string>): number[] {
+  const found: number[] = [];
+  for (const entry of readFolder("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const attempt = markOf(pid);
+    if (attempt !== undefined && attempts.has(attempt)) found.push(pid);
+  }
+  return found;
+}
+
+/** The attempt that a process belongs to. */
+export function markOf(pid: number): string | undefined {
+  let environment: string;
+  try {
+    environment = readFileSync(`/proc/${pid}/environ`, "latin1");
+  } catch {
+    return undefined;
+  }
+  const needle = `${MARKER}=`;
+  const at = environment.startsWith(needle) ? 0 : environment.indexOf(`\0${needle}`) + 1;
+  if (at === 0 && !environment.startsWith(needle)) return undefined;
+  const end = environment.indexOf("\0", at);
+  return environment.slice(at + needle.length, end === -1 ? undefined : end);
+}
+
+/** Whether anything of the group is left, zombies included. */
+export function groupLives(group: number): boolean {
+  return send(-group, 0);
+}
+
+/** Sends a signal to the group and to every marked process. Gives how many marked processes there were. */
+export function signalTree(attempt: string, group: number | undefined, signal: SignalName): number {
+  if (group !== undefined) send(-group, signal);
+  const marked = markedProcesses(new Set([attempt]));
+  for (const pid of marked) if (group === undefined || !inGroup(pid, group)) send(pid, signal);
+  return marked.length;
+}
+
+/** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
+export async function killTree(attempt: string, group: number | undefined, graceMs: number): Promise<void> {
+  const left = (): boolean => markedProcesses(new Set([attempt])).length > 0 || (process.platform !== "linux" && group !== undefined && groupLives(group));
+  signalTree(attempt, group, "TERM");
+  const graceEnds = performance.now() + graceMs;
+  for (let pause = 5; left() && performance.now() < graceEnds; pause = Math.min(pause * 2, 100)) {
+    await delay(Math.min(pause, Math.max(1, graceEnds - performance.now())));
+  }
+  const givesUp = performance.now() + KILLED_WITHIN_MS;
+  for (let pause = 2; left() && performance.now() < givesUp; pause = Math.min(pause * 2, 100)) {
+    signalTree(attempt, group, "KILL");
+    await delay(pause);
+  }
+}
+
+/** KILL to everything the attempts left behind; repeated until a look finds nothing. */
+export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
+  const givesUp = performance.now() + KILLED_WITHIN_MS;
+  for (;;) {
+    const left = markedProcesses(attempts);
+    for (const pid of left) send(pid, "KILL");
+    if (left.length === 0 || performance.now() > givesUp) return;
+    await delay(5);
+  }
+}
+
+function inGroup(pid: number, group: number): boolean {
+  try {
+    // pid (comm) state ppid pgrp …: comm may hold anything, so count from its last bracket (proc_pid_stat(5)).
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]) === group;
+  } catch {
+    return false;
+  }
+}
+
+function send(target: number, signal: SignalName | 0): boolean {
+  try {
+    return process.kill(target, signal === 0 ? 0 : (`SIG${signal}` as NodeJS.Signals));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+function readFolder(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

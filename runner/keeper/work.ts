@@ -1,0 +1,54 @@
+// A job's own directory, and its environment.
+import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { JobRequest } from "../../protocol/messages.ts";
+import { MARKER } from "./process-tree.ts";
+
+/** The whole environment of a job: nothing of the runner's own but what every program needs. */
+export function environmentOf(request: JobRequest, own: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  return Object.fromEntries([
+    ["PATH", own["PATH"] || "/usr/local/bin:/usr/bin:/bin"],
+    ["HOME", own["HOME"] || homedir()],
+    ["LANG", own["LANG"] || "C.UTF-8"],
+    ["TERM", own["TERM"] || "dumb"],
+    ["CI", "true"],
+    ...request.env,
+    ["SORTIE", "1"],
+    ["SORTIE_RUN", request.run],
+    ["SORTIE_JOB", request.job],
+    ["SORTIE_ATTEMPT", String(request.attempt)],
+    [MARKER, request.attemptId],
+  ]);
+}
+
+/** Makes the attempt's directory, 0700. */
+export function makeWorkFolder(work: string, attemptId: string): string {
+  const path = join(work, attemptId);
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return path;
+}
+
+/** Removes it with all that is in it, also where the job took its own permissions away. */
+export async function removeWorkFolder(path: string): Promise<void> {
+  try {
+    // Most jobs leave nothing there, and this is one system call.
+    return rmdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+  }
+  try {
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
+  } catch {
+    allowRemoval(path);
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+function allowRemoval(folder: string): void {
+  chmodSync(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) allowRemoval(join(folder, entry.name));
+  }
+}

@@ -1,0 +1,128 @@
+// A runner without its network: the operations it serves, its slots and its grants. `runner start` serves it to
+// peers; a coordinator embeds one and calls it in memory.
+import type { Handlers } from "../protocol/call.ts";
+import { SortieError } from "../protocol/errors.ts";
+import type { Labels, RunnerInfo } from "../protocol/messages.ts";
+import { version } from "../protocol/version.ts";
+import { decide, type Grants } from "./grants.ts";
+import { openKeeper } from "./keeper/local-keeper.ts";
+import { describeEnd, serveJob } from "./session.ts";
+
+export interface RunnerOptions {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly slots: number;
+  readonly grants: Grants;
+  /** For this runner alone: working directories and pipes live there. */
+  readonly folder: string;
+  /** One line about what happened to a job; nothing of the job's own output. */
+  readonly log?: (line: string) => void;
+}
+
+export interface Runner {
+  readonly handlers: Handlers;
+  info(): RunnerInfo;
+  /** Takes no new jobs from now on. */
+  drain(): void;
+  /** Cancels what runs, with its grace, and resolves when nothing of it is left. */
+  close(): Promise<void>;
+}
+
+export async function createRunner(options: RunnerOptions): Promise<Runner> {
+  const keeper = await openKeeper(options.folder);
+  const { name, labels, slots, grants } = options;
+  let busy = 0;
+  let draining = false;
+  const sessions = new Set<Promise<void>>();
+  const watchers = new Set<() => void>();
+
+  const info = (): RunnerInfo => ({ name, version, labels, slots, busy, draining });
+  const changed = (): void => {
+    for (const watcher of watchers) watcher();
+  };
+
+  function takeSlot(): () => void {
+    if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+    if (busy >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner ${name} are taken.`);
+    busy++;
+    changed();
+    let taken = true;
+    return () => {
+      if (!taken) return;
+      taken = false;
+      busy--;
+      changed();
+    };
+  }
+
+  const handlers: Handlers = {
+    "/runner/info": async () => info(),
+    async *"/runner/watch"(_input, _caller, left) {
+      let wake: (() => void) | undefined;
+      let news = true;
+      const watcher = (): void => {
+        news = true;
+        wake?.();
+      };
+      watchers.add(watcher);
+      left.addEventListener("abort", watcher);
+      try {
+        while (!left.aborted) {
+          if (news) {
+            news = false;
+            yield info();
+          } else {
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+            });
+          }
+        }
+      } finally {
+        watchers.delete(watcher);
+        left.removeEventListener("abort", watcher);
+      }
+    },
+    async "/job/run"(input, caller, accept) {
+      const { request } = input;
+      if (request.stdin && request.steps.length > 1) throw new SortieError("USAGE", "Only a job of one step may have stdin.");
+      const decision = decide(grants, request);
+      if (!decision.allowed) {
+        options.log?.(`refused ${request.job} for ${caller.name}: ${decision.message}`);
+        throw new SortieError("DENIED", `${decision.message} (runner ${name})`, { hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.` });
+      }
+      const release = takeSlot();
+      let session: Promise<void> | undefined;
+      try {
+        await keeper.start(request);
+        session = accept({ attemptId: request.attemptId })
+          .catch(async (error: unknown) => {
+            await keeper.forget(request.attemptId);
+            throw error;
+          })
+          .then((carriage) => serveJob(keeper, input, carriage, release));
+        sessions.add(session);
+        await session;
+      } catch (error) {
+        options.log?.(`${request.job} of ${caller.name}: ${describeEnd(error)}`);
+        throw error;
+      } finally {
+        if (session) sessions.delete(session);
+        release();
+      }
+    },
+  };
+
+  return {
+    handlers,
+    info,
+    drain() {
+      draining = true;
+      changed();
+    },
+    async close() {
+      draining = true;
+      await keeper.close();
+      await Promise.allSettled(sessions);
+    },
+  };
+}
