@@ -1,6 +1,13 @@
 // recipe -> graph of jobs. Pure: no I/O, no clock.
-import type { JobName } from "../protocol/ids.ts";
-import type { Command, Environment, Labels } from "../protocol/messages.ts";
+import * as v from "valibot";
+import { SortieError } from "../protocol/errors.ts";
+import { JobName } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
+import { type Command, Environment, Labels } from "../protocol/messages.ts";
+import { parseDuration } from "./recipe/duration.ts";
+import type { LoadedRecipe } from "./recipe/loader.ts";
+import type { Job } from "./recipe/sdk.ts";
+import { isShellCommand } from "./recipe/shell.ts";
 
 /** What a job asks of the runner it runs on: by name, or by labels that all must be equal. Empty fits every runner. */
 export interface Selector {
@@ -18,6 +25,7 @@ export interface PlanJob {
   readonly cwd?: string;
   readonly timeoutMs?: number;
   readonly graceMs: number;
+  readonly at?: { readonly file: string; readonly line: number };
 }
 
 /** Jobs in an order in which every job stands after those it needs. */
@@ -25,3 +33,109 @@ export interface Plan {
   readonly recipe: string;
   readonly jobs: readonly PlanJob[];
 }
+
+/** Throws RECIPE_INVALID or RECIPE_CYCLE, pointing at the job's own line. */
+export function planOf({ path, recipe }: LoadedRecipe): Plan {
+  const entries = Object.entries(recipe.jobs);
+  if (entries.length === 0) throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", { at: recipe.location ?? { file: path, line: 1 } });
+  const names = new Map<Job, JobName>();
+  for (const [name, job] of entries) {
+    const fail = failAt(job, path);
+    if (!isJobName(name)) throw fail(`${JSON.stringify(name)} cannot be a job's name: letters, digits and _.:=,[]- (at most 100).`);
+    const other = names.get(job);
+    if (other !== undefined) throw fail(`One job has two names, ${other} and ${name}: call job() for each.`);
+    names.set(job, name);
+  }
+  const jobs = entries.map(([, job]) => planJob(job, names, path));
+  return { recipe: path, jobs: inOrder(jobs) };
+}
+
+const isJobName = (name: string): name is JobName => v.safeParse(JobName, name).success;
+
+function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): PlanJob {
+  const fail = failAt(job, path);
+  const name = names.get(job) as JobName;
+  const { options } = job;
+  const needs = (options.needs ?? []).map((need) => {
+    const needed = names.get(need);
+    if (needed === undefined) throw fail(`${name} needs a job that recipe() does not list${need.location ? ` (made on line ${need.location.line})` : ""}.`);
+    return needed;
+  });
+  const env = v.safeParse(Environment, Object.entries(options.env ?? {}));
+  if (!env.success) throw fail(`${name}: env has a wrong entry: ${env.issues[0].message}.`);
+  const { runner, ...wanted } = options.on ?? {};
+  const labels = v.safeParse(Labels, wanted);
+  if (!labels.success) throw fail(`${name}: on has a wrong label: ${labels.issues[0].message}.`);
+  const timeoutMs = parseDuration(options.timeout);
+  const graceMs = parseDuration(options.grace) ?? limits.graceMs;
+  if (graceMs > limits.graceMaximumMs) throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
+  const steps = stepsOf(options.run);
+  if (steps.length > limits.stepsPerJob) throw fail(`${name} has more than ${limits.stepsPerJob} steps.`);
+  if (steps.some((step) => ("argv" in step ? step.argv : [step.shell]).some((text) => text.includes("\0")))) throw fail(`${name}: run holds a NUL character.`);
+  return {
+    name,
+    needs: [...new Set(needs)],
+    on: { labels: labels.output, ...(runner === undefined ? {} : { runner }) },
+    steps,
+    env: env.output,
+    graceMs,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
+  };
+}
+
+function stepsOf(run: Job["options"]["run"]): Command[] {
+  if (typeof run === "string") return [{ shell: run }];
+  if (isShellCommand(run)) return [{ shell: run.text }];
+  if (run.every((part) => typeof part === "string")) return [{ argv: [...run] as string[] }];
+  return (run as readonly (readonly string[] | { text: string })[]).map((step) => ("text" in step ? { shell: step.text } : { argv: [...step] }));
+}
+
+/** A stable order: a job stands as early as it was written, but after what it needs. */
+function inOrder(jobs: readonly PlanJob[]): PlanJob[] {
+  const byName = new Map(jobs.map((job) => [job.name, job]));
+  const ordered = new Set<PlanJob>();
+  // An own stack rather than recursion: a chain of 10,000 jobs is a legal recipe.
+  for (const first of jobs) {
+    const path: { job: PlanJob; next: number }[] = [{ job: first, next: 0 }];
+    const onPath = new Set([first]);
+    while (path.length > 0) {
+      const top = path[path.length - 1] as { job: PlanJob; next: number };
+      const need = top.job.needs[top.next++];
+      const needed = need === undefined ? undefined : byName.get(need);
+      if (!needed) {
+        ordered.add(top.job);
+        onPath.delete(top.job);
+        path.pop();
+      } else if (onPath.has(needed)) {
+        const circle = path.slice(path.findIndex(({ job }) => job === needed)).map(({ job }) => job.name);
+        throw new SortieError("RECIPE_CYCLE", `Jobs need each other in a circle: ${[...circle, needed.name].join(" -> ")}.`, top.job.at ? { at: top.job.at } : {});
+      } else if (!ordered.has(needed)) {
+        path.push({ job: needed, next: 0 });
+        onPath.add(needed);
+      }
+    }
+  }
+  return [...ordered];
+}
+
+const failAt = (job: Job, path: string) => (message: string) => new SortieError("RECIPE_INVALID", message, { at: job.location ?? { file: path, line: 1 } });
+
+/** Whether a runner is what the job asks for. */
+export const fits = (on: Selector, runner: { readonly name: string; readonly labels: Labels }): boolean =>
+  (on.runner === undefined || on.runner === runner.name) && Object.entries(on.labels).every(([name, value]) => runner.labels[name] === value);
+
+/** Throws SELECTOR_UNKNOWN where a job asks for what none of the runners is. */
+export function checkSelectors(plan: Plan, runners: readonly { readonly name: string; readonly labels: Labels }[]): void {
+  for (const job of plan.jobs) {
+    if (runners.some((runner) => fits(job.on, runner))) continue;
+    const there = runners.map((runner) => `${runner.name} (${describeLabels(runner.labels)})`).join(", ");
+    throw new SortieError("SELECTOR_UNKNOWN", `${job.name} asks for ${describeSelector(job.on)}; there is ${there || "no runner"}.`, job.at ? { at: job.at } : {});
+  }
+}
+
+export const describeSelector = (on: Selector): string =>
+  [...(on.runner === undefined ? [] : [`runner=${on.runner}`]), ...Object.entries(on.labels).map(([name, value]) => `${name}=${value}`)].join(" ") || "any runner";
+
+const describeLabels = (labels: Labels): string => Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(" ") || "no labels";

@@ -1,8 +1,9 @@
-// Which job may go where, now. Pure but for what it is told; run.ts drives it.
+// Which job may go where, now. Pure but for what it is told; execute.ts drives it. Ready jobs wait in one line for
+// each thing that is asked of a runner, so a placement costs the number of those and of runners, not of jobs.
 import type { JobName } from "../protocol/ids.ts";
 import type { Labels } from "../protocol/messages.ts";
 import type { JobOutcome } from "./events.ts";
-import type { PlanJob } from "./plan.ts";
+import { describeSelector, fits, type Plan, type PlanJob } from "./plan.ts";
 
 /** A runner that takes jobs now. `free` is what is left of its slots. */
 export interface RunnerState {
@@ -14,6 +15,7 @@ export interface RunnerState {
 
 export interface Placement {
   readonly job: PlanJob;
+  /** The runner's id. */
   readonly runner: string;
 }
 
@@ -23,13 +25,137 @@ export interface Skip {
   readonly because: JobName;
 }
 
-// class Schedule {
-//   constructor(plan: Plan)
-//   place(runners: readonly RunnerState[]): Placement[]     — takes ready jobs off the ready list; most free first
-//   settle(job: JobName, outcome: JobOutcome): Skip[]       — unlocks or skips what needs it (transitively)
-//   requeue(job: JobName): void                             — a placement the runner could not take (full): ready again
-//   stop(): PlanJob[]                                       — no more placements; gives the jobs that never started
-//   readonly settled: boolean                               — every job is settled or skipped
-//   waiting(): PlanJob[]                                    — ready jobs without a place
-// }
-export type { JobOutcome };
+/** First come first served among jobs that ask for the same. */
+class Line {
+  readonly on: PlanJob["on"];
+  #jobs: { job: PlanJob; since: number }[] = [];
+  #head = 0;
+
+  constructor(on: PlanJob["on"]) {
+    this.on = on;
+  }
+
+  get first(): { readonly job: PlanJob; readonly since: number } | undefined {
+    return this.#jobs[this.#head];
+  }
+
+  get jobs(): PlanJob[] {
+    return this.#jobs.slice(this.#head).map(({ job }) => job);
+  }
+
+  push(job: PlanJob, since: number): void {
+    this.#jobs.push({ job, since });
+  }
+
+  shift(): void {
+    this.#head++;
+    // The served part is cut off now and then, so that the line does not grow with the run.
+    if (this.#head > 1_000 && this.#head * 2 > this.#jobs.length) {
+      this.#jobs = this.#jobs.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+}
+
+export class Schedule {
+  readonly #lines = new Map<string, Line>();
+  readonly #missing = new Map<JobName, number>();
+  readonly #dependants = new Map<JobName, PlanJob[]>();
+  readonly #byName = new Map<JobName, PlanJob>();
+  readonly #unsettled: Set<JobName>;
+  readonly #placed = new Set<JobName>();
+  #clock = 0;
+
+  constructor(plan: Plan) {
+    this.#unsettled = new Set(plan.jobs.map((job) => job.name));
+    for (const job of plan.jobs) {
+      this.#byName.set(job.name, job);
+      this.#missing.set(job.name, job.needs.length);
+      for (const need of job.needs) {
+        const dependants = this.#dependants.get(need);
+        if (dependants) dependants.push(job);
+        else this.#dependants.set(need, [job]);
+      }
+    }
+    for (const job of plan.jobs) if (job.needs.length === 0) this.#ready(job);
+  }
+
+  /** Every job is settled or skipped. */
+  get settled(): boolean {
+    return this.#unsettled.size === 0;
+  }
+
+  /** Takes ready jobs off their lines: the one that waits longest first, to the fitting runner with most free slots. */
+  place(runners: readonly RunnerState[]): Placement[] {
+    const free = runners.filter((runner) => runner.free > 0).map((runner) => ({ ...runner }));
+    const placements: Placement[] = [];
+    const open = new Set([...this.#lines.values()].filter((line) => line.first));
+    while (open.size > 0) {
+      let line: Line | undefined;
+      for (const one of open) if (!line || (one.first?.since ?? 0) < (line.first?.since ?? 0)) line = one;
+      const first = line?.first;
+      if (!line || !first) break;
+      let best: (typeof free)[number] | undefined;
+      for (const runner of free) if (runner.free > (best?.free ?? 0) && fits(line.on, runner)) best = runner;
+      if (!best) {
+        open.delete(line);
+        continue;
+      }
+      best.free--;
+      line.shift();
+      if (!line.first) open.delete(line);
+      this.#placed.add(first.job.name);
+      placements.push({ job: first.job, runner: best.id });
+    }
+    return placements;
+  }
+
+  /** The job came out so: unlocks what needs it, or skips it and what needs that. Gives the skipped. */
+  settle(name: JobName, outcome: JobOutcome): Skip[] {
+    this.#unsettled.delete(name);
+    this.#placed.delete(name);
+    const skipped: Skip[] = [];
+    const doomed = outcome === "passed" ? [] : [...(this.#dependants.get(name) ?? [])];
+    if (outcome === "passed") {
+      for (const job of this.#dependants.get(name) ?? []) {
+        const missing = (this.#missing.get(job.name) ?? 0) - 1;
+        this.#missing.set(job.name, missing);
+        if (missing === 0 && this.#unsettled.has(job.name)) this.#ready(job);
+      }
+    }
+    for (let job = doomed.pop(); job; job = doomed.pop()) {
+      if (!this.#unsettled.delete(job.name)) continue;
+      skipped.push({ job, because: name });
+      doomed.push(...(this.#dependants.get(job.name) ?? []));
+    }
+    return skipped;
+  }
+
+  /** A placement that came to nothing: the job waits again. */
+  requeue(name: JobName): void {
+    const job = this.#byName.get(name);
+    if (!job || !this.#unsettled.has(name)) return;
+    this.#placed.delete(name);
+    this.#ready(job);
+  }
+
+  /** No more placements. Gives the jobs that never started. */
+  stop(): PlanJob[] {
+    const never = [...this.#unsettled].filter((name) => !this.#placed.has(name)).map((name) => this.#byName.get(name) as PlanJob);
+    for (const job of never) this.#unsettled.delete(job.name);
+    this.#lines.clear();
+    return never;
+  }
+
+  /** Ready jobs without a place. */
+  waiting(): PlanJob[] {
+    return [...this.#lines.values()].flatMap((line) => line.jobs);
+  }
+
+  #ready(job: PlanJob): void {
+    const key = describeSelector(job.on);
+    const line = this.#lines.get(key) ?? new Line(job.on);
+    this.#lines.set(key, line);
+    line.push(job, this.#clock++);
+  }
+}

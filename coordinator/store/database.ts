@@ -1,0 +1,120 @@
+// The coordinator's record of runs, jobs and attempts, in SQLite. Rows are written in batches: a kill -9 loses at most
+// the last moment's, and never leaves half of one.
+import { existsSync, chmodSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { SortieError } from "../../protocol/errors.ts";
+import { privateFolder } from "../../protocol/home.ts";
+
+const VERSION = 1;
+/** Rows wait this long for company. */
+const FLUSH_MS = 50;
+
+const schema = `
+  CREATE TABLE runs (
+    id TEXT PRIMARY KEY, recipe TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER, outcome TEXT, message TEXT,
+    pid INTEGER NOT NULL, pid_started TEXT NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX runs_by_time ON runs (started_at);
+  CREATE TABLE jobs (
+    run TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL, needs TEXT NOT NULL, outcome TEXT, message TEXT,
+    PRIMARY KEY (run, name)
+  ) WITHOUT ROWID;
+  CREATE TABLE attempts (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL, job TEXT NOT NULL, attempt INTEGER NOT NULL, runner TEXT NOT NULL,
+    started_at INTEGER NOT NULL, ended_at INTEGER, exit TEXT, message TEXT
+  ) WITHOUT ROWID;
+  CREATE INDEX attempts_by_job ON attempts (run, job, attempt);
+`;
+
+/** A prepared statement's text, and its values. */
+export type Write = readonly [sql: string, ...values: SQLInputValue[]];
+
+export interface Database {
+  all<Row>(sql: string, ...values: SQLInputValue[]): Row[];
+  /** Queued, and written within FLUSH_MS. What fails is thrown by the next call, or by flush. */
+  write(...writes: Write[]): void;
+  /** Writes what is queued. Throws STORE_FAILED. */
+  flush(): void;
+  close(): void;
+}
+
+/** Opens `sortie.db` in the coordinator's folder; makes it where there is none. Throws STORE_FAILED. */
+export function openDatabase(folder: string): Database {
+  const path = join(privateFolder(folder), "sortie.db");
+  const failed = (error: unknown): SortieError => new SortieError("STORE_FAILED", `The record ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+  let database: DatabaseSync;
+  try {
+    const isNew = !existsSync(path);
+    database = new DatabaseSync(path, { timeout: 5_000 });
+    if (isNew) chmodSync(path, 0o600);
+    // WAL lets `coordinator logs` read while a run writes; NORMAL loses the last moment in a power cut, never more.
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+    migrate(database);
+  } catch (error) {
+    throw failed(error);
+  }
+
+  const statements = new Map<string, StatementSync>();
+  const prepare = (sql: string): StatementSync => {
+    const known = statements.get(sql) ?? database.prepare(sql);
+    statements.set(sql, known);
+    return known;
+  };
+  let queue: Write[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  let failure: SortieError | undefined;
+
+  function flush(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (failure) throw failure;
+    if (queue.length === 0) return;
+    const writes = queue;
+    queue = [];
+    try {
+      database.exec("BEGIN IMMEDIATE");
+      for (const [sql, ...values] of writes) prepare(sql).run(...values);
+      database.exec("COMMIT");
+    } catch (error) {
+      failure = failed(error);
+      throw failure;
+    }
+  }
+
+  return {
+    all: <Row>(sql: string, ...values: SQLInputValue[]) => {
+      flush();
+      return prepare(sql).all(...values) as Row[];
+    },
+    write(...writes) {
+      if (failure) throw failure;
+      queue.push(...writes);
+      timer ??= setTimeout(() => {
+        try {
+          flush();
+        } catch {
+          // Kept, and thrown by the next write.
+        }
+      }, FLUSH_MS);
+    },
+    flush,
+    close() {
+      try {
+        flush();
+      } finally {
+        database.close();
+      }
+    },
+  };
+}
+
+function migrate(database: DatabaseSync): void {
+  const version = (): number => (database.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+  if (version() === VERSION) return;
+  database.exec("BEGIN IMMEDIATE");
+  // Another process may have been faster while this one waited for its turn.
+  if (version() === 0) database.exec(`${schema}; PRAGMA user_version = ${VERSION};`);
+  database.exec("COMMIT");
+  if (version() !== VERSION) throw new Error(`it is of version ${version()}, and this Sortie knows version ${VERSION}`);
+}

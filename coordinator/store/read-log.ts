@@ -1,0 +1,124 @@
+// Reads a log from its beginning, and follows it while it grows.
+import { type FSWatcher, existsSync, watch } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { dirname } from "node:path";
+import * as v from "valibot";
+import { ChunkDecoder, STDERR, STDOUT } from "../../protocol/chunk.ts";
+import { SortieError } from "../../protocol/errors.ts";
+import { type Exit } from "../../protocol/exit.ts";
+import { JournalControl } from "../../protocol/messages.ts";
+
+const PIECE = 256 * 1024;
+/** A watcher may miss what happened before it stood; this often the file is looked at anyway. */
+const LOOK_EVERY_MS = 500;
+
+/** `at` is the time of the last mark before it. */
+export type LogPart =
+  | { readonly kind: "output"; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array; readonly at: number }
+  | { readonly kind: "dropped"; readonly stdout: number; readonly stderr: number; readonly reason: string }
+  | { readonly kind: "exit"; readonly exit: Exit };
+
+export interface ReadOptions {
+  /** Waits for more until the exit. */
+  readonly follow?: boolean;
+  /** Whether more may come: asked at the end of the file, when following. */
+  readonly isLive?: () => boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The log's parts, in order; it ends behind the exit, at the end of the file when not following, or when nobody
+ * writes it any more. A log that ends in the middle of a chunk simply ends there.
+ */
+export async function* readLog(path: string, options: ReadOptions = {}): AsyncGenerator<LogPart, void, undefined> {
+  const growth = options.follow ? watchGrowth(path, options.signal) : undefined;
+  let file: FileHandle | undefined;
+  try {
+    const decoder = new ChunkDecoder();
+    let at = 0;
+    let offset = 0;
+    for (;;) {
+      // Asked before the read: what was written before the writer went away is still read.
+      const mayGrow = options.follow && options.signal?.aborted !== true && (options.isLive?.() ?? true);
+      file ??= existsSync(path) ? await open(path, "r") : undefined;
+      const buffer = Buffer.allocUnsafe(PIECE);
+      const count = file ? (await file.read(buffer, 0, PIECE, offset)).bytesRead : 0;
+      offset += count;
+      for (const part of decoder.push(buffer.subarray(0, count))) {
+        if (part.kind === "data") {
+          if (part.stream === STDOUT || part.stream === STDERR) yield { kind: "output", stream: part.stream === STDOUT ? "stdout" : "stderr", bytes: part.payload, at };
+          continue;
+        }
+        const control = v.safeParse(JournalControl, part.json);
+        if (!control.success) throw new SortieError("STATE_INVALID", `The log ${path} is damaged near byte ${decoder.offset}.`);
+        if ("at" in control.output) at = control.output.at;
+        if (control.output.type === "dropped") yield { kind: "dropped", ...control.output };
+        if (control.output.type === "exit") {
+          yield { kind: "exit", exit: control.output };
+          return;
+        }
+      }
+      if (count > 0) continue;
+      if (!mayGrow) return;
+      await growth?.next();
+    }
+  } finally {
+    growth?.close();
+    await file?.close();
+  }
+}
+
+/** Bytes of each output that the log holds, and its exit when it has one. */
+export async function measureLog(path: string): Promise<{ readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }> {
+  const held = { stdout: 0, stderr: 0 };
+  let exit: Exit | undefined;
+  for await (const part of readLog(path)) {
+    if (part.kind === "output") held[part.stream] += part.bytes.length;
+    if (part.kind === "exit") exit = part.exit;
+  }
+  return { ...held, exit };
+}
+
+/** Whether a log holds all that the job wrote: `complete`, or what is missing. */
+export function describeCompleteness(held: { readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }): string {
+  if (!held.exit) return "incomplete: it has no exit";
+  const gaps = (["stdout", "stderr"] as const)
+    .filter((stream) => held[stream] !== held.exit?.bytes[stream])
+    .map((stream) => `${stream} has ${held[stream]} of ${held.exit?.bytes[stream]} bytes`);
+  return gaps.length === 0 ? "complete" : `incomplete: ${gaps.join(", ")}`;
+}
+
+function watchGrowth(path: string, signal: AbortSignal | undefined): { next(): Promise<void>; close(): void } {
+  let changed = false;
+  let wake: (() => void) | undefined;
+  const notice = (): void => {
+    changed = true;
+    wake?.();
+  };
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(existsSync(path) ? path : dirname(path), notice);
+    watcher.on("error", notice);
+  } catch {
+    // No watches are left, or the folder is not there yet: looking now and then does.
+  }
+  signal?.addEventListener("abort", notice);
+  return {
+    async next() {
+      if (!changed) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, LOOK_EVERY_MS);
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      changed = false;
+    },
+    close() {
+      watcher?.close();
+      signal?.removeEventListener("abort", notice);
+    },
+  };
+}
