@@ -147,9 +147,15 @@ export class Schedule {
     return never;
   }
 
-  /** Ready jobs without a place. */
-  waiting(): PlanJob[] {
-    return [...this.#lines.values()].flatMap((line) => line.jobs);
+  /** Takes off their lines the ready jobs whose selector nobody can serve; each is to be settled. */
+  takeHopeless(servable: (on: PlanJob["on"]) => boolean): PlanJob[] {
+    const hopeless: PlanJob[] = [];
+    for (const [key, line] of this.#lines) {
+      if (!line.first || servable(line.on)) continue;
+      hopeless.push(...line.jobs);
+      this.#lines.delete(key);
+    }
+    return hopeless;
   }
 
   #ready(job: PlanJob): void {

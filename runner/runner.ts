@@ -1,5 +1,6 @@
 // A runner without its network: the operations it serves, its slots and its grants. `runner start` serves it to
 // peers; a coordinator embeds one and calls it in memory.
+import { rmSync } from "node:fs";
 import type { Handlers } from "../protocol/call.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { Labels, RunnerInfo } from "../protocol/messages.ts";
@@ -15,6 +16,8 @@ export interface RunnerOptions {
   readonly grants: Grants;
   /** For this runner alone: working directories and pipes live there. */
   readonly folder: string;
+  /** Whether the folder goes away with the runner. */
+  readonly temporary?: boolean;
   /** One line about what happened to a job; nothing of the job's own output. */
   readonly log?: (line: string) => void;
 }
@@ -26,6 +29,8 @@ export interface Runner {
   drain(): void;
   /** Cancels what runs, with its grace, and resolves when nothing of it is left. */
   close(): Promise<void>;
+  /** KILL to every process of every job, now, without waiting: for a process that is about to leave. */
+  kill(): void;
 }
 
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
@@ -123,6 +128,11 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       draining = true;
       await keeper.close();
       await Promise.allSettled(sessions);
+      if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
+    },
+    kill() {
+      keeper.kill();
+      if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
     },
   };
 }

@@ -1,4 +1,4 @@
-// Where in a person's own file something was written: read off a stack, past our own and others' modules.
+// Where in a person's own file something was written, read off a stack.
 import { fileURLToPath } from "node:url";
 
 export interface Location {
@@ -7,19 +7,14 @@ export interface Location {
   readonly column: number;
 }
 
-/** Stacks deeper than this are of helpers within helpers. */
-const FRAMES = 30;
-
-/** Where the function that calls this one was called from, outside of this module's own folder or bundle. */
-export function callerLocation(): Location | undefined {
+/** Where `called` was called from. */
+export function callSite(called: (...values: never[]) => unknown): Location | undefined {
   const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = FRAMES;
-  const { stack = "" } = new Error("location");
+  Error.stackTraceLimit = 1;
+  const holder: { stack?: string } = {};
+  Error.captureStackTrace(holder, called);
   Error.stackTraceLimit = limit;
-  const frames = framesOf(stack);
-  const own = frames[0]?.file;
-  const ownFolder = own?.slice(0, own.lastIndexOf("/") + 1) ?? "";
-  return frames.find((frame) => frame.file !== own && !(ownFolder.endsWith("/coordinator/recipe/") && frame.file.startsWith(ownFolder)));
+  return framesOf(holder.stack ?? "")[0];
 }
 
 /** The frames of a stack that are in files, top first. */

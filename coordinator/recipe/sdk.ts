@@ -1,7 +1,7 @@
 // What `import { job, recipe, sh } from "sortie"` gives. Jobs are plain frozen values that are checked when they are
 // made, so an error points at the line of the recipe that made them. Marks are registered symbols: a recipe's copy
 // of this module and the coordinator's own understand each other.
-import { callerLocation, type Location } from "./location.ts";
+import { callSite, type Location } from "./location.ts";
 import { parseDuration } from "./duration.ts";
 import { RecipeError } from "./recipe-error.ts";
 import { type ShellCommand, isShellCommand } from "./shell.ts";
@@ -65,7 +65,7 @@ const jobOptions = ["run", "needs", "on", "env", "cwd", "timeout", "grace"];
  * @example const test = job({ needs: [build], on: { os: "linux" }, timeout: "10m", run: sh`npm test` });
  */
 export function job(options: JobOptions): Job {
-  const location = callerLocation();
+  const location = callSite(job);
   const wrong = (message: string): RecipeError => new RecipeError(message, location);
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   for (const name of Object.keys(options)) {
@@ -93,7 +93,7 @@ export function job(options: JobOptions): Job {
  * @example export default recipe({ build, test });
  */
 export function recipe(jobs: Readonly<Record<string, Job>>): Recipe {
-  const location = callerLocation();
+  const location = callSite(recipe);
   if (!isRecord(jobs)) throw new RecipeError("recipe() takes an object of jobs.", location);
   for (const [name, value] of Object.entries(jobs)) {
     if (!isJob(value)) throw new RecipeError(`${JSON.stringify(name)} is not a job: recipe() takes values that job() gave.`, location);

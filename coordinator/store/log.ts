@@ -24,6 +24,7 @@ export function createLog(path: string): LogWriter {
 
   async function writeLarge(bytes: Uint8Array): Promise<void> {
     try {
+      privateFolder(dirname(path));
       handle ??= await open(path, "a", 0o600);
       for (let at = 0; at < bytes.length; ) at += (await handle.write(bytes, at)).bytesWritten;
     } catch (error) {

@@ -30,8 +30,10 @@ export interface Keeper {
   forget(attemptId: AttemptId): Promise<void>;
   /** Whether the attempt's processes may still run; false from before its exit can be read. */
   isRunning(attemptId: AttemptId): boolean;
-  /** Forgets every job. */
+  /** Cancels every job with its grace, and forgets it. */
   close(): Promise<void>;
+  /** KILL to the processes of every job, now, without waiting. */
+  kill(): void;
 }
 
 export interface CancelCause {

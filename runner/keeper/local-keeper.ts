@@ -7,7 +7,7 @@ import type { AttemptId } from "../../protocol/ids.ts";
 import { localBackend } from "./backends/local.ts";
 import { type Job, startJob } from "./job.ts";
 import type { Keeper } from "./keeper.ts";
-import { killMarked } from "./process-tree.ts";
+import { killMarked, killMarkedNow } from "./process-tree.ts";
 import { environmentOf, makeWorkFolder, removeWorkFolder } from "./work.ts";
 
 /** Attempt ids that were used, the oldest forgotten first: an attempt runs once. */
@@ -94,6 +94,7 @@ export async function openKeeper(folder: string): Promise<Keeper> {
       await Promise.all([...jobs.keys()].map(forgetOnce));
       await backend.close();
     },
+    kill: () => killMarkedNow(new Set(jobs.keys())),
   };
 
   function known(attemptId: AttemptId): Job {

@@ -76,6 +76,15 @@ export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
   }
 }
 
+/** As killMarked, in one go: for a process that leaves now. */
+export function killMarkedNow(attempts: ReadonlySet<string>): void {
+  for (let looks = 0; looks < 20; looks++) {
+    const left = markedProcesses(attempts);
+    if (left.length === 0) return;
+    for (const pid of left) send(pid, "KILL");
+  }
+}
+
 function inGroup(pid: number, group: number): boolean {
   try {
     // pid (comm) state ppid pgrp …: comm may hold anything, so count from its last bracket (proc_pid_stat(5)).

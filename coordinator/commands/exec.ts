@@ -1,0 +1,117 @@
+// `coordinator exec RUNNER -- COMMAND…`: one command, its streams and its exit code, as if it ran here.
+import { basename } from "node:path";
+import type { Argv } from "yargs";
+import { asSortieError, exitCodes, SortieError } from "../../protocol/errors.ts";
+import { describeExit, exitCodeOf } from "../../protocol/exit.ts";
+import { homeOf } from "../../protocol/home.ts";
+import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { limits } from "../../protocol/limits.ts";
+import { type Attempt, startAttempt } from "../attempt.ts";
+import type { RunEvent } from "../events.ts";
+import { findRunner, openFleet } from "../fleet.ts";
+import { interruptSignal } from "../interrupt.ts";
+import { parseDuration } from "../recipe/duration.ts";
+import { createBoundedLog } from "../store/log.ts";
+import { logPath, openStore } from "../store/store.ts";
+import { writeTo } from "../views/format.ts";
+
+/** Output of a single command that its log keeps: it went to the person already. */
+const KEPT_BYTES = 16 * 1024 * 1024;
+
+interface Options {
+  readonly runner: string;
+  readonly command: readonly string[] | undefined;
+  readonly cwd: string | undefined;
+  readonly env: readonly string[];
+  readonly timeout: string | undefined;
+  readonly stdin: boolean;
+}
+
+export const builder = (yargs: Argv) =>
+  yargs
+    .positional("runner", { type: "string", demandOption: true, describe: "A name, a prefix of a peer ID, or labels that fit one: os=linux" })
+    .positional("command", { type: "string", array: true, describe: "The program and its arguments, behind --" })
+    .option("cwd", { type: "string", describe: "An absolute path on the runner; default: a fresh directory" })
+    .option("env", { alias: "e", type: "string", array: true, nargs: 1, default: [], describe: "NAME=VALUE for the command" })
+    .option("timeout", { type: "string", describe: "Ends the command after this: 90s, 10m" })
+    .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
+    .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
+    .example("tar cf - . | $0 exec w1 -- tar tf -", "stdin is piped");
+
+export async function handler(options: Options & { readonly "--"?: readonly string[] }): Promise<number> {
+  const argv = [...(options.command ?? []), ...(options["--"] ?? [])];
+  if (argv.length === 0) throw new SortieError("USAGE", "exec needs a command: coordinator exec RUNNER -- COMMAND…");
+  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
+  if (options.timeout !== undefined && !timeoutMs) throw new SortieError("USAGE", `--timeout takes a duration such as 90s or 10m, not ${JSON.stringify(options.timeout)}.`);
+
+  let attempt: Attempt | undefined;
+  const cancelled = interruptSignal(() => attempt?.abandon(new SortieError("INTERRUPTED", "Interrupted twice.")));
+  const folder = homeOf("coordinator");
+  const fleet = openFleet(folder);
+  const run = newRunId();
+  const job = "exec" as JobName;
+  const attemptId = newAttemptId();
+  const startedAt = Date.now();
+  try {
+    const runner = await findRunner(fleet, options.runner);
+    const channel = await runner.open();
+    const request = {
+      attemptId,
+      run,
+      job,
+      attempt: 1,
+      steps: [{ argv }],
+      env: options.env.map(parseVariable),
+      graceMs: limits.graceMs,
+      stdin: options.stdin,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    };
+    const log = createBoundedLog(logPath(folder, run, attemptId), KEPT_BYTES);
+    const output = { stdout: process.stdout, stderr: process.stderr };
+    attempt = await startAttempt(
+      channel,
+      request,
+      { store: (bytes) => log.write(bytes), output: (stream, bytes) => writeTo(output[stream], bytes) },
+      options.stdin ? process.stdin : undefined,
+    );
+    const started = attempt;
+    cancelled.addEventListener("abort", () => started.cancel("user"), { once: true });
+    if (cancelled.aborted) started.cancel("user");
+    // The record is opened while the command runs: it is not on the way to the first byte.
+    const store = openStore(folder);
+    const record = store.reader();
+    const tell = (event: RunEvent) => record.on(event);
+    try {
+      await tell({ type: "run-started", at: startedAt, run, recipe: `exec ${basename(argv[0] ?? "")}`, jobs: [{ name: job, needs: [] }] });
+      await tell({ type: "job-started", at: startedAt, job, attempt: 1, attemptId, runner: runner.name });
+      const end = await attempt.exit.then(
+        (exit) => ({ exit }),
+        (error: unknown) => ({ error: asSortieError(error) }),
+      );
+      const code = "exit" in end ? exitCodeOf(end.exit) : exitCodes.infrastructure;
+      const outcome = "error" in end ? "lost" : end.exit.reason === "cancelled" ? "cancelled" : code === 0 ? "passed" : "failed";
+      const durationMs = Date.now() - startedAt;
+      await tell({ type: "job-ended", at: Date.now(), job, outcome, durationMs, ...("exit" in end ? { exit: end.exit } : { message: end.error.message }) });
+      await tell({ type: "run-ended", at: Date.now(), run, outcome, durationMs });
+      if ("error" in end) throw end.error;
+      if (end.exit.reason !== "exited") process.stderr.write(`sortie: ${describeExit(end.exit)}\n`);
+      return code;
+    } finally {
+      await log.close();
+      store.close();
+    }
+  } catch (error) {
+    if (cancelled.aborted && !attempt) return exitCodes.interrupted;
+    throw error;
+  } finally {
+    await fleet.close();
+  }
+}
+
+function parseVariable(text: string): [string, string] {
+  const at = text.indexOf("=");
+  if (at < 1) throw new SortieError("USAGE", `${JSON.stringify(text)} is not NAME=VALUE.`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+

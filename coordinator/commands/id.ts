@@ -1,0 +1,10 @@
+// `coordinator id`
+import type { Argv } from "yargs";
+import { homeOf } from "../../protocol/home.ts";
+import { loadIdentity } from "../../protocol/identity.ts";
+
+export const builder = (yargs: Argv) => yargs;
+
+export async function handler(): Promise<void> {
+  process.stdout.write(`${(await loadIdentity(homeOf("coordinator"))).peer}\n`);
+}

@@ -1,0 +1,55 @@
+// `coordinator show RUN`: one run, its jobs, their exits, and whether their logs are whole.
+import { existsSync } from "node:fs";
+import type { Argv } from "yargs";
+import { describeExit } from "../../protocol/exit.ts";
+import { homeOf } from "../../protocol/home.ts";
+import { describeCompleteness, measureLog } from "../store/read-log.ts";
+import { type AttemptRow, openStore, type Store } from "../store/store.ts";
+import { duration, oneLine, table } from "../views/format.ts";
+
+export const builder = (yargs: Argv) =>
+  yargs
+    .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last` for the latest" })
+    .option("json", { type: "boolean", default: false, describe: "Print JSON" });
+
+export async function handler({ run: text, json }: { run: string; json: boolean }): Promise<void> {
+  const store = openStore(homeOf("coordinator"));
+  try {
+    const run = store.findRun(text);
+    const jobs = [];
+    for (const job of store.jobs(run.id)) {
+      const attempts = [];
+      for (const attempt of job.attempts) attempts.push({ ...attempt, log: await logState(store, attempt) });
+      jobs.push({ ...job, attempts });
+    }
+    if (json) {
+      process.stdout.write(`${JSON.stringify({ ...run, jobs })}\n`);
+      return;
+    }
+    const took = run.endedAt === null ? "" : ` in ${duration(run.endedAt - run.startedAt)}`;
+    process.stdout.write(`run ${run.id}: ${run.state}${took}${run.state === "interrupted" ? " (its coordinator is gone)" : ""}\n`);
+    process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n\n`);
+    const rows = jobs.flatMap((job) => {
+      if (job.attempts.length === 0) return [[job.name, job.outcome ?? "waiting", "", "", oneLine(job.message ?? ""), "", ""]];
+      return job.attempts.map((attempt, index) => [
+        job.name,
+        index === job.attempts.length - 1 ? (job.outcome ?? run.state) : "lost",
+        oneLine(attempt.runner),
+        attempt.endedAt === null ? "" : duration(attempt.endedAt - attempt.startedAt),
+        oneLine(attempt.message ?? (attempt.exit ? describeExit(attempt.exit) : "")),
+        attempt.id,
+        attempt.log,
+      ]);
+    });
+    process.stdout.write(`${table([["JOB", "OUTCOME", "RUNNER", "TOOK", "EXIT", "ATTEMPT", "LOG"], ...rows])}\n`);
+  } finally {
+    store.close();
+  }
+}
+
+async function logState(store: Store, attempt: AttemptRow): Promise<string> {
+  const path = store.logPath(attempt);
+  if (!existsSync(path)) return "missing";
+  const held = await measureLog(path);
+  return held.exit === undefined && store.isLive(attempt.run) ? "still growing" : describeCompleteness(held);
+}

@@ -1,0 +1,4 @@
+// `coordinator trust`
+import { trustCommand } from "../../protocol/trust-command.ts";
+
+export const { builder, handler } = trustCommand("coordinator");

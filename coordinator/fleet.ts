@@ -1,0 +1,146 @@
+// The runners of a run: those this coordinator trusts, reached over libp2p, or one embedded in this process when it
+// knows none. Nothing above tells them apart.
+import { join } from "node:path";
+import type { ByteChannel } from "../protocol/channel.ts";
+import { asSortieError, SortieError } from "../protocol/errors.ts";
+import { homeOf } from "../protocol/home.ts";
+import { loadIdentity } from "../protocol/identity.ts";
+import { callJson } from "../protocol/make-call.ts";
+import type { RunnerInfo } from "../protocol/messages.ts";
+import type { Node } from "../protocol/node.ts";
+import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
+import { describeSelector, fits, type Selector } from "./plan.ts";
+
+/** A runner that can be called. */
+export interface RunnerLink {
+  /** Its peer ID, or `embedded`. */
+  readonly id: string;
+  readonly name: string;
+  /** A channel for one call. Rejects with RUNNER_UNREACHABLE or UNTRUSTED. */
+  open(): Promise<ByteChannel>;
+}
+
+export interface KnownRunner extends RunnerLink {
+  readonly info: RunnerInfo;
+  /** Milliseconds that asking for the info took. */
+  readonly roundTripMs: number;
+}
+
+export type Reached = { readonly pin: Pin; readonly runner: KnownRunner } | { readonly pin: Pin; readonly error: SortieError };
+
+export interface Fleet {
+  readonly trust: Trust;
+  link(pin: Pin): RunnerLink;
+  /** Asks every trusted runner for its info, all at once. */
+  reachAll(): Promise<Reached[]>;
+  /** The runner in this process: everything is allowed, it is one's own machine. */
+  embedded(slots: number): Promise<KnownRunner>;
+  /** KILL to every process of the embedded runner, now: for the second Ctrl-C. */
+  killEmbedded(): void;
+  close(): Promise<void>;
+}
+
+/** Opens nothing by itself: a node is started by the first link that is used. */
+export function openFleet(folder: string = homeOf("coordinator")): Fleet {
+  const trust = openTrust(folder);
+  let node: Promise<Node> | undefined;
+  let closeEmbedded: (() => Promise<void>) | undefined;
+  let killEmbedded = (): void => {};
+
+  async function startedNode(): Promise<Node> {
+    node ??= (async () => {
+      const [{ startNode }, identity] = await Promise.all([import("../protocol/node.ts"), loadIdentity(folder)]);
+      return startNode({ identity, listen: [], trusts: (peer) => trust.has(peer), pairingOpen: () => false });
+    })();
+    return node;
+  }
+
+  function link(pin: Pin): RunnerLink {
+    return {
+      id: pin.peer,
+      name: pin.name,
+      async open() {
+        if (pin.addresses.length === 0) throw new SortieError("RUNNER_UNREACHABLE", `No address of ${pin.name} is known.`);
+        try {
+          return await (await startedNode()).open(pin.peer, pin.addresses, "/sortie/call/1");
+        } catch (error) {
+          const { code, message, hint } = asSortieError(error);
+          throw new SortieError(code, `${pin.name}: ${message}`, { hint, cause: error });
+        }
+      },
+    };
+  }
+
+  async function reach(pin: Pin): Promise<Reached> {
+    try {
+      const runner = link(pin);
+      const channel = await runner.open();
+      const asked = performance.now();
+      const info = await callJson(channel, "/runner/info", {});
+      // Its name here is the pin's: what a peer calls itself may change, or be another one's.
+      return { pin, runner: { ...runner, info: { ...info, name: pin.name }, roundTripMs: performance.now() - asked } };
+    } catch (error) {
+      return { pin, error: asSortieError(error) };
+    }
+  }
+
+  return {
+    trust,
+    link,
+    reachAll: () => Promise.all(trust.list().map(reach)),
+    async embedded(slots) {
+      const { createRunner } = await import("../runner/runner.ts");
+      const { memoryChannelPair } = await import("../protocol/memory-channel.ts");
+      const { serveCall } = await import("../protocol/serve-call.ts");
+      const { platformLabels } = await import("../runner/labels.ts");
+      // A folder of this process's own: several coordinators may each embed a runner.
+      const runner = await createRunner({ name: "local", labels: platformLabels(), slots, grants: { all: true }, folder: join(folder, "embedded", String(process.pid)), temporary: true });
+      closeEmbedded = () => runner.close();
+      killEmbedded = () => runner.kill();
+      return {
+        id: "embedded",
+        name: "local",
+        info: runner.info(),
+        roundTripMs: 0,
+        async open() {
+          const [ours, theirs] = memoryChannelPair();
+          void serveCall(theirs, runner.handlers, { peer: "embedded", name: "this process" });
+          return ours;
+        },
+      };
+    },
+    killEmbedded: () => killEmbedded(),
+    async close() {
+      await closeEmbedded?.();
+      await (await node)?.stop();
+    },
+  };
+}
+
+/**
+ * The one runner a person means: a name, a prefix of its peer ID, or labels (`os=linux,gpu=1`) that fit one alone.
+ * Only labels need to ask the runners.
+ */
+export async function findRunner(fleet: Fleet, text: string): Promise<RunnerLink> {
+  if (!text.includes("=")) return fleet.link(fleet.trust.find(text));
+  const selector = parseSelector(text);
+  const reached = await fleet.reachAll();
+  const fitting = reached.flatMap((one) => ("runner" in one && fits(selector, one.runner.info) ? [one.runner] : []));
+  if (fitting.length === 1 && fitting[0]) return fitting[0];
+  if (fitting.length > 1) throw new SortieError("AMBIGUOUS", `${describeSelector(selector)} fits ${fitting.map((runner) => runner.name).join(", ")}.`);
+  const down = reached.flatMap((one) => ("error" in one ? [one.pin.name] : []));
+  throw new SortieError("NOT_FOUND", `No runner fits ${describeSelector(selector)}${down.length > 0 ? `; not reached: ${down.join(", ")}` : ""}.`);
+}
+
+/** `os=linux,arch=x64` */
+export function parseSelector(text: string): Selector {
+  const labels: Record<string, string> = {};
+  let runner: string | undefined;
+  for (const pair of text.split(",")) {
+    const [name = "", value] = pair.split("=", 2);
+    if (value === undefined || name === "") throw new SortieError("USAGE", `${JSON.stringify(pair)} is not LABEL=VALUE.`);
+    if (name === "runner") runner = value;
+    else labels[name] = value;
+  }
+  return { labels, ...(runner === undefined ? {} : { runner }) };
+}

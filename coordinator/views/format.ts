@@ -1,0 +1,76 @@
+// What views share: colours where they are wanted, durations, and others' text made harmless.
+import { stripVTControlCharacters, styleText } from "node:util";
+import { oneLine } from "../../protocol/text.ts";
+import type { JobOutcome } from "../events.ts";
+
+export type Paint = (style: Parameters<typeof styleText>[0], text: string) => string;
+
+/** Colour for a terminal, unless NO_COLOR is set; FORCE_COLOR for the rest. See https://no-color.org. */
+export function paintFor(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv = process.env): Paint {
+  const forced = environment["FORCE_COLOR"] !== undefined && environment["FORCE_COLOR"] !== "0";
+  const wanted = forced || (stream.isTTY && !environment["NO_COLOR"] && environment["TERM"] !== "dumb");
+  return wanted ? (style, text) => styleText(style, text, { validateStream: false }) : (_style, text) => text;
+}
+
+export const outcomeColour = { passed: "green", failed: "red", cancelled: "yellow", lost: "magenta", skipped: "gray" } as const satisfies Record<JobOutcome, string>;
+export const outcomeMark = { passed: "✔", failed: "✖", cancelled: "■", lost: "?", skipped: "-" } as const satisfies Record<JobOutcome, string>;
+
+/** "0.3 s", "12 s", "3 m 05 s". */
+export function duration(milliseconds: number): string {
+  if (milliseconds < 10_000) return `${(milliseconds / 1000).toFixed(1)} s`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} m ${String(seconds % 60).padStart(2, "0")} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} m`;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
+const colour = /\u001b\[[0-9;:]*m/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
+const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * A line of a job's output, safe to show among other lines: colours stay where they are wanted, and every other
+ * control character shows as a dot. What a carriage return overwrote is left out, as a terminal would.
+ */
+export function safeLine(line: string, colours: boolean): string {
+  const text = line.endsWith("\r") ? line.slice(0, -1) : line;
+  const shown = text.includes("\r") ? text.slice(text.lastIndexOf("\r") + 1) : text;
+  // Most lines hold nothing of the kind.
+  harmful.lastIndex = 0;
+  if (!harmful.test(shown)) return shown;
+  if (!colours) return stripVTControlCharacters(shown).replace(harmful, "·");
+  let safe = "";
+  let at = 0;
+  for (const match of shown.matchAll(colour)) {
+    safe += shown.slice(at, match.index).replace(harmful, "·") + match[0];
+    at = match.index + match[0].length;
+  }
+  return `${safe}${shown.slice(at).replace(harmful, "·")}${at > 0 ? "\u001b[0m" : ""}`;
+}
+
+export { oneLine };
+
+/** Writes, and gives a promise only where the stream is full: then one waits for it. */
+export function writeTo(stream: NodeJS.WritableStream, text: string | Uint8Array): Promise<void> | undefined {
+  if (stream.write(text) || (stream as NodeJS.WriteStream).destroyed) return undefined;
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off("drain", done);
+      stream.off("close", done);
+      stream.off("error", done);
+      resolve();
+    };
+    stream.on("drain", done);
+    stream.on("close", done);
+    stream.on("error", done);
+  });
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
+  return rows.map((row) => row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join("  ").trimEnd()).join("\n");
+}

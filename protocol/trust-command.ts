@@ -1,0 +1,42 @@
+// `trust list | remove | rename`, the same for both sides.
+import { homeOf } from "./home.ts";
+import type { CommandModule } from "./command-line.ts";
+import { SortieError } from "./errors.ts";
+import { openTrust } from "./trust.ts";
+
+interface Options {
+  readonly action: "list" | "remove" | "rename";
+  readonly peer: string | undefined;
+  readonly name: string | undefined;
+  readonly json: boolean;
+}
+
+export function trustCommand(side: "runner" | "coordinator"): CommandModule<Options> {
+  return {
+    builder: (yargs) =>
+      yargs
+        .positional("action", { choices: ["list", "remove", "rename"] as const, demandOption: true })
+        .positional("peer", { type: "string", describe: "A name, or a prefix or the end of a peer ID" })
+        .positional("name", { type: "string", describe: "The new name, for rename" })
+        .option("json", { type: "boolean", default: false, describe: "Print JSON" }),
+    async handler({ action, peer, name, json }) {
+      const trust = openTrust(homeOf(side));
+      if (action === "list") {
+        const pins = trust.list();
+        if (json) process.stdout.write(`${JSON.stringify(pins)}\n`);
+        else for (const pin of pins) process.stdout.write(`${pin.name}  ${pin.peer}  since ${new Date(pin.pinnedAt).toISOString()}\n`);
+        return;
+      }
+      if (peer === undefined) throw new SortieError("USAGE", `trust ${action} needs the peer's name or ID.`);
+      const pin = trust.find(peer);
+      if (action === "remove") {
+        trust.remove(pin.peer);
+        process.stdout.write(`${pin.name} is no longer trusted.\n`);
+        return;
+      }
+      if (name === undefined) throw new SortieError("USAGE", "trust rename needs the new name.");
+      trust.rename(pin.peer, name);
+      process.stdout.write(`${pin.name} is now called ${name}.\n`);
+    },
+  };
+}

@@ -1,0 +1,4 @@
+// `runner trust`
+import { trustCommand } from "../../protocol/trust-command.ts";
+
+export const { builder, handler } = trustCommand("runner");

@@ -1,0 +1,6 @@
+#!/usr/bin/env node
+// What `npx runner` starts. The compile cache must be on before anything large is loaded.
+import { enableCompileCache } from "node:module";
+
+enableCompileCache();
+await import("../../runner/cli.ts");
