@@ -1,13 +1,13 @@
 // One attempt's stream, from the caller's side: decodes what a runner sends, hands it to a sink, and acknowledges
 // what the sink has taken. dispatch.ts uses it for the jobs of a run, exec for a single command.
 import * as v from "valibot";
-import { callRaw } from "../protocol/make-call.ts";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { ChunkDecoder, encodeControl, STDERR, STDOUT } from "../protocol/chunk.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import type { CancelledBy, Exit, SignalName } from "../protocol/exit.ts";
 import { limits } from "../protocol/limits.ts";
-import { JournalControl, type JobRequest } from "../protocol/messages.ts";
+import { callRaw } from "../protocol/make-call.ts";
+import { type JobRequest, JournalControl } from "../protocol/messages.ts";
 import { StdinSender } from "./stdin-sender.ts";
 
 /** Where an attempt's stream goes. The attempt waits for each promise before it acknowledges. */
@@ -49,7 +49,8 @@ export async function startAttempt(
 
   async function takeControl(json: unknown, state: { at: number; exit?: Exit }): Promise<void> {
     const parsed = v.safeParse(JournalControl, json);
-    if (!parsed.success) throw new SortieError("PROTOCOL", "The runner sent a control message that is not one of Sortie's.");
+    if (!parsed.success)
+      throw new SortieError("PROTOCOL", "The runner sent a control message that is not one of Sortie's.");
     const message = parsed.output;
     if ("at" in message) state.at = message.at;
     if (message.type === "received") sender?.received(message.offset);

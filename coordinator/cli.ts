@@ -5,14 +5,35 @@ import { SORTIE_FAILED } from "../protocol/exit.ts";
 await runCommandLine(
   "coordinator",
   [
-    { command: "run [recipe]", describe: "Run a recipe; without one, list those in recipes/", load: () => import("./commands/run.ts") },
-    { command: "exec <runner> [command..]", describe: "Run one command on a runner: exec RUNNER -- COMMAND…", load: () => import("./commands/exec.ts"), failureCode: SORTIE_FAILED },
+    {
+      command: "run [recipe]",
+      describe: "Run a recipe; without one, list those in recipes/",
+      load: () => import("./commands/run.ts"),
+    },
+    {
+      command: "exec <runner> [command..]",
+      describe: "Run one command on a runner: exec RUNNER -- COMMAND…",
+      load: () => import("./commands/exec.ts"),
+      failureCode: SORTIE_FAILED,
+    },
     { command: "logs <job>", describe: "Show a job's output; -f follows it", load: () => import("./commands/logs.ts") },
     { command: "runs", describe: "List past and present runs", load: () => import("./commands/runs.ts") },
     { command: "show <run>", describe: "Show one run and its jobs", load: () => import("./commands/show.ts") },
-    { command: "runners", describe: "List the known runners and what they do", load: () => import("./commands/runners.ts") },
-    { command: "add <invite>", describe: "Trust a runner by its invite URL, and be trusted", load: () => import("./commands/add.ts") },
-    { command: "trust <action> [peer] [name]", describe: "List, remove or rename trusted runners", load: () => import("./commands/trust.ts") },
+    {
+      command: "runners",
+      describe: "List the known runners and what they do",
+      load: () => import("./commands/runners.ts"),
+    },
+    {
+      command: "add <invite>",
+      describe: "Trust a runner by its invite URL, and be trusted",
+      load: () => import("./commands/add.ts"),
+    },
+    {
+      command: "trust <action> [peer] [name]",
+      describe: "List, remove or rename trusted runners",
+      load: () => import("./commands/trust.ts"),
+    },
     { command: "id", describe: "Print this coordinator's peer ID", load: () => import("./commands/id.ts") },
   ],
   "State lives in $SORTIE_HOME, or the platform's state folder. Exit codes: 0 passed, 1 a job failed, 2 the recipe or the command line is wrong, 3 no runner could do it, 130 interrupted; `exec` exits as its command did, and 125 when Sortie itself failed.",

@@ -1,5 +1,5 @@
 // One attempt of one job: opens the call, keeps the log, acknowledges, and tells what happens as events.
-import { asSortieError, SortieError } from "../protocol/errors.ts";
+import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
 import { newAttemptId, type RunId } from "../protocol/ids.ts";
 import type { JobRequest } from "../protocol/messages.ts";
@@ -24,7 +24,13 @@ export interface DispatchOptions {
 
 export type Dispatched =
   /** The job came out; `message` says what the exit does not. */
-  | { readonly kind: "ended"; readonly outcome: JobOutcome; readonly exit?: Exit; readonly message?: string; readonly durationMs: number }
+  | {
+      readonly kind: "ended";
+      readonly outcome: JobOutcome;
+      readonly exit?: Exit;
+      readonly message?: string;
+      readonly durationMs: number;
+    }
   /** The runner did not take it, and nothing ran: another may, or the same one later. */
   | { readonly kind: "not-taken"; readonly error: SortieError };
 
@@ -53,8 +59,17 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       store: (bytes) => log.write(bytes),
       output: (stream, bytes, at) => emit({ type: "job-output", at, job: job.name, stream, bytes }),
       control(message) {
-        if (message.type === "started") return emit({ type: "job-started", at: message.at, job: job.name, attempt: options.attempt, attemptId, runner: runner.name });
-        if (message.type === "step") return emit({ type: "job-step", at: message.at, job: job.name, index: message.index, of: message.of });
+        if (message.type === "started")
+          return emit({
+            type: "job-started",
+            at: message.at,
+            job: job.name,
+            attempt: options.attempt,
+            attemptId,
+            runner: runner.name,
+          });
+        if (message.type === "step")
+          return emit({ type: "job-step", at: message.at, job: job.name, index: message.index, of: message.of });
       },
     });
   } catch (error) {
@@ -70,7 +85,12 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
   } catch (error) {
     const failure = asSortieError(error);
     if (failure.code === "STORE_FAILED" || failure.code === "INTERNAL") throw failure;
-    return { kind: "ended", outcome: "lost", message: `${failure.message} ${failure.hint}`, durationMs: Date.now() - startedAt };
+    return {
+      kind: "ended",
+      outcome: "lost",
+      message: `${failure.message} ${failure.hint}`,
+      durationMs: Date.now() - startedAt,
+    };
   } finally {
     cancelled.removeEventListener("abort", cancel);
     await log.close();

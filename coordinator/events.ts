@@ -16,12 +16,37 @@ export interface PlannedJob {
 
 /** `at` is milliseconds since the epoch, everywhere. */
 export type RunEvent =
-  | { readonly type: "run-started"; readonly at: number; readonly run: RunId; readonly recipe: string; readonly jobs: readonly PlannedJob[] }
+  | {
+      readonly type: "run-started";
+      readonly at: number;
+      readonly run: RunId;
+      readonly recipe: string;
+      readonly jobs: readonly PlannedJob[];
+    }
   | { readonly type: "runner-connected"; readonly at: number; readonly runner: string; readonly slots: number }
   | { readonly type: "runner-unreachable"; readonly at: number; readonly runner: string; readonly message: string }
-  | { readonly type: "job-started"; readonly at: number; readonly job: JobName; readonly attempt: number; readonly attemptId: AttemptId; readonly runner: string }
-  | { readonly type: "job-step"; readonly at: number; readonly job: JobName; readonly index: number; readonly of: number }
-  | { readonly type: "job-output"; readonly at: number; readonly job: JobName; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }
+  | {
+      readonly type: "job-started";
+      readonly at: number;
+      readonly job: JobName;
+      readonly attempt: number;
+      readonly attemptId: AttemptId;
+      readonly runner: string;
+    }
+  | {
+      readonly type: "job-step";
+      readonly at: number;
+      readonly job: JobName;
+      readonly index: number;
+      readonly of: number;
+    }
+  | {
+      readonly type: "job-output";
+      readonly at: number;
+      readonly job: JobName;
+      readonly stream: "stdout" | "stderr";
+      readonly bytes: Uint8Array;
+    }
   | {
       readonly type: "job-ended";
       readonly at: number;
@@ -34,7 +59,14 @@ export type RunEvent =
       readonly durationMs: number;
     }
   | { readonly type: "run-cancelling"; readonly at: number; readonly message: string }
-  | { readonly type: "run-ended"; readonly at: number; readonly run: RunId; readonly outcome: RunOutcome; readonly durationMs: number; readonly message?: string };
+  | {
+      readonly type: "run-ended";
+      readonly at: number;
+      readonly run: RunId;
+      readonly outcome: RunOutcome;
+      readonly durationMs: number;
+      readonly message?: string;
+    };
 
 export interface EventReader {
   on(event: RunEvent): void | Promise<void>;

@@ -41,7 +41,9 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const { plan, emit, cancelled } = options;
   const schedule = new Schedule(plan);
   const queue = new PQueue({ concurrency: options.jobs });
-  const places = new Map<string, Place>(options.runners.map((runner) => [runner.id, { runner, free: runner.info.slots, pauseMs: ASK_AGAIN_MS }]));
+  const places = new Map<string, Place>(
+    options.runners.map((runner) => [runner.id, { runner, free: runner.info.slots, pauseMs: ASK_AGAIN_MS }]),
+  );
   const attempts = new Map<string, number>();
   const outcomes = new Set<JobOutcome>();
   const failure = Promise.withResolvers<never>();
@@ -49,19 +51,38 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const stopping = new AbortController();
   const finished = Promise.withResolvers<void>();
 
-  async function settle(job: PlanJob, outcome: JobOutcome, how: Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">): Promise<void> {
+  async function settle(
+    job: PlanJob,
+    outcome: JobOutcome,
+    how: Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">,
+  ): Promise<void> {
     outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
     await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...how });
     for (const { job: dependant, because } of skipped) {
       outcomes.add("skipped");
-      await emit({ type: "job-ended", at: Date.now(), job: dependant.name, outcome: "skipped", message: `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`, durationMs: 0 });
+      await emit({
+        type: "job-ended",
+        at: Date.now(),
+        job: dependant.name,
+        outcome: "skipped",
+        message: `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`,
+        durationMs: 0,
+      });
     }
   }
 
   async function attempt(job: PlanJob, place: Place): Promise<void> {
     const number = (attempts.get(job.name) ?? 0) + 1;
-    const result = await dispatch({ run: options.run, job, attempt: number, runner: place.runner, folder: options.folder, emit, cancelled: stopping.signal });
+    const result = await dispatch({
+      run: options.run,
+      job,
+      attempt: number,
+      runner: place.runner,
+      folder: options.folder,
+      emit,
+      cancelled: stopping.signal,
+    });
     place.free++;
     if (result.kind === "ended") {
       attempts.set(job.name, number);
@@ -78,7 +99,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   }
 
   async function notTaken(job: PlanJob, place: Place, error: SortieError): Promise<void> {
-    const cannot = (outcome: JobOutcome): Promise<void> => settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
+    const cannot = (outcome: JobOutcome): Promise<void> =>
+      settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
     if (stopping.signal.aborted) return cannot("cancelled");
     switch (error.code) {
       case "RUNNER_FULL":
@@ -92,7 +114,13 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       case "RUNNER_DRAINING":
       case "CONNECTION_LOST":
       case "UNTRUSTED":
-        if (!place.gone) await emit({ type: "runner-unreachable", at: Date.now(), runner: place.runner.name, message: `${error.message} ${error.hint}` });
+        if (!place.gone)
+          await emit({
+            type: "runner-unreachable",
+            at: Date.now(),
+            runner: place.runner.name,
+            message: `${error.message} ${error.hint}`,
+          });
         place.gone ??= error;
         return schedule.requeue(job.name);
       default:
@@ -100,16 +128,22 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     }
   }
 
-  const someoneFits = (job: PlanJob): boolean => [...places.values()].some((place) => !place.gone && fits(job.on, place.runner.info));
+  const someoneFits = (job: PlanJob): boolean =>
+    [...places.values()].some((place) => !place.gone && fits(job.on, place.runner.info));
 
   async function step(): Promise<void> {
     try {
       const open = [...places.values()].filter((place) => !place.gone);
       for (const job of schedule.takeHopeless((on) => open.some((place) => fits(on, place.runner.info)))) {
         const gone = [...places.values()].find((place) => place.gone && fits(job.on, place.runner.info))?.gone;
-        await settle(job, "lost", { message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(), durationMs: 0 });
+        await settle(job, "lost", {
+          message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(),
+          durationMs: 0,
+        });
       }
-      const states = open.filter((place) => !place.pause).map(({ runner, free }) => ({ id: runner.id, name: runner.name, labels: runner.info.labels, free }));
+      const states = open
+        .filter((place) => !place.pause)
+        .map(({ runner, free }) => ({ id: runner.id, name: runner.name, labels: runner.info.labels, free }));
       for (const { job, runner } of schedule.place(states)) {
         const place = places.get(runner) as Place;
         place.free--;
@@ -134,7 +168,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     void (async () => {
       for (const job of never) {
         outcomes.add("cancelled");
-        await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome: "cancelled", message: "the run was cancelled before it started", durationMs: 0 });
+        await emit({
+          type: "job-ended",
+          at: Date.now(),
+          job: job.name,
+          outcome: "cancelled",
+          message: "the run was cancelled before it started",
+          durationMs: 0,
+        });
       }
       await step();
     })().catch(() => {});

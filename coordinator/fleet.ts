@@ -26,7 +26,9 @@ export interface KnownRunner extends RunnerLink {
   readonly roundTripMs: number;
 }
 
-export type Reached = { readonly pin: Pin; readonly runner: KnownRunner } | { readonly pin: Pin; readonly error: SortieError };
+export type Reached =
+  | { readonly pin: Pin; readonly runner: KnownRunner }
+  | { readonly pin: Pin; readonly error: SortieError };
 
 export interface Fleet {
   readonly trust: Trust;
@@ -60,7 +62,8 @@ export function openFleet(folder: string = homeOf("coordinator")): Fleet {
       id: pin.peer,
       name: pin.name,
       async open() {
-        if (pin.addresses.length === 0) throw new SortieError("RUNNER_UNREACHABLE", `No address of ${pin.name} is known.`);
+        if (pin.addresses.length === 0)
+          throw new SortieError("RUNNER_UNREACHABLE", `No address of ${pin.name} is known.`);
         try {
           return await (await startedNode()).open(pin.peer, pin.addresses, "/sortie/call/1");
         } catch (error) {
@@ -94,7 +97,14 @@ export function openFleet(folder: string = homeOf("coordinator")): Fleet {
       const { serveCall } = await import("../protocol/serve-call.ts");
       const { platformLabels } = await import("../runner/labels.ts");
       // A folder of this process's own: several coordinators may each embed a runner.
-      const runner = await createRunner({ name: "local", labels: platformLabels(), slots, grants: { all: true }, folder: join(folder, "embedded", String(process.pid)), temporary: true });
+      const runner = await createRunner({
+        name: "local",
+        labels: platformLabels(),
+        slots,
+        grants: { all: true },
+        folder: join(folder, "embedded", String(process.pid)),
+        temporary: true,
+      });
       closeEmbedded = () => runner.close();
       killEmbedded = () => runner.kill();
       return {
@@ -127,9 +137,16 @@ export async function findRunner(fleet: Fleet, text: string): Promise<RunnerLink
   const reached = await fleet.reachAll();
   const fitting = reached.flatMap((one) => ("runner" in one && fits(selector, one.runner.info) ? [one.runner] : []));
   if (fitting.length === 1 && fitting[0]) return fitting[0];
-  if (fitting.length > 1) throw new SortieError("AMBIGUOUS", `${describeSelector(selector)} fits ${fitting.map((runner) => runner.name).join(", ")}.`);
+  if (fitting.length > 1)
+    throw new SortieError(
+      "AMBIGUOUS",
+      `${describeSelector(selector)} fits ${fitting.map((runner) => runner.name).join(", ")}.`,
+    );
   const down = reached.flatMap((one) => ("error" in one ? [one.pin.name] : []));
-  throw new SortieError("NOT_FOUND", `No runner fits ${describeSelector(selector)}${down.length > 0 ? `; not reached: ${down.join(", ")}` : ""}.`);
+  throw new SortieError(
+    "NOT_FOUND",
+    `No runner fits ${describeSelector(selector)}${down.length > 0 ? `; not reached: ${down.join(", ")}` : ""}.`,
+  );
 }
 
 /** `os=linux,arch=x64` */
@@ -138,7 +155,8 @@ export function parseSelector(text: string): Selector {
   let runner: string | undefined;
   for (const pair of text.split(",")) {
     const [name = "", value] = pair.split("=", 2);
-    if (value === undefined || name === "") throw new SortieError("USAGE", `${JSON.stringify(pair)} is not LABEL=VALUE.`);
+    if (value === undefined || name === "")
+      throw new SortieError("USAGE", `${JSON.stringify(pair)} is not LABEL=VALUE.`);
     if (name === "runner") runner = value;
     else labels[name] = value;
   }

@@ -37,11 +37,15 @@ export interface Plan {
 /** Throws RECIPE_INVALID or RECIPE_CYCLE, pointing at the job's own line. */
 export function planOf({ path, recipe }: LoadedRecipe): Plan {
   const entries = Object.entries(recipe.jobs);
-  if (entries.length === 0) throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", { at: recipe.location ?? { file: path, line: 1 } });
+  if (entries.length === 0)
+    throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", {
+      at: recipe.location ?? { file: path, line: 1 },
+    });
   const names = new Map<Job, JobName>();
   for (const [name, job] of entries) {
     const fail = failAt(job, path);
-    if (!isJobName(name)) throw fail(`${JSON.stringify(name)} cannot be a job's name: letters, digits and _.:=,[]- (at most 100).`);
+    if (!isJobName(name))
+      throw fail(`${JSON.stringify(name)} cannot be a job's name: letters, digits and _.:=,[]- (at most 100).`);
     const other = names.get(job);
     if (other !== undefined) throw fail(`One job has two names, ${other} and ${name}: call job() for each.`);
     names.set(job, name);
@@ -58,7 +62,10 @@ function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): Plan
   const { options } = job;
   const needs = (options.needs ?? []).map((need) => {
     const needed = names.get(need);
-    if (needed === undefined) throw fail(`${name} needs a job that recipe() does not list${need.location ? ` (made on line ${need.location.line})` : ""}.`);
+    if (needed === undefined)
+      throw fail(
+        `${name} needs a job that recipe() does not list${need.location ? ` (made on line ${need.location.line})` : ""}.`,
+      );
     return needed;
   });
   const env = v.safeParse(Environment, Object.entries(options.env ?? {}));
@@ -68,10 +75,12 @@ function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): Plan
   if (!labels.success) throw fail(`${name}: on has a wrong label: ${labels.issues[0].message}.`);
   const timeoutMs = parseDuration(options.timeout);
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
-  if (graceMs > limits.graceMaximumMs) throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
+  if (graceMs > limits.graceMaximumMs)
+    throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
   const steps = stepsOf(options.run);
   if (steps.length > limits.stepsPerJob) throw fail(`${name} has more than ${limits.stepsPerJob} steps.`);
-  if (steps.some((step) => ("argv" in step ? step.argv : [step.shell]).some((text) => text.includes("\0")))) throw fail(`${name}: run holds a NUL character.`);
+  if (steps.some((step) => ("argv" in step ? step.argv : [step.shell]).some((text) => text.includes("\0"))))
+    throw fail(`${name}: run holds a NUL character.`);
   return {
     name,
     needs: [...new Set(needs)],
@@ -89,7 +98,9 @@ function stepsOf(run: Job["options"]["run"]): Command[] {
   if (typeof run === "string") return [{ shell: run }];
   if (isShellCommand(run)) return [{ shell: run.text }];
   if (run.every((part) => typeof part === "string")) return [{ argv: [...run] as string[] }];
-  return (run as readonly (readonly string[] | { text: string })[]).map((step) => ("text" in step ? { shell: step.text } : { argv: [...step] }));
+  return (run as readonly (readonly string[] | { text: string })[]).map((step) =>
+    "text" in step ? { shell: step.text } : { argv: [...step] },
+  );
 }
 
 /** A stable order: a job stands as early as it was written, but after what it needs. */
@@ -110,7 +121,11 @@ function inOrder(jobs: readonly PlanJob[]): PlanJob[] {
         path.pop();
       } else if (onPath.has(needed)) {
         const circle = path.slice(path.findIndex(({ job }) => job === needed)).map(({ job }) => job.name);
-        throw new SortieError("RECIPE_CYCLE", `Jobs need each other in a circle: ${[...circle, needed.name].join(" -> ")}.`, top.job.at ? { at: top.job.at } : {});
+        throw new SortieError(
+          "RECIPE_CYCLE",
+          `Jobs need each other in a circle: ${[...circle, needed.name].join(" -> ")}.`,
+          top.job.at ? { at: top.job.at } : {},
+        );
       } else if (!ordered.has(needed)) {
         path.push({ job: needed, next: 0 });
         onPath.add(needed);
@@ -120,22 +135,37 @@ function inOrder(jobs: readonly PlanJob[]): PlanJob[] {
   return [...ordered];
 }
 
-const failAt = (job: Job, path: string) => (message: string) => new SortieError("RECIPE_INVALID", message, { at: job.location ?? { file: path, line: 1 } });
+const failAt = (job: Job, path: string) => (message: string) =>
+  new SortieError("RECIPE_INVALID", message, { at: job.location ?? { file: path, line: 1 } });
 
 /** Whether a runner is what the job asks for. */
 export const fits = (on: Selector, runner: { readonly name: string; readonly labels: Labels }): boolean =>
-  (on.runner === undefined || on.runner === runner.name) && Object.entries(on.labels).every(([name, value]) => runner.labels[name] === value);
+  (on.runner === undefined || on.runner === runner.name) &&
+  Object.entries(on.labels).every(([name, value]) => runner.labels[name] === value);
 
 /** Throws SELECTOR_UNKNOWN where a job asks for what none of the runners is. */
-export function checkSelectors(plan: Plan, runners: readonly { readonly name: string; readonly labels: Labels }[]): void {
+export function checkSelectors(
+  plan: Plan,
+  runners: readonly { readonly name: string; readonly labels: Labels }[],
+): void {
   for (const job of plan.jobs) {
     if (runners.some((runner) => fits(job.on, runner))) continue;
     const there = runners.map((runner) => `${runner.name} (${describeLabels(runner.labels)})`).join(", ");
-    throw new SortieError("SELECTOR_UNKNOWN", `${job.name} asks for ${describeSelector(job.on)}; there is ${there || "no runner"}.`, job.at ? { at: job.at } : {});
+    throw new SortieError(
+      "SELECTOR_UNKNOWN",
+      `${job.name} asks for ${describeSelector(job.on)}; there is ${there || "no runner"}.`,
+      job.at ? { at: job.at } : {},
+    );
   }
 }
 
 export const describeSelector = (on: Selector): string =>
-  [...(on.runner === undefined ? [] : [`runner=${on.runner}`]), ...Object.entries(on.labels).map(([name, value]) => `${name}=${value}`)].join(" ") || "any runner";
+  [
+    ...(on.runner === undefined ? [] : [`runner=${on.runner}`]),
+    ...Object.entries(on.labels).map(([name, value]) => `${name}=${value}`),
+  ].join(" ") || "any runner";
 
-const describeLabels = (labels: Labels): string => Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(" ") || "no labels";
+const describeLabels = (labels: Labels): string =>
+  Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ") || "no labels";

@@ -33,7 +33,11 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   options.onKillable(fleet.killEmbedded);
   try {
     const { runners, unreachable } = await gather(fleet, options.local);
-    if (unreachable.length === 0) checkSelectors(plan, runners.map((runner) => runner.info));
+    if (unreachable.length === 0)
+      checkSelectors(
+        plan,
+        runners.map((runner) => runner.info),
+      );
     else checkSelectors(plan, [...runners.map((runner) => runner.info), ...standIns(plan)]);
     const store = openStore(folder);
     const readers = combine([store.reader(), await chooseView(options.format)]);
@@ -41,12 +45,37 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const run = newRunId();
     const startedAt = Date.now();
     try {
-      await emit({ type: "run-started", at: startedAt, run, recipe: plan.recipe, jobs: plan.jobs.map(({ name, needs }) => ({ name, needs })) });
-      for (const runner of runners) await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });
-      for (const { name, message } of unreachable) await emit({ type: "runner-unreachable", at: Date.now(), runner: name, message });
-      options.cancelled.addEventListener("abort", () => void emit({ type: "run-cancelling", at: Date.now(), message: "cancelling: waiting for the jobs to end (Ctrl-C again leaves at once)" }), { once: true });
+      await emit({
+        type: "run-started",
+        at: startedAt,
+        run,
+        recipe: plan.recipe,
+        jobs: plan.jobs.map(({ name, needs }) => ({ name, needs })),
+      });
+      for (const runner of runners)
+        await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });
+      for (const { name, message } of unreachable)
+        await emit({ type: "runner-unreachable", at: Date.now(), runner: name, message });
+      options.cancelled.addEventListener(
+        "abort",
+        () =>
+          void emit({
+            type: "run-cancelling",
+            at: Date.now(),
+            message: "cancelling: waiting for the jobs to end (Ctrl-C again leaves at once)",
+          }),
+        { once: true },
+      );
       const slots = runners.reduce((sum, runner) => sum + runner.info.slots, 0);
-      const outcome = await execute({ run, plan, runners, folder, jobs: options.jobs ?? Math.max(1, slots), emit, cancelled: options.cancelled });
+      const outcome = await execute({
+        run,
+        plan,
+        runners,
+        folder,
+        jobs: options.jobs ?? Math.max(1, slots),
+        emit,
+        cancelled: options.cancelled,
+      });
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
       return outcome;
     } finally {
@@ -59,13 +88,23 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
 }
 
 /** The runners that answer; the embedded one when none is known. */
-async function gather(fleet: Fleet, local: boolean): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
-  if (local || fleet.trust.list().length === 0) return { runners: [await fleet.embedded(availableParallelism())], unreachable: [] };
+async function gather(
+  fleet: Fleet,
+  local: boolean,
+): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
+  if (local || fleet.trust.list().length === 0)
+    return { runners: [await fleet.embedded(availableParallelism())], unreachable: [] };
   const reached = await fleet.reachAll();
   const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));
-  const unreachable = reached.flatMap((one) => ("error" in one ? [{ name: one.pin.name, message: `${one.error.message} ${one.error.hint}` }] : []));
+  const unreachable = reached.flatMap((one) =>
+    "error" in one ? [{ name: one.pin.name, message: `${one.error.message} ${one.error.hint}` }] : [],
+  );
   if (runners.length > 0) return { runners, unreachable };
-  throw new SortieError("NO_RUNNER", `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`, { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." });
+  throw new SortieError(
+    "NO_RUNNER",
+    `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`,
+    { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
+  );
 }
 
 /** A runner that does not answer may be what a job asks for: that job is then lost, not wrong. */

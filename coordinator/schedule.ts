@@ -141,7 +141,9 @@ export class Schedule {
 
   /** No more placements. Gives the jobs that never started. */
   stop(): PlanJob[] {
-    const never = [...this.#unsettled].filter((name) => !this.#placed.has(name)).map((name) => this.#byName.get(name) as PlanJob);
+    const never = [...this.#unsettled]
+      .filter((name) => !this.#placed.has(name))
+      .map((name) => this.#byName.get(name) as PlanJob);
     for (const job of never) this.#unsettled.delete(job.name);
     this.#lines.clear();
     return never;

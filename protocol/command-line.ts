@@ -33,14 +33,22 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
   process.on("uncaughtException", fail);
   process.on("unhandledRejection", fail);
   // A reader that leaves early (`| head`) is no error of ours.
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : fail(error)));
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : fail(error)));
 
   const [{ default: yargs }, { version }] = await Promise.all([import("yargs"), import("./version.ts")]);
   let code = 0;
   const cli = yargs(process.argv.slice(2))
     .scriptName(name)
     .usage(`$0 <command>`)
-    .parserConfiguration({ "populate--": true, "parse-numbers": false, "parse-positional-numbers": false, "camel-case-expansion": false, "boolean-negation": false, "dot-notation": false })
+    .parserConfiguration({
+      "populate--": true,
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+      "camel-case-expansion": false,
+      "boolean-negation": false,
+      "dot-notation": false,
+    })
     .option("debug", { type: "boolean", describe: "Show stack traces", global: true })
     .version(version)
     .help()
@@ -79,7 +87,8 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
 /** `error[CODE]: what happened`, where, and what to do. */
 export function printError(error: SortieError, debug: boolean): void {
   const lines = [`error[${error.code}]: ${oneLine(error.message)}`];
-  if (error.at) lines.push(`  at ${error.at.file}:${error.at.line}${error.at.column === undefined ? "" : `:${error.at.column}`}`);
+  if (error.at)
+    lines.push(`  at ${error.at.file}:${error.at.line}${error.at.column === undefined ? "" : `:${error.at.column}`}`);
   lines.push(`  hint: ${oneLine(error.hint)}`);
   if (debug) lines.push(error.stack ?? "", ...(error.cause instanceof Error ? [`caused by ${error.cause.stack}`] : []));
   process.stderr.write(`${lines.join("\n")}\n`);

@@ -11,14 +11,22 @@ export const Envelope = v.variant("type", [
   v.strictObject({
     type: v.literal("call.requested"),
     id: CallId,
-    payload: v.strictObject({ operationId: v.pipe(v.string(), v.maxLength(100)), carriage: v.picklist(["json", "raw"]), input: v.unknown() }),
+    payload: v.strictObject({
+      operationId: v.pipe(v.string(), v.maxLength(100)),
+      carriage: v.picklist(["json", "raw"]),
+      input: v.unknown(),
+    }),
   }),
   v.strictObject({ type: v.literal("call.responded"), id: CallId, payload: v.strictObject({ output: v.unknown() }) }),
   v.strictObject({ type: v.literal("call.completed"), id: CallId, payload: v.strictObject({}) }),
   v.strictObject({
     type: v.literal("call.error"),
     id: CallId,
-    payload: v.strictObject({ code: v.pipe(v.string(), v.maxLength(100)), message: v.string(), hint: v.optional(v.string()) }),
+    payload: v.strictObject({
+      code: v.pipe(v.string(), v.maxLength(100)),
+      message: v.string(),
+      hint: v.optional(v.string()),
+    }),
   }),
 ]);
 export type Envelope = v.InferOutput<typeof Envelope>;
@@ -56,7 +64,8 @@ export class EnvelopeReader {
       throw malformed("the end of the stream in the middle of an envelope");
     }
     const length = Buffer.from(this.#take(LENGTH_BYTES)).readUInt32BE(0);
-    if (length > limits.envelopeBytes) throw malformed(`an envelope of ${length} bytes; at most ${limits.envelopeBytes}`);
+    if (length > limits.envelopeBytes)
+      throw malformed(`an envelope of ${length} bytes; at most ${limits.envelopeBytes}`);
     if (!(await this.#fill(length))) throw malformed("the end of the stream in the middle of an envelope");
     return parse(this.#take(length));
   }

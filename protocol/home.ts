@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 
 /** The folder of one side: $SORTIE_HOME/SIDE, else $XDG_STATE_HOME/sortie/SIDE, else ~/.local/state/sortie/SIDE. */
 export function homeOf(side: "runner" | "coordinator", environment: NodeJS.ProcessEnv = process.env): string {
-  const base = environment["SORTIE_HOME"] || join(environment["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "sortie");
+  const base =
+    environment["SORTIE_HOME"] || join(environment["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "sortie");
   return join(base, side);
 }
 

@@ -41,7 +41,10 @@ export async function loadIdentity(folder: string): Promise<Identity> {
 async function makeKey(path: string): Promise<void> {
   const key = await generateKeyPair("Ed25519");
   const temporary = `${path}.${process.pid}.new`;
-  writeFileSync(temporary, `${Buffer.from(privateKeyToProtobuf(key)).toString("base64")}\n`, { mode: 0o600, flush: true });
+  writeFileSync(temporary, `${Buffer.from(privateKeyToProtobuf(key)).toString("base64")}\n`, {
+    mode: 0o600,
+    flush: true,
+  });
   try {
     // A link fails where the file exists: whoever comes second uses the first one's key, and never half a key.
     linkSync(temporary, path);

@@ -54,7 +54,8 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
   return {
     issue(peer, addresses, ttlMs = limits.inviteTtlMs) {
       const [first, ...others] = addresses;
-      if (first === undefined) throw new SortieError("USAGE", "An invite needs an address that the other side can dial.");
+      if (first === undefined)
+        throw new SortieError("USAGE", "An invite needs an address that the other side can dial.");
       const expiresAt = now() + ttlMs;
       const id = randomBytes(ID_BYTES);
       const secret = randomBytes(SECRET_BYTES);
@@ -100,7 +101,8 @@ export function parseInvite(url: string, now: number = Date.now()): Invite {
   const token = Buffer.from(parameters.get("token") ?? "", "base64url");
   if (token.length !== TOKEN_BYTES) throw wrong("has no whole token: was the URL cut off?");
   const unknown = [...parameters.keys()].find((name) => name !== "token" && name !== "addr");
-  if (unknown !== undefined || parameters.getAll("token").length > 1) throw wrong("has a part that does not belong there");
+  if (unknown !== undefined || parameters.getAll("token").length > 1)
+    throw wrong("has a part that does not belong there");
   const addresses = [first, ...parameters.getAll("addr")];
   if (addresses.length > MOST_ADDRESSES) throw wrong(`has more than ${MOST_ADDRESSES} addresses`);
   const peers = addresses.map((address) => peerOf(address, wrong));
@@ -109,7 +111,13 @@ export function parseInvite(url: string, now: number = Date.now()): Invite {
   const expiresAt = token.readUIntBE(ID_BYTES + SECRET_BYTES, EXPIRY_BYTES);
   if (expiresAt <= now) throw wrong("is over: invites live for ten minutes");
   const id = token.subarray(0, ID_BYTES);
-  return { peer, addresses, id: id.toString("hex"), key: keyOf(id, token.subarray(ID_BYTES, ID_BYTES + SECRET_BYTES)), expiresAt };
+  return {
+    peer,
+    addresses,
+    id: id.toString("hex"),
+    key: keyOf(id, token.subarray(ID_BYTES, ID_BYTES + SECRET_BYTES)),
+    expiresAt,
+  };
 }
 
 function keyOf(id: Buffer, secret: Buffer): Buffer {
@@ -120,14 +128,20 @@ function peerOf(address: string, wrong: (what: string) => SortieError): string {
   try {
     const components = multiaddr(address).getComponents();
     const last = components.at(-1);
-    if (last?.name === "p2p" && v.is(PeerText, last.value) && components.filter((one) => one.name === "p2p").length === 1) return last.value;
+    if (
+      last?.name === "p2p" &&
+      v.is(PeerText, last.value) &&
+      components.filter((one) => one.name === "p2p").length === 1
+    )
+      return last.value;
   } catch {
     throw wrong("has an address that is none");
   }
   throw wrong("has an address without the peer's ID at its end");
 }
 
-const pinnedTo = (address: string, peer: string): string => (address.includes("/p2p/") ? address : `${address}/p2p/${peer}`);
+const pinnedTo = (address: string, peer: string): string =>
+  address.includes("/p2p/") ? address : `${address}/p2p/${peer}`;
 
 /** A short fingerprint of an invite, for logs: it does not help to guess the token. */
 export const inviteFingerprint = (id: string): string => createHash("sha256").update(id).digest("hex").slice(0, 8);

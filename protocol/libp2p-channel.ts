@@ -39,7 +39,10 @@ export function channelOf(stream: Stream): ByteChannel {
       queued += bytes.length;
     }
     if (queued > limits.channelUnreadBytes) {
-      const flooded = new SortieError("CHANNEL_FLOODED", `The peer sent ${queued} bytes that nobody had asked for yet.`);
+      const flooded = new SortieError(
+        "CHANNEL_FLOODED",
+        `The peer sent ${queued} bytes that nobody had asked for yet.`,
+      );
       queue.length = 0;
       stream.abort(flooded);
       fail(flooded);
@@ -59,7 +62,12 @@ export function channelOf(stream: Stream): ByteChannel {
   stream.addEventListener("close", (event) => {
     // Without an error it is the transport that closed in good order; only a stream that both sides ended is whole.
     if (ended && writeClosed) return wake();
-    fail(new SortieError("CONNECTION_LOST", event.error ? `The connection was lost: ${event.error.message}.` : "The connection was closed."));
+    fail(
+      new SortieError(
+        "CONNECTION_LOST",
+        event.error ? `The connection was lost: ${event.error.message}.` : "The connection was closed.",
+      ),
+    );
   });
   if (stream.status !== "open") fail(new SortieError("CONNECTION_LOST", "The connection was closed."));
 

@@ -12,8 +12,8 @@ export const limits = {
   writtenChunkBytes: 256 * KiB,
   /** Control payloads are the only ones collected whole. */
   controlBytes: 64 * KiB,
-  /** Unacknowledged bytes that a callee may have under way. One mebibyte fills a gigabit link at 8 ms round trip. */
-  window: 1 * MiB,
+  /** Unacknowledged bytes that a callee may have under way: four mebibytes fill a gigabit link at 32 ms round trip. */
+  window: 4 * MiB,
   windowMinimum: 64 * KiB,
   windowMaximum: 8 * MiB,
   /** Unread bytes a channel holds before it calls the peer a flood: the largest window, an envelope and some control. */

@@ -5,11 +5,22 @@ import type { ByteChannel } from "./channel.ts";
 import { type Envelope, EnvelopeReader, encodeEnvelope } from "./envelope.ts";
 import { isErrorCode, SortieError } from "./errors.ts";
 import { newId } from "./ids.ts";
-import { type InputOf, type JsonOperationId, type OperationId, type OutputOf, operations, type RawOperationId } from "./messages.ts";
+import {
+  type InputOf,
+  type JsonOperationId,
+  type OperationId,
+  type OutputOf,
+  operations,
+  type RawOperationId,
+} from "./messages.ts";
 import { oneLine } from "./text.ts";
 
 /** One answer. Rejects with the peer's error, PROTOCOL, or CONNECTION_LOST; the channel is closed in any case. */
-export async function callJson<Id extends JsonOperationId>(channel: ByteChannel, id: Id, input: InputOf<Id>): Promise<OutputOf<Id>> {
+export async function callJson<Id extends JsonOperationId>(
+  channel: ByteChannel,
+  id: Id,
+  input: InputOf<Id>,
+): Promise<OutputOf<Id>> {
   for await (const output of subscribe(channel, id, input)) return output;
   throw new SortieError("PROTOCOL", `The peer answered ${id} with nothing.`);
 }
@@ -48,7 +59,8 @@ export async function callRaw<Id extends RawOperationId>(
   try {
     await request(channel, id, input);
     const answer = await nextAnswer(reader);
-    if (answer.type !== "call.responded") throw new SortieError("PROTOCOL", "The peer ended the call before it accepted it.");
+    if (answer.type !== "call.responded")
+      throw new SortieError("PROTOCOL", "The peer ended the call before it accepted it.");
     return { output: parseOutput(id, answer), ...carriage(channel, reader) };
   } catch (error) {
     channel.abort(error instanceof Error ? error : new Error(String(error)));
@@ -78,7 +90,11 @@ async function nextAnswer(reader: EnvelopeReader): Promise<Envelope & { type: "c
   if (envelope.type === "call.requested") throw new SortieError("PROTOCOL", "The peer answered a call with a call.");
   if (envelope.type !== "call.error") return envelope;
   const { code, message, hint } = envelope.payload;
-  throw new SortieError(isErrorCode(code) ? code : "PROTOCOL", oneLine(message), hint === undefined ? {} : { hint: oneLine(hint) });
+  throw new SortieError(
+    isErrorCode(code) ? code : "PROTOCOL",
+    oneLine(message),
+    hint === undefined ? {} : { hint: oneLine(hint) },
+  );
 }
 
 function parseOutput<Id extends OperationId>(id: Id, answer: Envelope): OutputOf<Id> {

@@ -9,7 +9,10 @@ const Count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const Time = Count;
 
 /** No NUL: the kernel would cut the string there. */
-const Text = v.pipe(v.string(), v.check((text) => !text.includes("\0"), "text without a NUL character"));
+const Text = v.pipe(
+  v.string(),
+  v.check((text) => !text.includes("\0"), "text without a NUL character"),
+);
 
 /** Labels of a runner, and the labels a job asks for: `os=linux`. */
 export const LabelName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$/, "a label's name"));
@@ -22,7 +25,13 @@ export const RunnerName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]
 
 /** A command: argv starts the program itself, without a shell; a string runs with /bin/sh -c. */
 export const Command = v.union([
-  v.strictObject({ argv: v.pipe(v.array(Text), v.minLength(1), v.check((argv) => argv[0] !== "", "a program's name")) }),
+  v.strictObject({
+    argv: v.pipe(
+      v.array(Text),
+      v.minLength(1),
+      v.check((argv) => argv[0] !== "", "a program's name"),
+    ),
+  }),
   v.strictObject({ shell: Text }),
 ]);
 export type Command = v.InferOutput<typeof Command>;
@@ -34,7 +43,10 @@ export const Environment = v.pipe(
   v.array(v.strictTuple([VariableName, Text])),
   v.maxLength(limits.variablesPerJob),
   v.check((pairs) => new Set(pairs.map(([name]) => name)).size === pairs.length, "each variable once"),
-  v.check((pairs) => !pairs.some(([name]) => name.startsWith("SORTIE_")), "no SORTIE_ variable: Sortie sets those itself"),
+  v.check(
+    (pairs) => !pairs.some(([name]) => name.startsWith("SORTIE_")),
+    "no SORTIE_ variable: Sortie sets those itself",
+  ),
 );
 export type Environment = v.InferOutput<typeof Environment>;
 
@@ -124,5 +136,7 @@ interface OperationSchema {
 export type OperationId = keyof typeof operations;
 export type InputOf<Id extends OperationId> = v.InferOutput<(typeof operations)[Id]["input"]>;
 export type OutputOf<Id extends OperationId> = v.InferOutput<(typeof operations)[Id]["output"]>;
-export type JsonOperationId = { [Id in OperationId]: (typeof operations)[Id]["carriage"] extends "json" ? Id : never }[OperationId];
+export type JsonOperationId = {
+  [Id in OperationId]: (typeof operations)[Id]["carriage"] extends "json" ? Id : never;
+}[OperationId];
 export type RawOperationId = Exclude<OperationId, JsonOperationId>;

@@ -43,6 +43,9 @@ export interface Node {
   stop(): Promise<void>;
 }
 
+/** Node passes highWaterMark on to the socket (since 18.17), though the types of libp2p do not know it: a busy stream waits less often. */
+const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 1024 };
+
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
   const node = await createLibp2p({
@@ -54,8 +57,8 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         inboundSocketInactivityTimeout: limits.socketIdleMs,
         outboundSocketInactivityTimeout: limits.socketIdleMs,
         backlog: limits.pendingConnections,
-        dialOpts: { noDelay: true, keepAlive: true },
-        listenOpts: { noDelay: true, keepAlive: true },
+        dialOpts: { ...socketOptions },
+        listenOpts: { ...socketOptions },
       }),
     ],
     connectionEncrypters: [noise()],
@@ -81,10 +84,15 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       reconnectRetries: 0,
     },
   }).catch((error: unknown) => {
-    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${messageOf(error)}.`, { cause: error });
+    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${messageOf(error)}.`, {
+      cause: error,
+    });
   });
 
-  const serve = (handler: ((channel: ByteChannel, peer: string) => void) | undefined, admits: (peer: string) => boolean) => {
+  const serve = (
+    handler: ((channel: ByteChannel, peer: string) => void) | undefined,
+    admits: (peer: string) => boolean,
+  ) => {
     return (stream: Stream, connection: Connection): void => {
       const channel = channelOf(stream);
       const peer = connection.remotePeer.toString();
@@ -94,7 +102,12 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   };
   const streams = { maxInboundStreams: perConnection, maxOutboundStreams: perConnection };
   if (options.onCall) await node.handle(CALL_PROTOCOL, serve(options.onCall, options.trusts), streams);
-  if (options.onPair) await node.handle(PAIR_PROTOCOL, serve(options.onPair, () => options.pairingOpen()), streams);
+  if (options.onPair)
+    await node.handle(
+      PAIR_PROTOCOL,
+      serve(options.onPair, () => options.pairingOpen()),
+      streams,
+    );
 
   const ids = new Map<string, PeerId>();
   const idOf = (peer: string): PeerId => {
@@ -112,7 +125,10 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     const under = dialling.get(peer);
     if (under) return under;
     const dial = node
-      .dial(addresses.map((address) => pinned(address, peer)), { signal: AbortSignal.any([AbortSignal.timeout(limits.dialMs), ...(signal ? [signal] : [])]) })
+      .dial(
+        addresses.map((address) => pinned(address, peer)),
+        { signal: AbortSignal.any([AbortSignal.timeout(limits.dialMs), ...(signal ? [signal] : [])]) },
+      )
       .finally(() => dialling.delete(peer));
     dialling.set(peer, dial);
     return dial;
@@ -130,18 +146,29 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       }
       try {
         // A signal of our own: without one libp2p makes a time-out for each stream, and leaves its timer behind.
-        return channelOf(await connection.newStream(protocol, { maxOutboundStreams: perConnection, ...(signal ? { signal } : {}) }));
+        return channelOf(
+          await connection.newStream(protocol, { maxOutboundStreams: perConnection, ...(signal ? { signal } : {}) }),
+        );
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         // The gate of the other side works after the handshake: a peer it does not know loses the connection then.
-        throw new SortieError("UNTRUSTED", `The peer ${peer.slice(-8)} ended the connection: it does not know this one, or it is stopping.`, { cause: error });
+        throw new SortieError(
+          "UNTRUSTED",
+          `The peer ${peer.slice(-8)} ended the connection: it does not know this one, or it is stopping.`,
+          { cause: error },
+        );
       }
     },
     disconnect(peer) {
-      for (const connection of node.getConnections(idOf(peer))) connection.abort(new SortieError("UNTRUSTED", "The peer is no longer trusted."));
+      for (const connection of node.getConnections(idOf(peer)))
+        connection.abort(new SortieError("UNTRUSTED", "The peer is no longer trusted."));
     },
     async stop() {
-      await Promise.all(node.getConnections().map((connection) => connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {})));
+      await Promise.all(
+        node
+          .getConnections()
+          .map((connection) => connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {})),
+      );
       await node.stop();
     },
   };
@@ -151,18 +178,24 @@ export async function startNode(options: NodeOptions): Promise<Node> {
 function pinned(address: string, peer: string): Multiaddr {
   const parsed = multiaddr(address);
   const named = parsed.getComponents().find((component) => component.name === "p2p")?.value;
-  if (named !== undefined && named !== peer) throw new SortieError("USAGE", `The address ${address} names another peer than ${peer}.`);
+  if (named !== undefined && named !== peer)
+    throw new SortieError("USAGE", `The address ${address} names another peer than ${peer}.`);
   return named === undefined ? parsed.encapsulate(`/p2p/${peer}`) : parsed;
 }
 
 function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
   if (error instanceof SortieError) return error;
   const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
-  return new SortieError("RUNNER_UNREACHABLE", `No connection to the peer …${peer.slice(-8)} at ${where}: ${messageOf(error)}.`, { cause: error });
+  return new SortieError(
+    "RUNNER_UNREACHABLE",
+    `No connection to the peer …${peer.slice(-8)} at ${where}: ${messageOf(error)}.`,
+    { cause: error },
+  );
 }
 
 /** libp2p wraps what happened at each address into an AggregateError. */
 function messageOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) return [...new Set(error.errors.map(messageOf))].join("; ");
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return [...new Set(error.errors.map(messageOf))].join("; ");
   return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
 }

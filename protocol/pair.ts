@@ -28,7 +28,11 @@ export interface IssuerSide {
 }
 
 /** Answers one pairing. Never rejects; every failure ends the channel in the same way. */
-export async function answerPairing(channel: ByteChannel, side: IssuerSide, withinMs: number = limits.pairMs): Promise<void> {
+export async function answerPairing(
+  channel: ByteChannel,
+  side: IssuerSide,
+  withinMs: number = limits.pairMs,
+): Promise<void> {
   const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "Pairing took too long.")), withinMs);
   try {
     const frames = new Frames(channel);
@@ -39,7 +43,15 @@ export async function answerPairing(channel: ByteChannel, side: IssuerSide, with
     const found = side.invites.keyFor(hello.invite, side.them);
     // An unknown invite is proven against a key of chance: its refusal takes as long and looks as any other.
     const key = "key" in found ? found.key : randomBytes(32);
-    const transcript = { invite: hello.invite, issuer: side.me, joiner: side.them, issuerNonce: nonce, joinerNonce: hello.nonce, issuerName: side.name, joinerName: hello.name };
+    const transcript = {
+      invite: hello.invite,
+      issuer: side.me,
+      joiner: side.them,
+      issuerNonce: nonce,
+      joinerNonce: hello.nonce,
+      issuerName: side.name,
+      joinerName: hello.name,
+    };
     const proven = same(theirProof.proof, prove(key, "joiner", transcript));
     if ("refused" in found) throw new Error(found.refused);
     if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
@@ -63,22 +75,38 @@ export async function requestPairing(
   side: { readonly me: string; readonly them: string; readonly name: string; readonly invite: Invite },
   withinMs: number = limits.pairMs,
 ): Promise<{ readonly name: string }> {
-  const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "The peer did not answer the pairing in time.")), withinMs);
+  const late = setTimeout(
+    () => channel.abort(new SortieError("TIMEOUT", "The peer did not answer the pairing in time.")),
+    withinMs,
+  );
   try {
     const frames = new Frames(channel);
     const { invite } = side;
     const nonce = randomBytes(32).toString("hex");
     await frames.write({ invite: invite.id, nonce, name: side.name });
     const challenge = await frames.read(Challenge);
-    const transcript = { invite: invite.id, issuer: side.them, joiner: side.me, issuerNonce: challenge.nonce, joinerNonce: nonce, issuerName: challenge.name, joinerName: side.name };
+    const transcript = {
+      invite: invite.id,
+      issuer: side.them,
+      joiner: side.me,
+      issuerNonce: challenge.nonce,
+      joinerNonce: nonce,
+      issuerName: challenge.name,
+      joinerName: side.name,
+    };
     await frames.write({ proof: prove(invite.key, "joiner", transcript) });
     const answer = await frames.read(Proof);
-    if (!same(answer.proof, prove(invite.key, "issuer", transcript))) throw new Error("The peer does not hold the invite itself.");
+    if (!same(answer.proof, prove(invite.key, "issuer", transcript)))
+      throw new Error("The peer does not hold the invite itself.");
     await channel.close();
     return { name: challenge.name };
   } catch (error) {
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing failed."));
-    throw new SortieError("PAIRING_REFUSED", "The peer refused the invite: it was used, is over, or was never its own.", { cause: error });
+    throw new SortieError(
+      "PAIRING_REFUSED",
+      "The peer refused the invite: it was used, is over, or was never its own.",
+      { cause: error },
+    );
   } finally {
     clearTimeout(late);
   }
@@ -98,13 +126,24 @@ interface Transcript {
 function prove(key: Buffer, role: "issuer" | "joiner", transcript: Transcript): string {
   const hmac = createHmac("sha256", key);
   const { invite, issuer, joiner, issuerNonce, joinerNonce, issuerName, joinerName } = transcript;
-  for (const field of ["/sortie/pair/1", role, invite, issuer, joiner, issuerNonce, joinerNonce, issuerName, joinerName]) {
+  for (const field of [
+    "/sortie/pair/1",
+    role,
+    invite,
+    issuer,
+    joiner,
+    issuerNonce,
+    joinerNonce,
+    issuerName,
+    joinerName,
+  ]) {
     hmac.update(`${Buffer.byteLength(field)}:${field}`);
   }
   return hmac.digest("hex");
 }
 
-const same = (one: string, other: string): boolean => timingSafeEqual(Buffer.from(one, "hex"), Buffer.from(other, "hex"));
+const same = (one: string, other: string): boolean =>
+  timingSafeEqual(Buffer.from(one, "hex"), Buffer.from(other, "hex"));
 
 /** `u32be` length and JSON, at most 4 KiB a frame. */
 class Frames {

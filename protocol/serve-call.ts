@@ -9,7 +9,12 @@ import { carriage } from "./make-call.ts";
 import { type JsonOperationId, operations, type RawOperationId } from "./messages.ts";
 
 /** Serves the call and resolves when it is over. Never rejects: what goes wrong is told to the caller, or ends the channel. */
-export async function serveCall(channel: ByteChannel, handlers: Handlers, caller: Caller, firstEnvelopeMs: number = limits.firstEnvelopeMs): Promise<void> {
+export async function serveCall(
+  channel: ByteChannel,
+  handlers: Handlers,
+  caller: Caller,
+  firstEnvelopeMs: number = limits.firstEnvelopeMs,
+): Promise<void> {
   let id = "";
   try {
     const reader = new EnvelopeReader(channel);
@@ -19,13 +24,19 @@ export async function serveCall(channel: ByteChannel, handlers: Handlers, caller
     const handler = Object.hasOwn(handlers, operationId) ? handlers[operationId as keyof Handlers] : undefined;
     if (!handler) throw new SortieError("PROTOCOL", `There is no operation ${operationId.slice(0, 50)} here.`);
     const operation = operations[operationId as keyof Handlers];
-    if (operation.carriage !== request.payload.carriage) throw new SortieError("PROTOCOL", `${operationId} has the carriage ${operation.carriage}.`);
+    if (operation.carriage !== request.payload.carriage)
+      throw new SortieError("PROTOCOL", `${operationId} has the carriage ${operation.carriage}.`);
     const parsed = v.safeParse(operation.input, input);
-    if (!parsed.success) throw new SortieError("PROTOCOL", `The input of ${operationId} is wrong: ${describeIssue(parsed.issues[0])}.`);
+    if (!parsed.success)
+      throw new SortieError("PROTOCOL", `The input of ${operationId} is wrong: ${describeIssue(parsed.issues[0])}.`);
     if (operation.carriage === "raw") {
-      await serveRaw(channel, reader, id, (accept) => (handler as RawHandler<RawOperationId>)(parsed.output as never, caller, accept));
+      await serveRaw(channel, reader, id, (accept) =>
+        (handler as RawHandler<RawOperationId>)(parsed.output as never, caller, accept),
+      );
     } else {
-      await serveJson(channel, reader, id, (left) => (handler as JsonHandler<JsonOperationId>)(parsed.output as never, caller, left));
+      await serveJson(channel, reader, id, (left) =>
+        (handler as JsonHandler<JsonOperationId>)(parsed.output as never, caller, left),
+      );
     }
   } catch (error) {
     await refuse(channel, id, asSortieError(error));
@@ -45,7 +56,12 @@ async function requestWithin(channel: ByteChannel, reader: EnvelopeReader, milli
 
 type Accept = Parameters<RawHandler<RawOperationId>>[2];
 
-async function serveRaw(channel: ByteChannel, reader: EnvelopeReader, id: string, run: (accept: Accept) => Promise<void>): Promise<void> {
+async function serveRaw(
+  channel: ByteChannel,
+  reader: EnvelopeReader,
+  id: string,
+  run: (accept: Accept) => Promise<void>,
+): Promise<void> {
   let accepted = false;
   const accept = async (output: unknown): Promise<RawCarriage> => {
     accepted = true;
@@ -74,7 +90,8 @@ async function serveJson(
   reader.bytes().then(leaves, leaves);
   try {
     const answer = run(left.signal);
-    const respond = (output: unknown) => channel.write(encodeEnvelope({ type: "call.responded", id, payload: { output } }));
+    const respond = (output: unknown) =>
+      channel.write(encodeEnvelope({ type: "call.responded", id, payload: { output } }));
     if (Symbol.asyncIterator in answer) for await (const output of answer) await respond(output);
     else await respond(await answer);
     await channel.write(encodeEnvelope({ type: "call.completed", id, payload: {} }));
@@ -88,7 +105,9 @@ async function refuse(channel: ByteChannel, id: string, error: SortieError): Pro
   // A bug's own text may hold anything; the peer learns only that there was one.
   const message = error.code === "INTERNAL" ? "Something went wrong inside the peer." : error.message;
   try {
-    await channel.write(encodeEnvelope({ type: "call.error", id, payload: { code: error.code, message, hint: error.hint } }));
+    await channel.write(
+      encodeEnvelope({ type: "call.error", id, payload: { code: error.code, message, hint: error.hint } }),
+    );
     await channel.close();
   } catch {
     channel.abort(error);

@@ -1,7 +1,8 @@
 // `trust list | remove | rename`, the same for both sides.
-import { homeOf } from "./home.ts";
+
 import type { CommandModule } from "./command-line.ts";
 import { SortieError } from "./errors.ts";
+import { homeOf } from "./home.ts";
 import { openTrust } from "./trust.ts";
 
 interface Options {
@@ -24,7 +25,9 @@ export function trustCommand(side: "runner" | "coordinator"): CommandModule<Opti
       if (action === "list") {
         const pins = trust.list();
         if (json) process.stdout.write(`${JSON.stringify(pins)}\n`);
-        else for (const pin of pins) process.stdout.write(`${pin.name}  ${pin.peer}  since ${new Date(pin.pinnedAt).toISOString()}\n`);
+        else
+          for (const pin of pins)
+            process.stdout.write(`${pin.name}  ${pin.peer}  since ${new Date(pin.pinnedAt).toISOString()}\n`);
         return;
       }
       if (peer === undefined) throw new SortieError("USAGE", `trust ${action} needs the peer's name or ID.`);

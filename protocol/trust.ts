@@ -57,11 +57,16 @@ export function openTrust(folder: string): Trust {
     find(text) {
       const named = list().find((pin) => pin.name === text || pin.peer === text);
       if (named) return named;
-      const fitting = text.length < 4 ? [] : list().filter((pin) => pin.peer.startsWith(text) || pin.peer.endsWith(text));
+      const fitting =
+        text.length < 4 ? [] : list().filter((pin) => pin.peer.startsWith(text) || pin.peer.endsWith(text));
       if (fitting.length === 1 && fitting[0]) return fitting[0];
-      if (fitting.length > 1) throw new SortieError("AMBIGUOUS", `${text} fits ${fitting.map((pin) => pin.name).join(", ")}.`);
+      if (fitting.length > 1)
+        throw new SortieError("AMBIGUOUS", `${text} fits ${fitting.map((pin) => pin.name).join(", ")}.`);
       const names = list().map((pin) => pin.name);
-      throw new SortieError("NOT_FOUND", `No peer is called ${JSON.stringify(text)}; known: ${names.join(", ") || "none"}.`);
+      throw new SortieError(
+        "NOT_FOUND",
+        `No peer is called ${JSON.stringify(text)}; known: ${names.join(", ") || "none"}.`,
+      );
     },
     pin(peer, name, addresses) {
       const pin = { peer, name: "", addresses: [...addresses], pinnedAt: Date.now() };
@@ -74,14 +79,18 @@ export function openTrust(folder: string): Trust {
     },
     remove(peer) {
       file.change(({ pins, removed }) => {
-        const gone = pins.filter((pin) => pin.peer === peer).map((pin) => ({ peer, name: pin.name, removedAt: Date.now() }));
+        const gone = pins
+          .filter((pin) => pin.peer === peer)
+          .map((pin) => ({ peer, name: pin.name, removedAt: Date.now() }));
         return { pins: pins.filter((pin) => pin.peer !== peer), removed: [...removed, ...gone].slice(-TOMBSTONES) };
       });
     },
     rename(peer, name) {
-      if (!v.is(RunnerName, name)) throw new SortieError("USAGE", `${JSON.stringify(name)} is not a name: letters, digits and _.- (at most 63).`);
+      if (!v.is(RunnerName, name))
+        throw new SortieError("USAGE", `${JSON.stringify(name)} is not a name: letters, digits and _.- (at most 63).`);
       file.change(({ pins, removed }) => {
-        if (pins.some((pin) => pin.name === name && pin.peer !== peer)) throw new SortieError("USAGE", `Another peer is called ${name} already.`);
+        if (pins.some((pin) => pin.name === name && pin.peer !== peer))
+          throw new SortieError("USAGE", `Another peer is called ${name} already.`);
         return { pins: pins.map((pin) => (pin.peer === peer ? { ...pin, name } : pin)), removed };
       });
     },

@@ -4,10 +4,22 @@ import { runCommandLine } from "../protocol/command-line.ts";
 await runCommandLine(
   "runner",
   [
-    { command: "start", describe: "Serve jobs to the coordinators that are trusted", load: () => import("./commands/start.ts") },
+    {
+      command: "start",
+      describe: "Serve jobs to the coordinators that are trusted",
+      load: () => import("./commands/start.ts"),
+    },
     { command: "id", describe: "Print this runner's peer ID", load: () => import("./commands/id.ts") },
-    { command: "invite", describe: "Make a one-time invite for a coordinator", load: () => import("./commands/invite.ts") },
-    { command: "trust <action> [peer] [name]", describe: "List, remove or rename trusted coordinators", load: () => import("./commands/trust.ts") },
+    {
+      command: "invite",
+      describe: "Make a one-time invite for a coordinator",
+      load: () => import("./commands/invite.ts"),
+    },
+    {
+      command: "trust <action> [peer] [name]",
+      describe: "List, remove or rename trusted coordinators",
+      load: () => import("./commands/trust.ts"),
+    },
   ],
   "State lives in $SORTIE_HOME, or the platform's state folder. A runner allows nothing that it was not told to allow.",
 );

@@ -6,7 +6,9 @@ export interface Grants {
   readonly all: boolean;
 }
 
-export type Decision = { readonly allowed: true } | { readonly allowed: false; readonly message: string; readonly flag: string };
+export type Decision =
+  | { readonly allowed: true }
+  | { readonly allowed: false; readonly message: string; readonly flag: string };
 
 export function decide(grants: Grants, request: JobRequest): Decision {
   if (grants.all) return { allowed: true };

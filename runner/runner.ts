@@ -89,11 +89,14 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     },
     async "/job/run"(input, caller, accept) {
       const { request } = input;
-      if (request.stdin && request.steps.length > 1) throw new SortieError("USAGE", "Only a job of one step may have stdin.");
+      if (request.stdin && request.steps.length > 1)
+        throw new SortieError("USAGE", "Only a job of one step may have stdin.");
       const decision = decide(grants, request);
       if (!decision.allowed) {
         options.log?.(`refused ${request.job} for ${caller.name}: ${decision.message}`);
-        throw new SortieError("DENIED", `${decision.message} (runner ${name})`, { hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.` });
+        throw new SortieError("DENIED", `${decision.message} (runner ${name})`, {
+          hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.`,
+        });
       }
       const release = takeSlot();
       let session: Promise<void> | undefined;

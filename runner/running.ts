@@ -12,7 +12,8 @@ export type Running = v.InferOutput<typeof Running>;
 
 const pathIn = (folder: string): string => join(folder, "runner.json");
 
-export const tellRunning = (folder: string, running: Running): void => replaceFile(pathIn(folder), `${JSON.stringify(running)}\n`);
+export const tellRunning = (folder: string, running: Running): void =>
+  replaceFile(pathIn(folder), `${JSON.stringify(running)}\n`);
 export const tellStopped = (folder: string): void => rmSync(pathIn(folder), { force: true });
 
 /** The runner that runs on this folder; `undefined` where none does. */

@@ -12,7 +12,12 @@ import type { Keeper } from "./keeper/keeper.ts";
  * Serves a started job on its carriage until the exit was acknowledged or the caller is lost. A lost caller ends
  * the job. `onEnded` is called before the exit is sent: the slot is free when the caller learns that the job is over.
  */
-export async function serveJob(keeper: Keeper, input: JobRunInput, carriage: RawCarriage, onEnded: () => void): Promise<void> {
+export async function serveJob(
+  keeper: Keeper,
+  input: JobRunInput,
+  carriage: RawCarriage,
+  onEnded: () => void,
+): Promise<void> {
   const { attemptId } = input.request;
   const progress = new Progress();
   const reader = keeper.read(attemptId, 0);
@@ -59,7 +64,8 @@ export async function serveJob(keeper: Keeper, input: JobRunInput, carriage: Raw
       const slice = await carriage.read();
       if (!slice) {
         decoder.end();
-        if (progress.acknowledged < progress.sent || keeper.isRunning(attemptId)) throw new SortieError("CONNECTION_LOST", "The caller left before the exit.");
+        if (progress.acknowledged < progress.sent || keeper.isRunning(attemptId))
+          throw new SortieError("CONNECTION_LOST", "The caller left before the exit.");
         return;
       }
       for (const part of decoder.push(slice)) {
@@ -70,10 +76,12 @@ export async function serveJob(keeper: Keeper, input: JobRunInput, carriage: Raw
     }
 
     function takeStdin(payload: Uint8Array): void {
-      if (!input.request.stdin || ended) throw new SortieError("PROTOCOL", "The caller sent stdin that was not announced, or after its end.");
+      if (!input.request.stdin || ended)
+        throw new SortieError("PROTOCOL", "The caller sent stdin that was not announced, or after its end.");
       waiting += payload.length;
       // The caller counts what it was told; up to a step of `received` more may be taken and not told yet.
-      if (waiting > limits.window) throw new SortieError("CHANNEL_FLOODED", "The caller sent more stdin than the window allows.");
+      if (waiting > limits.window)
+        throw new SortieError("CHANNEL_FLOODED", "The caller sent more stdin than the window allows.");
       stdin = stdin.then(async () => {
         await keeper.writeStdin(attemptId, payload);
         waiting -= payload.length;
@@ -84,7 +92,8 @@ export async function serveJob(keeper: Keeper, input: JobRunInput, carriage: Raw
 
     function control(json: unknown): void {
       const parsed = v.safeParse(CallerControl, json);
-      if (!parsed.success) throw new SortieError("PROTOCOL", "The caller sent a control message that is not one of Sortie's.");
+      if (!parsed.success)
+        throw new SortieError("PROTOCOL", "The caller sent a control message that is not one of Sortie's.");
       const message = parsed.output;
       switch (message.type) {
         case "eof":
@@ -96,7 +105,8 @@ export async function serveJob(keeper: Keeper, input: JobRunInput, carriage: Raw
         case "cancel":
           return keeper.cancel(attemptId, { reason: "cancelled", by: message.by });
         case "ack":
-          if (message.offset > progress.sent) throw new SortieError("PROTOCOL", "The caller acknowledged more than was sent.");
+          if (message.offset > progress.sent)
+            throw new SortieError("PROTOCOL", "The caller acknowledged more than was sent.");
           keeper.acknowledge(attemptId, message.offset);
           return progress.acknowledge(message.offset);
       }

@@ -10,7 +10,11 @@ rmSync(dist, { recursive: true, force: true });
 
 const { warnings } = await build({
   absWorkingDir: root,
-  entryPoints: { coordinator: "scripts/bin/coordinator.ts", runner: "scripts/bin/runner.ts", sdk: "coordinator/recipe/sdk.ts" },
+  entryPoints: {
+    coordinator: "scripts/bin/coordinator.ts",
+    runner: "scripts/bin/runner.ts",
+    sdk: "coordinator/recipe/sdk.ts",
+  },
   outdir: dist,
   bundle: true,
   splitting: true,
@@ -21,7 +25,9 @@ const { warnings } = await build({
   // Both load code of their own at run time.
   external: ["tsx", "tsx/*", "esbuild"],
   // Some dependencies are CommonJS and call require().
-  banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
   legalComments: "none",
   logLevel: "warning",
 });
@@ -29,5 +35,9 @@ if (warnings.length > 0) process.exit(1);
 for (const bin of ["coordinator", "runner"]) chmodSync(join(dist, `${bin}.js`), 0o755);
 
 if (!process.argv.includes("--no-types")) {
-  execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", join(root, "tsconfig.build.json")], { stdio: "inherit", cwd: root });
+  execFileSync(
+    process.execPath,
+    [join(root, "node_modules/typescript/bin/tsc"), "-p", join(root, "tsconfig.build.json")],
+    { stdio: "inherit", cwd: root },
+  );
 }

@@ -11,7 +11,11 @@ import { openTrust } from "../../protocol/trust.ts";
 
 export const builder = (yargs: Argv) =>
   yargs
-    .positional("invite", { type: "string", demandOption: true, describe: "The URL that `runner start` or `runner invite` printed, in quotes" })
+    .positional("invite", {
+      type: "string",
+      demandOption: true,
+      describe: "The URL that `runner start` or `runner invite` printed, in quotes",
+    })
     .option("name", { type: "string", describe: "What to call the runner here; default: its own name" });
 
 export async function handler({ invite: url, name }: { invite: string; name: string | undefined }): Promise<void> {
@@ -19,16 +23,26 @@ export async function handler({ invite: url, name }: { invite: string; name: str
   const folder = homeOf("coordinator");
   const identity = await loadIdentity(folder);
   const trust = openTrust(folder);
-  const node = await startNode({ identity, listen: [], trusts: (peer) => peer === invite.peer, pairingOpen: () => false });
+  const node = await startNode({
+    identity,
+    listen: [],
+    trusts: (peer) => peer === invite.peer,
+    pairingOpen: () => false,
+  });
   try {
     const channel = await node.open(invite.peer, invite.addresses, "/sortie/pair/1").catch((error: unknown) => {
       // A runner without a living invite ends a stranger's connection before any stream.
-      if (error instanceof SortieError && error.code === "UNTRUSTED") throw new SortieError("PAIRING_REFUSED", "The runner ended the connection: the invite was used or is over.", { cause: error });
+      if (error instanceof SortieError && error.code === "UNTRUSTED")
+        throw new SortieError("PAIRING_REFUSED", "The runner ended the connection: the invite was used or is over.", {
+          cause: error,
+        });
       throw error;
     });
     const paired = await requestPairing(channel, { me: identity.peer, them: invite.peer, name: ownName(), invite });
     const pin = trust.pin(invite.peer, name ?? paired.name, invite.addresses);
-    process.stdout.write(`${pin.name} (${pin.peer}) is trusted, and trusts this coordinator.\nTry: npx coordinator exec ${pin.name} -- uname -a\n`);
+    process.stdout.write(
+      `${pin.name} (${pin.peer}) is trusted, and trusts this coordinator.\nTry: npx coordinator exec ${pin.name} -- uname -a\n`,
+    );
   } finally {
     await node.stop();
   }
@@ -42,5 +56,10 @@ function ownName(): string {
   } catch {
     // A user id without a name, as in many containers.
   }
-  return `${user}-${hostname()}`.replace(/[^A-Za-z0-9_.-]/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 63) || "coordinator";
+  return (
+    `${user}-${hostname()}`
+      .replace(/[^A-Za-z0-9_.-]/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+      .slice(0, 63) || "coordinator"
+  );
 }

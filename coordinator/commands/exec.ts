@@ -29,10 +29,21 @@ interface Options {
 
 export const builder = (yargs: Argv) =>
   yargs
-    .positional("runner", { type: "string", demandOption: true, describe: "A name, a prefix of a peer ID, or labels that fit one: os=linux" })
+    .positional("runner", {
+      type: "string",
+      demandOption: true,
+      describe: "A name, a prefix of a peer ID, or labels that fit one: os=linux",
+    })
     .positional("command", { type: "string", array: true, describe: "The program and its arguments, behind --" })
     .option("cwd", { type: "string", describe: "An absolute path on the runner; default: a fresh directory" })
-    .option("env", { alias: "e", type: "string", array: true, nargs: 1, default: [], describe: "NAME=VALUE for the command" })
+    .option("env", {
+      alias: "e",
+      type: "string",
+      array: true,
+      nargs: 1,
+      default: [],
+      describe: "NAME=VALUE for the command",
+    })
     .option("timeout", { type: "string", describe: "Ends the command after this: 90s, 10m" })
     .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
     .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
@@ -42,7 +53,11 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
   const argv = [...(options.command ?? []), ...(options["--"] ?? [])];
   if (argv.length === 0) throw new SortieError("USAGE", "exec needs a command: coordinator exec RUNNER -- COMMAND…");
   const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
-  if (options.timeout !== undefined && !timeoutMs) throw new SortieError("USAGE", `--timeout takes a duration such as 90s or 10m, not ${JSON.stringify(options.timeout)}.`);
+  if (options.timeout !== undefined && !timeoutMs)
+    throw new SortieError(
+      "USAGE",
+      `--timeout takes a duration such as 90s or 10m, not ${JSON.stringify(options.timeout)}.`,
+    );
 
   let attempt: Attempt | undefined;
   const cancelled = interruptSignal(() => attempt?.abandon(new SortieError("INTERRUPTED", "Interrupted twice.")));
@@ -76,23 +91,41 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       options.stdin ? process.stdin : undefined,
     );
     const started = attempt;
-    cancelled.addEventListener("abort", () => started.cancel("user"), { once: true });
-    if (cancelled.aborted) started.cancel("user");
+    const cancel = (): void => {
+      process.stderr.write("sortie: cancelling; Ctrl-C again leaves at once\n");
+      started.cancel("user");
+    };
+    cancelled.addEventListener("abort", cancel, { once: true });
+    if (cancelled.aborted) cancel();
     // The record is opened while the command runs: it is not on the way to the first byte.
     const store = openStore(folder);
     const record = store.reader();
     const tell = (event: RunEvent) => record.on(event);
     try {
-      await tell({ type: "run-started", at: startedAt, run, recipe: `exec ${basename(argv[0] ?? "")}`, jobs: [{ name: job, needs: [] }] });
+      await tell({
+        type: "run-started",
+        at: startedAt,
+        run,
+        recipe: `exec ${basename(argv[0] ?? "")}`,
+        jobs: [{ name: job, needs: [] }],
+      });
       await tell({ type: "job-started", at: startedAt, job, attempt: 1, attemptId, runner: runner.name });
       const end = await attempt.exit.then(
         (exit) => ({ exit }),
         (error: unknown) => ({ error: asSortieError(error) }),
       );
       const code = "exit" in end ? exitCodeOf(end.exit) : exitCodes.infrastructure;
-      const outcome = "error" in end ? "lost" : end.exit.reason === "cancelled" ? "cancelled" : code === 0 ? "passed" : "failed";
+      const outcome =
+        "error" in end ? "lost" : end.exit.reason === "cancelled" ? "cancelled" : code === 0 ? "passed" : "failed";
       const durationMs = Date.now() - startedAt;
-      await tell({ type: "job-ended", at: Date.now(), job, outcome, durationMs, ...("exit" in end ? { exit: end.exit } : { message: end.error.message }) });
+      await tell({
+        type: "job-ended",
+        at: Date.now(),
+        job,
+        outcome,
+        durationMs,
+        ...("exit" in end ? { exit: end.exit } : { message: end.error.message }),
+      });
       await tell({ type: "run-ended", at: Date.now(), run, outcome, durationMs });
       if ("error" in end) throw end.error;
       if (end.exit.reason !== "exited") process.stderr.write(`sortie: ${describeExit(end.exit)}\n`);
@@ -114,4 +147,3 @@ function parseVariable(text: string): [string, string] {
   if (at < 1) throw new SortieError("USAGE", `${JSON.stringify(text)} is not NAME=VALUE.`);
   return [text.slice(0, at), text.slice(at + 1)];
 }
-

@@ -6,8 +6,8 @@ import { describeExit, passed } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { describeCompleteness, type LogPart, readLog } from "../store/read-log.ts";
 import { openStore } from "../store/store.ts";
-import { logPrinter } from "../views/log-printer.ts";
 import { lastLines } from "../views/last-lines.ts";
+import { logPrinter } from "../views/log-printer.ts";
 
 interface Options {
   readonly job: string;
@@ -21,7 +21,11 @@ interface Options {
 
 export const builder = (yargs: Argv) =>
   yargs
-    .positional("job", { type: "string", demandOption: true, describe: "RUN/JOBNAME, a job's name (its latest run), or a prefix of an attempt's id" })
+    .positional("job", {
+      type: "string",
+      demandOption: true,
+      describe: "RUN/JOBNAME, a job's name (its latest run), or a prefix of an attempt's id",
+    })
     .option("follow", { alias: "f", type: "boolean", default: false, describe: "Wait for more, until the job ends" })
     .option("stdout", { type: "boolean", default: false, describe: "Only what it wrote to stdout" })
     .option("stderr", { type: "boolean", default: false, describe: "Only what it wrote to stderr" })
@@ -32,14 +36,21 @@ export const builder = (yargs: Argv) =>
 
 export async function handler(options: Options): Promise<number> {
   const most = options.n === undefined ? undefined : Number(options.n);
-  if (most !== undefined && !(Number.isInteger(most) && most >= 0)) throw new SortieError("USAGE", `-n takes a number, not ${JSON.stringify(options.n)}.`);
+  if (most !== undefined && !(Number.isInteger(most) && most >= 0))
+    throw new SortieError("USAGE", `-n takes a number, not ${JSON.stringify(options.n)}.`);
   const store = openStore(homeOf("coordinator"));
   try {
     const attempt = store.findAttempt(options.job);
     const path = store.logPath(attempt);
-    if (!options.follow && !existsSync(path)) throw new SortieError("NOT_FOUND", `The log of ${attempt.job} is not there: ${path}.`);
+    if (!options.follow && !existsSync(path))
+      throw new SortieError("NOT_FOUND", `The log of ${attempt.job} is not there: ${path}.`);
     const both = options.stdout === options.stderr;
-    const printer = logPrinter({ stdout: both || options.stdout, stderr: both || options.stderr, timestamps: options.timestamps, raw: options.raw });
+    const printer = logPrinter({
+      stdout: both || options.stdout,
+      stderr: both || options.stderr,
+      timestamps: options.timestamps,
+      raw: options.raw,
+    });
     const isLive = (): boolean => store.isLive(attempt.run);
     let parts: AsyncIterable<LogPart> = readLog(path, { follow: options.follow, isLive });
     if (most !== undefined) parts = lastLines(path, parts, most, (stream) => both || options[stream]);
@@ -58,10 +69,12 @@ export async function handler(options: Options): Promise<number> {
     if (!held.exit && !options.follow && isLive()) return exitCodes.passed;
     const state = most === undefined || !held.exit ? describeCompleteness(held) : "complete";
     if (state !== "complete") {
-      if (!dropped) process.stderr.write(`sortie: this log is ${state}${held.exit ? "" : "; its coordinator is gone"}\n`);
+      if (!dropped)
+        process.stderr.write(`sortie: this log is ${state}${held.exit ? "" : "; its coordinator is gone"}\n`);
       return exitCodes.failed;
     }
-    if (held.exit && !passed(held.exit)) process.stderr.write(`sortie: ${attempt.job} ended with ${describeExit(held.exit)}\n`);
+    if (held.exit && !passed(held.exit))
+      process.stderr.write(`sortie: ${attempt.job} ended with ${describeExit(held.exit)}\n`);
     return exitCodes.passed;
   } finally {
     store.close();

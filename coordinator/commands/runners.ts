@@ -3,7 +3,8 @@ import type { Argv } from "yargs";
 import { openFleet } from "../fleet.ts";
 import { oneLine, table } from "../views/format.ts";
 
-export const builder = (yargs: Argv) => yargs.option("json", { type: "boolean", default: false, describe: "Print JSON" });
+export const builder = (yargs: Argv) =>
+  yargs.option("json", { type: "boolean", default: false, describe: "Print JSON" });
 
 export async function handler({ json }: { json: boolean }): Promise<void> {
   const fleet = openFleet();
@@ -11,18 +12,44 @@ export async function handler({ json }: { json: boolean }): Promise<void> {
     const reached = await fleet.reachAll();
     const rows = reached.map((one) =>
       "runner" in one
-        ? { name: one.pin.name, peer: one.pin.peer, state: one.runner.info.draining ? "draining" : "up", labels: one.runner.info.labels, slots: one.runner.info.slots, busy: one.runner.info.busy, roundTripMs: Math.round(one.runner.roundTripMs * 10) / 10 }
-        : { name: one.pin.name, peer: one.pin.peer, state: "unreachable", error: `${one.error.message} ${one.error.hint}` },
+        ? {
+            name: one.pin.name,
+            peer: one.pin.peer,
+            state: one.runner.info.draining ? "draining" : "up",
+            labels: one.runner.info.labels,
+            slots: one.runner.info.slots,
+            busy: one.runner.info.busy,
+            roundTripMs: Math.round(one.runner.roundTripMs * 10) / 10,
+          }
+        : {
+            name: one.pin.name,
+            peer: one.pin.peer,
+            state: "unreachable",
+            error: `${one.error.message} ${one.error.hint}`,
+          },
     );
     if (json) process.stdout.write(`${JSON.stringify(rows)}\n`);
-    else if (rows.length === 0) process.stdout.write("No runner is known. `runner start` on a machine prints the command that adds it.\n");
+    else if (rows.length === 0)
+      process.stdout.write("No runner is known. `runner start` on a machine prints the command that adds it.\n");
     else {
       const lines = rows.map((row) =>
         "error" in row
           ? [row.name, row.peer, row.state, "", "", "", oneLine(row.error ?? "")]
-          : [row.name, row.peer, row.state, String(row.slots), String(row.busy), `${row.roundTripMs} ms`, Object.entries(row.labels ?? {}).map(([label, value]) => `${label}=${value}`).join(" ")],
+          : [
+              row.name,
+              row.peer,
+              row.state,
+              String(row.slots),
+              String(row.busy),
+              `${row.roundTripMs} ms`,
+              Object.entries(row.labels ?? {})
+                .map(([label, value]) => `${label}=${value}`)
+                .join(" "),
+            ],
       );
-      process.stdout.write(`${table([["NAME", "PEER ID", "STATE", "SLOTS", "BUSY", "ROUND TRIP", "LABELS"], ...lines])}\n`);
+      process.stdout.write(
+        `${table([["NAME", "PEER ID", "STATE", "SLOTS", "BUSY", "ROUND TRIP", "LABELS"], ...lines])}\n`,
+      );
     }
   } finally {
     await fleet.close();

@@ -25,5 +25,11 @@ export async function handler({ n, json }: { n: number; json: boolean }): Promis
 function row(run: RunRow): string[] {
   const took = run.endedAt === null ? "" : duration(run.endedAt - run.startedAt);
   const near = run.recipe.startsWith("/") ? relative(".", run.recipe) : run.recipe;
-  return [run.id, run.state, new Date(run.startedAt).toISOString(), took, oneLine(near.startsWith("../../") ? run.recipe : near)];
+  return [
+    run.id,
+    run.state,
+    new Date(run.startedAt).toISOString(),
+    took,
+    oneLine(near.startsWith("../../") ? run.recipe : near),
+  ];
 }

@@ -9,7 +9,11 @@ import { duration, oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>
   yargs
-    .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last` for the latest" })
+    .positional("run", {
+      type: "string",
+      demandOption: true,
+      describe: "A run's id or a prefix of it; `last` for the latest",
+    })
     .option("json", { type: "boolean", default: false, describe: "Print JSON" });
 
 export async function handler({ run: text, json }: { run: string; json: boolean }): Promise<void> {
@@ -27,10 +31,13 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
       return;
     }
     const took = run.endedAt === null ? "" : ` in ${duration(run.endedAt - run.startedAt)}`;
-    process.stdout.write(`run ${run.id}: ${run.state}${took}${run.state === "interrupted" ? " (its coordinator is gone)" : ""}\n`);
+    process.stdout.write(
+      `run ${run.id}: ${run.state}${took}${run.state === "interrupted" ? " (its coordinator is gone)" : ""}\n`,
+    );
     process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n\n`);
     const rows = jobs.flatMap((job) => {
-      if (job.attempts.length === 0) return [[job.name, job.outcome ?? "waiting", "", "", oneLine(job.message ?? ""), "", ""]];
+      if (job.attempts.length === 0)
+        return [[job.name, job.outcome ?? "waiting", "", "", oneLine(job.message ?? ""), "", ""]];
       return job.attempts.map((attempt, index) => [
         job.name,
         index === job.attempts.length - 1 ? (job.outcome ?? run.state) : "lost",

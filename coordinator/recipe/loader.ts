@@ -32,10 +32,18 @@ export async function loadRecipe(path: string): Promise<LoadedRecipe> {
     throw loadError(error, file);
   }
   // A CommonJS recipe's exports come as the default of the default.
-  const exported = isRecipe(module.default) ? module.default : (module.default as { default?: unknown } | undefined)?.default;
+  const exported = isRecipe(module.default)
+    ? module.default
+    : (module.default as { default?: unknown } | undefined)?.default;
   if (!isRecipe(exported)) {
-    const what = module.default === undefined ? "has no default export" : "exports something by default that recipe() did not make";
-    throw new SortieError("RECIPE_INVALID", `${path} ${what}.`, { at: { file, line: 1 }, hint: "End it with: export default recipe({ … });" });
+    const what =
+      module.default === undefined
+        ? "has no default export"
+        : "exports something by default that recipe() did not make";
+    throw new SortieError("RECIPE_INVALID", `${path} ${what}.`, {
+      at: { file, line: 1 },
+      hint: "End it with: export default recipe({ … });",
+    });
   }
   return { path: file, recipe: exported };
 }
@@ -50,8 +58,14 @@ export function listRecipes(folder: string): { readonly path: string; readonly s
 }
 
 function summaryOf(source: string): string {
-  const comment = /^\s*(?:#![^\n]*\n\s*)?\/\*\*([\s\S]*?)\*\//.exec(source)?.[1] ?? /^\s*(?:#![^\n]*\n\s*)?\/\/([^\n]*)/.exec(source)?.[1] ?? "";
-  const first = comment.split("\n").map((line) => line.replace(/^\s*\*?\s?/, "").trim()).find((line) => line !== "");
+  const comment =
+    /^\s*(?:#![^\n]*\n\s*)?\/\*\*([\s\S]*?)\*\//.exec(source)?.[1] ??
+    /^\s*(?:#![^\n]*\n\s*)?\/\/([^\n]*)/.exec(source)?.[1] ??
+    "";
+  const first = comment
+    .split("\n")
+    .map((line) => line.replace(/^\s*\*?\s?/, "").trim())
+    .find((line) => line !== "");
   return oneLine(first ?? "");
 }
 
@@ -65,35 +79,68 @@ async function checkSource(file: string): Promise<void> {
   try {
     const { warnings } = await transform(readFileSync(file, "utf8"), { loader, sourcefile: file, logLevel: "silent" });
     const double = warnings.find((warning) => warning.id === "duplicate-object-key");
-    if (double) throw new SortieError("RECIPE_INVALID", `${double.text.replace(/ in object literal$/, "")}: a name can stand only once.`, { at: placeOf(double.location, file) });
+    if (double)
+      throw new SortieError(
+        "RECIPE_INVALID",
+        `${double.text.replace(/ in object literal$/, "")}: a name can stand only once.`,
+        { at: placeOf(double.location, file) },
+      );
   } catch (error) {
     if (error instanceof SortieError) throw error;
-    const [first] = (error as { errors?: { text: string; location: { line: number; column: number } | null }[] }).errors ?? [];
+    const [first] =
+      (error as { errors?: { text: string; location: { line: number; column: number } | null }[] }).errors ?? [];
     if (!first) throw error;
-    throw new SortieError("RECIPE_SYNTAX", `The recipe is not valid TypeScript: ${oneLine(first.text)}.`, { at: placeOf(first.location, file) });
+    throw new SortieError("RECIPE_SYNTAX", `The recipe is not valid TypeScript: ${oneLine(first.text)}.`, {
+      at: placeOf(first.location, file),
+    });
   }
 }
 
-const placeOf = (location: { line: number; column: number } | null, file: string) => ({ file, line: location?.line ?? 1, column: (location?.column ?? 0) + 1 });
+const placeOf = (location: { line: number; column: number } | null, file: string) => ({
+  file,
+  line: location?.line ?? 1,
+  column: (location?.column ?? 0) + 1,
+});
 
 function loadError(error: unknown, file: string): SortieError {
-  if (isRecipeError(error)) return new SortieError("RECIPE_INVALID", error.message, { at: error.location ?? { file, line: 1 }, cause: error });
-  if (!(error instanceof Error)) return new SortieError("RECIPE_THREW", `The recipe threw ${oneLine(String(error))}.`, { at: { file, line: 1 } });
+  if (isRecipeError(error))
+    return new SortieError("RECIPE_INVALID", error.message, { at: error.location ?? { file, line: 1 }, cause: error });
+  if (!(error instanceof Error))
+    return new SortieError("RECIPE_THREW", `The recipe threw ${oneLine(String(error))}.`, { at: { file, line: 1 } });
   const syntax = /^(?:.*\n)?(\/[^\n]*?):(\d+):(\d+): ERROR: ([^\n]*)/.exec(error.message);
   if (syntax?.[1]) {
     const at = { file: syntax[1], line: Number(syntax[2]), column: Number(syntax[3]) + 1 };
-    return new SortieError("RECIPE_SYNTAX", `The recipe's import is not valid TypeScript: ${oneLine(syntax[4] ?? "")}.`, { at, cause: error });
+    return new SortieError(
+      "RECIPE_SYNTAX",
+      `The recipe's import is not valid TypeScript: ${oneLine(syntax[4] ?? "")}.`,
+      { at, cause: error },
+    );
   }
-  return new SortieError("RECIPE_THREW", `The recipe threw ${error.name}: ${oneLine(error.message)}.`, { at: ownFrame(error, file), cause: error });
+  return new SortieError("RECIPE_THREW", `The recipe threw ${error.name}: ${oneLine(error.message)}.`, {
+    at: ownFrame(error, file),
+    cause: error,
+  });
 }
 
 /** The topmost frame that is the person's: neither Node's nor a package's. */
 function ownFrame(error: Error, file: string): Location | { file: string; line: number } {
   const frames = framesOf(error.stack ?? "");
-  return frames.find((frame) => frame.file === file) ?? frames.find((frame) => !frame.file.includes("/node_modules/")) ?? { file, line: 1 };
+  return (
+    frames.find((frame) => frame.file === file) ??
+    frames.find((frame) => !frame.file.includes("/node_modules/")) ?? { file, line: 1 }
+  );
 }
 
 function notFound(path: string, file: string): SortieError {
-  const near = existsSync(dirname(file)) ? closest(basename(file), readdirSync(dirname(file)).filter((name) => EXTENSIONS.includes(extname(name)))) : undefined;
-  return new SortieError("RECIPE_NOT_FOUND", `There is no file ${path}.`, near ? { hint: `Did you mean ${join(dirname(path), near)}?` } : {});
+  const near = existsSync(dirname(file))
+    ? closest(
+        basename(file),
+        readdirSync(dirname(file)).filter((name) => EXTENSIONS.includes(extname(name))),
+      )
+    : undefined;
+  return new SortieError(
+    "RECIPE_NOT_FOUND",
+    `There is no file ${path}.`,
+    near ? { hint: `Did you mean ${join(dirname(path), near)}?` } : {},
+  );
 }

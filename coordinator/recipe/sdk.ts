@@ -1,12 +1,13 @@
 // What `import { job, recipe, sh } from "sortie"` gives. Jobs are plain frozen values that are checked when they are
 // made, so an error points at the line of the recipe that made them. Marks are registered symbols: a recipe's copy
 // of this module and the coordinator's own understand each other.
-import { callSite, type Location } from "./location.ts";
-import { parseDuration } from "./duration.ts";
-import { RecipeError } from "./recipe-error.ts";
-import { type ShellCommand, isShellCommand } from "./shell.ts";
 
-export { sh, type ShellCommand, type ShellValue } from "./shell.ts";
+import { parseDuration } from "./duration.ts";
+import { callSite, type Location } from "./location.ts";
+import { RecipeError } from "./recipe-error.ts";
+import { isShellCommand, type ShellCommand } from "./shell.ts";
+
+export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 
 const JOB = Symbol.for("sortie.job");
 const RECIPE = Symbol.for("sortie.recipe");
@@ -69,7 +70,8 @@ export function job(options: JobOptions): Job {
   const wrong = (message: string): RecipeError => new RecipeError(message, location);
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   for (const name of Object.keys(options)) {
-    if (!jobOptions.includes(name)) throw wrong(`job() has no option ${JSON.stringify(name)}; it has ${jobOptions.join(", ")}.`);
+    if (!jobOptions.includes(name))
+      throw wrong(`job() has no option ${JSON.stringify(name)}; it has ${jobOptions.join(", ")}.`);
   }
   checkRun(options.run, wrong);
   const { needs, on, env, cwd, timeout, grace } = options as JobOptions;
@@ -78,11 +80,16 @@ export function job(options: JobOptions): Job {
   }
   checkStrings("on", on, wrong);
   checkStrings("env", env, wrong);
-  if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/"))) throw wrong("cwd must be an absolute path.");
-  for (const [name, value] of [["timeout", timeout], ["grace", grace]] as const) {
+  if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
+    throw wrong("cwd must be an absolute path.");
+  for (const [name, value] of [
+    ["timeout", timeout],
+    ["grace", grace],
+  ] as const) {
     if (value === undefined) continue;
     const milliseconds = parseDuration(value);
-    if (milliseconds === undefined) throw wrong(`${name} must be milliseconds or a duration such as "90s" or "10m", not ${JSON.stringify(value)}.`);
+    if (milliseconds === undefined)
+      throw wrong(`${name} must be milliseconds or a duration such as "90s" or "10m", not ${JSON.stringify(value)}.`);
     if (name === "timeout" && milliseconds < 1) throw wrong("timeout must be at least a millisecond.");
   }
   return withLocation({ [JOB]: true as const, options: Object.freeze({ ...options }) }, location);
@@ -96,7 +103,8 @@ export function recipe(jobs: Readonly<Record<string, Job>>): Recipe {
   const location = callSite(recipe);
   if (!isRecord(jobs)) throw new RecipeError("recipe() takes an object of jobs.", location);
   for (const [name, value] of Object.entries(jobs)) {
-    if (!isJob(value)) throw new RecipeError(`${JSON.stringify(name)} is not a job: recipe() takes values that job() gave.`, location);
+    if (!isJob(value))
+      throw new RecipeError(`${JSON.stringify(name)} is not a job: recipe() takes values that job() gave.`, location);
   }
   return withLocation({ [RECIPE]: true as const, jobs: Object.freeze({ ...jobs }) }, location);
 }
@@ -116,7 +124,9 @@ function checkRun(run: unknown, wrong: (message: string) => RecipeError): void {
     const [program = ""] = run;
     if (program.trim() === "") throw wrong("run has no program at the beginning of its argv.");
     if (/\s/.test(program)) {
-      throw wrong(`A list of strings is argv, and there is no program ${JSON.stringify(program)}; for several steps write [sh\`…\`, sh\`…\`].`);
+      throw wrong(
+        `A list of strings is argv, and there is no program ${JSON.stringify(program)}; for several steps write [sh\`…\`, sh\`…\`].`,
+      );
     }
     return;
   }
@@ -130,14 +140,19 @@ function checkStrings(option: string, value: unknown, wrong: (message: string) =
   if (value === undefined) return;
   if (!isRecord(value)) throw wrong(`${option} must be an object of strings.`);
   for (const [name, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw wrong(`${option}.${name} must be a string, not ${text === null ? "null" : typeof text}.`);
+    if (typeof text !== "string")
+      throw wrong(`${option}.${name} must be a string, not ${text === null ? "null" : typeof text}.`);
   }
 }
 
 /** Kept out of sight when the value is printed. */
-function withLocation<T extends object>(value: T, location: Location | undefined): T & { readonly location: Location | undefined } {
+function withLocation<T extends object>(
+  value: T,
+  location: Location | undefined,
+): T & { readonly location: Location | undefined } {
   Object.defineProperty(value, "location", { value: location, enumerable: false });
   return Object.freeze(value) as T & { readonly location: Location | undefined };
 }
 
-const isRecord = (value: unknown): value is Record<PropertyKey, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isRecord = (value: unknown): value is Record<PropertyKey, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

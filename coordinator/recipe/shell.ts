@@ -21,10 +21,12 @@ export function sh(strings: TemplateStringsArray, ...values: readonly ShellValue
   return Object.freeze({ [SHELL]: true as const, text });
 }
 
-export const isShellCommand = (value: unknown): value is ShellCommand => typeof value === "object" && value !== null && SHELL in value;
+export const isShellCommand = (value: unknown): value is ShellCommand =>
+  typeof value === "object" && value !== null && SHELL in value;
 
 /** One word for a POSIX shell: within single quotes nothing is special but the quote itself. */
-export const quote = (word: string): string => (/^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quote = (word: string): string =>
+  /^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 function words(value: unknown): string {
   return Array.isArray(value) ? value.map(word).join(" ") : word(value);

@@ -1,6 +1,6 @@
 // The coordinator's record of runs, jobs and attempts, in SQLite. Rows are written in batches: a kill -9 loses at most
 // the last moment's, and never leaves half of one.
-import { existsSync, chmodSync } from "node:fs";
+import { chmodSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { SortieError } from "../../protocol/errors.ts";
@@ -42,7 +42,12 @@ export interface Database {
 /** Opens `sortie.db` in the coordinator's folder; makes it where there is none. Throws STORE_FAILED. */
 export function openDatabase(folder: string): Database {
   const path = join(privateFolder(folder), "sortie.db");
-  const failed = (error: unknown): SortieError => new SortieError("STORE_FAILED", `The record ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+  const failed = (error: unknown): SortieError =>
+    new SortieError(
+      "STORE_FAILED",
+      `The record ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+      { cause: error },
+    );
   let database: DatabaseSync;
   try {
     const isNew = !existsSync(path);
@@ -110,7 +115,8 @@ export function openDatabase(folder: string): Database {
 }
 
 function migrate(database: DatabaseSync): void {
-  const version = (): number => (database.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+  const version = (): number =>
+    (database.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
   if (version() === VERSION) return;
   database.exec("BEGIN IMMEDIATE");
   // Another process may have been faster while this one waited for its turn.

@@ -1,9 +1,10 @@
 // A job's log: the journal's bytes as they came, appended to one file. What `write` resolved for is in the page cache:
 // it survives the coordinator, not a power cut.
-import { type FileHandle, open } from "node:fs/promises";
+
 import { closeSync, openSync, writeSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
-import { CONTROL, ChunkDecoder, encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
+import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 
@@ -20,7 +21,12 @@ export interface LogWriter {
 export function createLog(path: string): LogWriter {
   let descriptor: number | undefined;
   let handle: FileHandle | undefined;
-  const failed = (error: unknown): SortieError => new SortieError("STORE_FAILED", `The log ${path} cannot be written: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+  const failed = (error: unknown): SortieError =>
+    new SortieError(
+      "STORE_FAILED",
+      `The log ${path} cannot be written: ${error instanceof Error ? error.message : String(error)}.`,
+      { cause: error },
+    );
 
   async function writeLarge(bytes: Uint8Array): Promise<void> {
     try {
@@ -77,7 +83,9 @@ export function createBoundedLog(path: string, most: number): LogWriter {
         }
         const isExit = (part.json as { type?: unknown } | null)?.type === "exit";
         if (isExit && dropped.stdout + dropped.stderr > 0) {
-          await log.write(encodeControl({ type: "dropped", ...dropped, reason: `the log of a single command holds ${most} bytes` }));
+          await log.write(
+            encodeControl({ type: "dropped", ...dropped, reason: `the log of a single command holds ${most} bytes` }),
+          );
         }
         await log.write(encodeChunk(CONTROL, Buffer.from(JSON.stringify(part.json))));
       }

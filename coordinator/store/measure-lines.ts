@@ -5,7 +5,11 @@ import { readLog } from "./read-log.ts";
 const NEWLINE = 10;
 
 /** Bytes of the wanted outputs, taken together in their order, that stand before the last `most` lines. */
-export async function measureLines(path: string, most: number, wanted: (stream: "stdout" | "stderr") => boolean): Promise<number> {
+export async function measureLines(
+  path: string,
+  most: number,
+  wanted: (stream: "stdout" | "stderr") => boolean,
+): Promise<number> {
   if (!existsSync(path)) return 0;
   // A ring of the positions at which the last lines begin; one more, for a last line without an end.
   const begins: number[] = [];

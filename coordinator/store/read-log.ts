@@ -1,11 +1,11 @@
 // Reads a log from its beginning, and follows it while it grows.
-import { type FSWatcher, existsSync, watch } from "node:fs";
+import { existsSync, type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import * as v from "valibot";
 import { ChunkDecoder, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
-import { type Exit } from "../../protocol/exit.ts";
+import type { Exit } from "../../protocol/exit.ts";
 import { JournalControl } from "../../protocol/messages.ts";
 
 const PIECE = 256 * 1024;
@@ -46,11 +46,13 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
       offset += count;
       for (const part of decoder.push(buffer.subarray(0, count))) {
         if (part.kind === "data") {
-          if (part.stream === STDOUT || part.stream === STDERR) yield { kind: "output", stream: part.stream === STDOUT ? "stdout" : "stderr", bytes: part.payload, at };
+          if (part.stream === STDOUT || part.stream === STDERR)
+            yield { kind: "output", stream: part.stream === STDOUT ? "stdout" : "stderr", bytes: part.payload, at };
           continue;
         }
         const control = v.safeParse(JournalControl, part.json);
-        if (!control.success) throw new SortieError("STATE_INVALID", `The log ${path} is damaged near byte ${decoder.offset}.`);
+        if (!control.success)
+          throw new SortieError("STATE_INVALID", `The log ${path} is damaged near byte ${decoder.offset}.`);
         if ("at" in control.output) at = control.output.at;
         if (control.output.type === "dropped") yield { kind: "dropped", ...control.output };
         if (control.output.type === "exit") {
@@ -69,7 +71,9 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
 }
 
 /** Bytes of each output that the log holds, and its exit when it has one. */
-export async function measureLog(path: string): Promise<{ readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }> {
+export async function measureLog(
+  path: string,
+): Promise<{ readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }> {
   const held = { stdout: 0, stderr: 0 };
   let exit: Exit | undefined;
   for await (const part of readLog(path)) {
@@ -80,7 +84,11 @@ export async function measureLog(path: string): Promise<{ readonly stdout: numbe
 }
 
 /** Whether a log holds all that the job wrote: `complete`, or what is missing. */
-export function describeCompleteness(held: { readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }): string {
+export function describeCompleteness(held: {
+  readonly stdout: number;
+  readonly stderr: number;
+  readonly exit: Exit | undefined;
+}): string {
   if (!held.exit) return "incomplete: it has no exit";
   const gaps = (["stdout", "stderr"] as const)
     .filter((stream) => held[stream] !== held.exit?.bytes[stream])

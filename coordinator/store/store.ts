@@ -54,10 +54,30 @@ export interface Store {
   close(): void;
 }
 
-interface RawRun { id: string; recipe: string; started_at: number; ended_at: number | null; outcome: string | null; message: string | null; pid: number; pid_started: string }
-interface RawAttempt { id: string; run: string; job: string; attempt: number; runner: string; started_at: number; ended_at: number | null; exit: string | null; message: string | null }
+interface RawRun {
+  id: string;
+  recipe: string;
+  started_at: number;
+  ended_at: number | null;
+  outcome: string | null;
+  message: string | null;
+  pid: number;
+  pid_started: string;
+}
+interface RawAttempt {
+  id: string;
+  run: string;
+  job: string;
+  attempt: number;
+  runner: string;
+  started_at: number;
+  ended_at: number | null;
+  exit: string | null;
+  message: string | null;
+}
 
-export const logPath = (folder: string, run: RunId, attempt: AttemptId): string => join(folder, "logs", run, `${attempt}.chunks`);
+export const logPath = (folder: string, run: RunId, attempt: AttemptId): string =>
+  join(folder, "logs", run, `${attempt}.chunks`);
 
 export function openStore(folder: string): Store {
   const database = openDatabase(folder);
@@ -66,7 +86,8 @@ export function openStore(folder: string): Store {
     recipe: row.recipe,
     startedAt: row.started_at,
     endedAt: row.ended_at,
-    state: (row.outcome as RunOutcome | null) ?? (processStarted(row.pid) === row.pid_started ? "running" : "interrupted"),
+    state:
+      (row.outcome as RunOutcome | null) ?? (processStarted(row.pid) === row.pid_started ? "running" : "interrupted"),
     message: row.message,
   });
   const attemptOf = (row: RawAttempt): AttemptRow => ({
@@ -81,7 +102,8 @@ export function openStore(folder: string): Store {
     message: row.message,
   });
 
-  const runs = (most: number): RunRow[] => database.all<RawRun>("SELECT * FROM runs ORDER BY started_at DESC LIMIT ?", most).map(runOf);
+  const runs = (most: number): RunRow[] =>
+    database.all<RawRun>("SELECT * FROM runs ORDER BY started_at DESC LIMIT ?", most).map(runOf);
 
   function findRun(text: string): RunRow {
     if (text === "last") {
@@ -90,22 +112,30 @@ export function openStore(folder: string): Store {
       throw new SortieError("NOT_FOUND", "There is no run yet.");
     }
     // A range rather than LIKE: what was typed may hold a wildcard.
-    const found = database.all<RawRun>("SELECT * FROM runs WHERE id >= ? AND id < ? LIMIT 6", text, `${text}\u{10ffff}`);
+    const found = database.all<RawRun>(
+      "SELECT * FROM runs WHERE id >= ? AND id < ? LIMIT 6",
+      text,
+      `${text}\u{10ffff}`,
+    );
     return runOf(only(found, text, "run", (row) => row.id));
   }
 
   function attemptsOf(run: RunId, job?: string): AttemptRow[] {
-    const rows = job === undefined
-      ? database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? ORDER BY job, attempt", run)
-      : database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? AND job = ? ORDER BY attempt", run, job);
+    const rows =
+      job === undefined
+        ? database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? ORDER BY job, attempt", run)
+        : database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? AND job = ? ORDER BY attempt", run, job);
     return rows.map(attemptOf);
   }
 
   function lastAttempt(run: RunId, job: string): AttemptRow {
     const last = attemptsOf(run, job).at(-1);
     if (last) return last;
-    const there = database.all<{ name: string }>("SELECT name FROM jobs WHERE run = ? ORDER BY position LIMIT 20", run).map(({ name }) => name);
-    if (there.includes(job)) throw new SortieError("NOT_FOUND", `The job ${job} of run ${run} has not started, so it has no log.`);
+    const there = database
+      .all<{ name: string }>("SELECT name FROM jobs WHERE run = ? ORDER BY position LIMIT 20", run)
+      .map(({ name }) => name);
+    if (there.includes(job))
+      throw new SortieError("NOT_FOUND", `The job ${job} of run ${run} has not started, so it has no log.`);
     throw new SortieError("NOT_FOUND", `The run ${run} has no job ${JSON.stringify(job)}; it has ${there.join(", ")}.`);
   }
 
@@ -116,15 +146,32 @@ export function openStore(folder: string): Store {
     jobs(run) {
       const attempts = Map.groupBy(attemptsOf(run), (attempt) => attempt.job);
       return database
-        .all<{ name: JobName; needs: string; outcome: JobOutcome | null; message: string | null }>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run)
-        .map(({ name, needs, outcome, message }) => ({ run, name, needs: JSON.parse(needs), outcome, message, attempts: attempts.get(name) ?? [] }));
+        .all<{ name: JobName; needs: string; outcome: JobOutcome | null; message: string | null }>(
+          "SELECT * FROM jobs WHERE run = ? ORDER BY position",
+          run,
+        )
+        .map(({ name, needs, outcome, message }) => ({
+          run,
+          name,
+          needs: JSON.parse(needs),
+          outcome,
+          message,
+          attempts: attempts.get(name) ?? [],
+        }));
     },
     findAttempt(text) {
       const slash = text.indexOf("/");
       if (slash >= 0) return lastAttempt(findRun(text.slice(0, slash)).id, text.slice(slash + 1));
-      const [latest] = database.all<{ run: RunId }>("SELECT run FROM jobs JOIN runs ON runs.id = jobs.run WHERE name = ? ORDER BY started_at DESC LIMIT 1", text);
+      const [latest] = database.all<{ run: RunId }>(
+        "SELECT run FROM jobs JOIN runs ON runs.id = jobs.run WHERE name = ? ORDER BY started_at DESC LIMIT 1",
+        text,
+      );
       if (latest) return lastAttempt(latest.run, text);
-      const found = database.all<RawAttempt>("SELECT * FROM attempts WHERE id >= ? AND id < ? LIMIT 6", text, `${text}\u{10ffff}`);
+      const found = database.all<RawAttempt>(
+        "SELECT * FROM attempts WHERE id >= ? AND id < ? LIMIT 6",
+        text,
+        `${text}\u{10ffff}`,
+      );
       return attemptOf(only(found, text, "job", (row) => row.id));
     },
     isLive: (run) => findRun(run).state === "running",
@@ -143,22 +190,64 @@ function recorder(write: (...writes: Write[]) => void, flush: () => void): Event
         case "run-started":
           run = event.run;
           write(
-            ["INSERT INTO runs (id, recipe, started_at, pid, pid_started) VALUES (?, ?, ?, ?, ?)", run, event.recipe, event.at, process.pid, processStarted(process.pid)],
-            ...event.jobs.map((job, position): Write => ["INSERT INTO jobs (run, name, position, needs) VALUES (?, ?, ?, ?)", run, job.name, position, JSON.stringify(job.needs)]),
+            [
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started) VALUES (?, ?, ?, ?, ?)",
+              run,
+              event.recipe,
+              event.at,
+              process.pid,
+              processStarted(process.pid),
+            ],
+            ...event.jobs.map(
+              (job, position): Write => [
+                "INSERT INTO jobs (run, name, position, needs) VALUES (?, ?, ?, ?)",
+                run,
+                job.name,
+                position,
+                JSON.stringify(job.needs),
+              ],
+            ),
           );
           // Others look for the run at once, and a full disk is told before anything was started.
           return flush();
         case "job-started":
           attempts.set(event.job, event.attemptId);
-          return write(["INSERT INTO attempts (id, run, job, attempt, runner, started_at) VALUES (?, ?, ?, ?, ?, ?)", event.attemptId, run, event.job, event.attempt, event.runner, event.at]);
+          return write([
+            "INSERT INTO attempts (id, run, job, attempt, runner, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+            event.attemptId,
+            run,
+            event.job,
+            event.attempt,
+            event.runner,
+            event.at,
+          ]);
         case "job-ended": {
           const attempt = attempts.get(event.job);
           const message = event.message ?? null;
-          if (attempt !== undefined) write(["UPDATE attempts SET ended_at = ?, exit = ?, message = ? WHERE id = ?", event.at, event.exit ? JSON.stringify(event.exit) : null, message, attempt]);
-          return write(["UPDATE jobs SET outcome = ?, message = ? WHERE run = ? AND name = ?", event.outcome, message, run, event.job]);
+          if (attempt !== undefined)
+            write([
+              "UPDATE attempts SET ended_at = ?, exit = ?, message = ? WHERE id = ?",
+              event.at,
+              event.exit ? JSON.stringify(event.exit) : null,
+              message,
+              attempt,
+            ]);
+          return write([
+            "UPDATE jobs SET outcome = ?, message = ? WHERE run = ? AND name = ?",
+            event.outcome,
+            message,
+            run,
+            event.job,
+          ]);
         }
         case "run-ended":
-          write(["UPDATE runs SET ended_at = ?, outcome = ?, message = ? WHERE id = ?", event.at, event.outcome, event.message ?? null, run]);
+          write([
+            "UPDATE runs SET ended_at = ?, outcome = ?, message = ? WHERE id = ?",
+            event.at,
+            event.outcome,
+            event.message ?? null,
+            run,
+          ]);
           return flush();
       }
     },
@@ -169,7 +258,8 @@ function recorder(write: (...writes: Write[]) => void, flush: () => void): Event
 function only<Row>(found: readonly Row[], text: string, what: string, idOf: (row: Row) => string): Row {
   const [first] = found;
   if (!first || text === "") throw new SortieError("NOT_FOUND", `There is no ${what} ${JSON.stringify(text)}.`);
-  if (found.length > 1) throw new SortieError("AMBIGUOUS", `${text} fits more than one ${what}: ${found.map(idOf).join(", ")}.`);
+  if (found.length > 1)
+    throw new SortieError("AMBIGUOUS", `${text} fits more than one ${what}: ${found.map(idOf).join(", ")}.`);
   return first;
 }
 

@@ -12,8 +12,20 @@ export function paintFor(stream: NodeJS.WriteStream, environment: NodeJS.Process
   return wanted ? (style, text) => styleText(style, text, { validateStream: false }) : (_style, text) => text;
 }
 
-export const outcomeColour = { passed: "green", failed: "red", cancelled: "yellow", lost: "magenta", skipped: "gray" } as const satisfies Record<JobOutcome, string>;
-export const outcomeMark = { passed: "✔", failed: "✖", cancelled: "■", lost: "?", skipped: "-" } as const satisfies Record<JobOutcome, string>;
+export const outcomeColour = {
+  passed: "green",
+  failed: "red",
+  cancelled: "yellow",
+  lost: "magenta",
+  skipped: "gray",
+} as const satisfies Record<JobOutcome, string>;
+export const outcomeMark = {
+  passed: "✔",
+  failed: "✖",
+  cancelled: "■",
+  lost: "?",
+  skipped: "-",
+} as const satisfies Record<JobOutcome, string>;
 
 /** "0.3 s", "12 s", "3 m 05 s". */
 export function duration(milliseconds: number): string {
@@ -71,6 +83,14 @@ export function writeTo(stream: NodeJS.WritableStream, text: string | Uint8Array
 /** Columns as wide as their widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
-  for (const row of rows) for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
-  return rows.map((row) => row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join("  ").trimEnd()).join("\n");
+  for (const row of rows)
+    for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
+  return rows
+    .map((row) =>
+      row
+        .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }

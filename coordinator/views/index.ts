@@ -9,7 +9,8 @@ export type Format = (typeof formats)[number];
 /** `auto`: a live tree in a terminal, plain lines elsewhere. */
 export async function chooseView(format: Format, out: NodeJS.WriteStream = process.stdout): Promise<EventReader> {
   if (format === "json") return jsonView(out);
-  const live = format === "live" || (format === "auto" && out.isTTY && process.env["TERM"] !== "dumb" && !process.env["CI"]);
+  const live =
+    format === "live" || (format === "auto" && out.isTTY && process.env["TERM"] !== "dumb" && !process.env["CI"]);
   if (!live) return plainView(out);
   const { liveView } = await import("./live.ts");
   return liveView(out);

@@ -4,7 +4,12 @@ import { measureLines } from "../store/measure-lines.ts";
 import type { LogPart } from "../store/read-log.ts";
 
 /** The parts from the beginning of the last `most` lines of the wanted streams on; others' bytes are left out. */
-export async function* lastLines(path: string, parts: AsyncIterable<LogPart>, most: number, wanted: (stream: "stdout" | "stderr") => boolean): AsyncGenerator<LogPart> {
+export async function* lastLines(
+  path: string,
+  parts: AsyncIterable<LogPart>,
+  most: number,
+  wanted: (stream: "stdout" | "stderr") => boolean,
+): AsyncGenerator<LogPart> {
   let skip = await measureLines(path, most, wanted);
   for await (const part of parts) {
     if (part.kind !== "output") {

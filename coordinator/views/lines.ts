@@ -33,5 +33,7 @@ export function lineCutter(): LineCutter {
 }
 
 function cut(line: string): string[] {
-  return Array.from({ length: Math.ceil(line.length / LONGEST) }, (_, index) => line.slice(index * LONGEST, (index + 1) * LONGEST));
+  return Array.from({ length: Math.ceil(line.length / LONGEST) }, (_, index) =>
+    line.slice(index * LONGEST, (index + 1) * LONGEST),
+  );
 }

@@ -1,6 +1,6 @@
 // A live tree for a terminal, on listr2: the jobs that run, what failed, and one line for the rest. Drawing is
 // listr2's; here is only what each line says, refreshed a few times a second however much the jobs write.
-import { type Listr, type ListrTaskWrapper } from "listr2";
+import type { Listr, ListrTaskWrapper } from "listr2";
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
 import { duration, oneLine, outcomeMark, paintFor, safeLine, writeTo } from "./format.ts";
@@ -43,7 +43,9 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     for (const row of shown) {
       const head = `${row.job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}`;
       const room = width - head.length - 3;
-      lines.push(`${head}${room > 8 && row.last ? paint("dim", ` │ ${row.last.slice(0, room)}`) : ""}`.slice(0, width + 20));
+      lines.push(
+        `${head}${room > 8 && row.last ? paint("dim", ` │ ${row.last.slice(0, room)}`) : ""}`.slice(0, width + 20),
+      );
     }
     if (rows.size > shown.length) lines.push(paint("dim", `and ${rows.size - shown.length} more running`));
     return lines.join("\n");
@@ -72,7 +74,12 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           rendererOptions: { outputBar: MOST_ROWS + 1, persistentOutput: false },
         },
       ],
-      { renderer: "default", concurrent: true, registerSignalListeners: false, rendererOptions: { lazy: false, collapseSubtasks: false, formatOutput: "truncate" } },
+      {
+        renderer: "default",
+        concurrent: true,
+        registerSignalListeners: false,
+        rendererOptions: { lazy: false, collapseSubtasks: false, formatOutput: "truncate" },
+      },
     ) as unknown as Listr;
     drawn = tree.run().catch(() => {});
     timer = setInterval(() => {
@@ -93,7 +100,15 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           ended.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
           return;
         case "job-started":
-          rows.set(event.job, { job: event.job, startedAt: event.at, runner: oneLine(event.runner), step: "", last: "", tail: [], cutters: { stdout: lineCutter(), stderr: lineCutter() } });
+          rows.set(event.job, {
+            job: event.job,
+            startedAt: event.at,
+            runner: oneLine(event.runner),
+            step: "",
+            last: "",
+            tail: [],
+            cutters: { stdout: lineCutter(), stderr: lineCutter() },
+          });
           return;
         case "job-step": {
           const row = rows.get(event.job);
@@ -116,8 +131,14 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           counts.set(event.outcome, (counts.get(event.outcome) ?? 0) + 1);
           if (event.outcome !== "failed" && event.outcome !== "lost") return;
           const why = event.message ?? (event.exit ? describeExit(event.exit) : event.outcome);
-          const rests = row ? [row.cutters.stdout.rest(), row.cutters.stderr.rest()].filter((rest) => rest !== undefined) : [];
-          failures.push({ job: event.job, why: oneLine(why), tail: [...(row?.tail ?? []), ...rests.map((rest) => safeLine(rest, false))] });
+          const rests = row
+            ? [row.cutters.stdout.rest(), row.cutters.stderr.rest()].filter((rest) => rest !== undefined)
+            : [];
+          failures.push({
+            job: event.job,
+            why: oneLine(why),
+            tail: [...(row?.tail ?? []), ...rests.map((rest) => safeLine(rest, false))],
+          });
           return;
         }
         case "run-cancelling":
@@ -140,8 +161,19 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     await drawn;
     const text = [
       ...ended,
-      ...failures.slice(0, MOST_ROWS).flatMap(({ job, why, tail }) => [paint("red", `${outcomeMark.failed} ${job}: ${why}`), ...tail.map((line) => paint("dim", `  │ ${line}`))]),
-      summaryOf(event, counts, failures.map(({ job }) => job), run, paint),
+      ...failures
+        .slice(0, MOST_ROWS)
+        .flatMap(({ job, why, tail }) => [
+          paint("red", `${outcomeMark.failed} ${job}: ${why}`),
+          ...tail.map((line) => paint("dim", `  │ ${line}`)),
+        ]),
+      summaryOf(
+        event,
+        counts,
+        failures.map(({ job }) => job),
+        run,
+        paint,
+      ),
     ];
     await writeTo(out, `${text.join("\n")}\n`);
   }

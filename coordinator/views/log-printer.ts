@@ -29,7 +29,9 @@ export function logPrinter(options: LogPrinterOptions): LogPrinter {
   return {
     print(part) {
       if (part.kind === "dropped") {
-        process.stderr.write(`sortie: ${part.stdout} bytes of stdout and ${part.stderr} bytes of stderr are not in this log: ${part.reason}\n`);
+        process.stderr.write(
+          `sortie: ${part.stdout} bytes of stdout and ${part.stderr} bytes of stderr are not in this log: ${part.reason}\n`,
+        );
         return undefined;
       }
       if (part.kind !== "output" || !options[part.stream]) return undefined;

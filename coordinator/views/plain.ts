@@ -15,7 +15,8 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
   let width = 0;
   let run = "";
 
-  const line = (job: string, text: string): string => `${paint("cyan", job.padEnd(width))} ${paint("dim", "│")} ${text}\n`;
+  const line = (job: string, text: string): string =>
+    `${paint("cyan", job.padEnd(width))} ${paint("dim", "│")} ${text}\n`;
   const note = (text: string): string => `${text}\n`;
 
   function textOf(event: RunEvent): string {
@@ -25,12 +26,17 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         width = Math.min(24, Math.max(0, ...event.jobs.map((job) => job.name.length)));
         return note(paint("dim", `run ${event.run}: ${event.jobs.length} ${event.jobs.length === 1 ? "job" : "jobs"}`));
       case "runner-connected":
-        return note(paint("dim", `runner ${oneLine(event.runner)}: ${event.slots} ${event.slots === 1 ? "slot" : "slots"}`));
+        return note(
+          paint("dim", `runner ${oneLine(event.runner)}: ${event.slots} ${event.slots === 1 ? "slot" : "slots"}`),
+        );
       case "runner-unreachable":
         return note(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
       case "job-started":
         cutters.set(event.job, { stdout: lineCutter(), stderr: lineCutter() });
-        return line(event.job, paint("dim", `started on ${oneLine(event.runner)}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`));
+        return line(
+          event.job,
+          paint("dim", `started on ${oneLine(event.runner)}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`),
+        );
       case "job-step":
         return line(event.job, paint("dim", `step ${event.index + 1} of ${event.of}`));
       case "job-output": {
@@ -45,7 +51,10 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         const why = event.message ? oneLine(event.message) : event.exit ? oneLine(describeExit(event.exit)) : "";
         if (event.outcome === "failed" || event.outcome === "lost") failures.push(event.job);
         const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`} ${paint("dim", `(${duration(event.durationMs)})`)}`;
-        return rests.map((rest) => line(event.job, safeLine(rest, colours))).join("") + line(event.job, paint(outcomeColour[event.outcome], end));
+        return (
+          rests.map((rest) => line(event.job, safeLine(rest, colours))).join("") +
+          line(event.job, paint(outcomeColour[event.outcome], end))
+        );
       }
       case "run-cancelling":
         return note(paint("yellow", oneLine(event.message)));

@@ -10,7 +10,9 @@ export function renderPlan(plan: Plan): string {
   const lines = [`${plan.jobs.length} ${plan.jobs.length === 1 ? "job" : "jobs"}, in the order they may start:`];
   for (const job of plan.jobs) {
     lines.push(`${job.name}${job.needs.length > 0 ? `  needs ${job.needs.join(", ")}` : ""}`);
-    lines.push(`  on ${describeSelector(job.on)}${job.timeoutMs === undefined ? "" : `, at most ${duration(job.timeoutMs)}`}${job.cwd === undefined ? "" : `, in ${oneLine(job.cwd)}`}`);
+    lines.push(
+      `  on ${describeSelector(job.on)}${job.timeoutMs === undefined ? "" : `, at most ${duration(job.timeoutMs)}`}${job.cwd === undefined ? "" : `, in ${oneLine(job.cwd)}`}`,
+    );
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);
   }
   return `${lines.join("\n")}\n`;

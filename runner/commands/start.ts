@@ -8,7 +8,7 @@ import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
 import { openInvites } from "../../protocol/invite.ts";
 import { lockFolder } from "../../protocol/lock.ts";
-import { LabelName, Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
+import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { startNode } from "../../protocol/node.ts";
 import { answerPairing } from "../../protocol/pair.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
@@ -28,12 +28,34 @@ interface Options {
 
 export const builder = (yargs: Argv) =>
   yargs
-    .option("name", { type: "string", default: hostname().replace(/[^A-Za-z0-9_.-]/g, "-"), describe: "What coordinators call it" })
-    .option("listen", { type: "string", array: true, default: ["/ip4/127.0.0.1/tcp/7700"], describe: "Multiaddr to listen on; /ip4/0.0.0.0/tcp/7700 for every interface" })
-    .option("label", { type: "string", array: true, default: [], describe: "NAME=VALUE that jobs may ask for; os and arch are there already" })
+    .option("name", {
+      type: "string",
+      default: hostname().replace(/[^A-Za-z0-9_.-]/g, "-"),
+      describe: "What coordinators call it",
+    })
+    .option("listen", {
+      type: "string",
+      array: true,
+      default: ["/ip4/127.0.0.1/tcp/7700"],
+      describe: "Multiaddr to listen on; /ip4/0.0.0.0/tcp/7700 for every interface",
+    })
+    .option("label", {
+      type: "string",
+      array: true,
+      default: [],
+      describe: "NAME=VALUE that jobs may ask for; os and arch are there already",
+    })
     .option("slots", { type: "string", default: String(availableParallelism()), describe: "Jobs at once" })
-    .option("allow-all", { alias: "A", type: "boolean", default: false, describe: "Let trusted coordinators run anything this user can" })
-    .example("$0 start --name w1 --label gpu=a100 --slots 2 -A", "a runner that trusts its coordinators with everything");
+    .option("allow-all", {
+      alias: "A",
+      type: "boolean",
+      default: false,
+      describe: "Let trusted coordinators run anything this user can",
+    })
+    .example(
+      "$0 start --name w1 --label gpu=a100 --slots 2 -A",
+      "a runner that trusts its coordinators with everything",
+    );
 
 export async function handler(options: Options): Promise<number> {
   const { name, labels, slots } = parseOptions(options);
@@ -59,7 +81,8 @@ export async function handler(options: Options): Promise<number> {
       listen: options.listen,
       trusts: (peer) => trust.has(peer),
       pairingOpen: () => invites.anyAlive(),
-      onCall: (channel: ByteChannel, peer: string) => void serveCall(channel, runner.handlers, { peer, name: trust.get(peer)?.name ?? peer }),
+      onCall: (channel: ByteChannel, peer: string) =>
+        void serveCall(channel, runner.handlers, { peer, name: trust.get(peer)?.name ?? peer }),
       onPair: (channel: ByteChannel, peer: string) =>
         void answerPairing(channel, {
           me: identity.peer,
@@ -82,10 +105,18 @@ export async function handler(options: Options): Promise<number> {
     tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));
 
-    say(`runner ${name}: ${slots} ${slots === 1 ? "slot" : "slots"}, ${Object.entries(labels).map(([label, value]) => `${label}=${value}`).join(" ")}`);
+    say(
+      `runner ${name}: ${slots} ${slots === 1 ? "slot" : "slots"}, ${Object.entries(labels)
+        .map(([label, value]) => `${label}=${value}`)
+        .join(" ")}`,
+    );
     say(`peer ID: ${identity.peer}`);
     for (const address of addresses) say(`listening: ${address}`);
-    say(options["allow-all"] ? "grants: everything this user can do, to every trusted coordinator" : "grants: none; every job is refused (-A allows all)");
+    say(
+      options["allow-all"]
+        ? "grants: everything this user can do, to every trusted coordinator"
+        : "grants: none; every job is refused (-A allows all)",
+    );
     say("invite, for one coordinator, within ten minutes:");
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
     await interrupted;
@@ -98,17 +129,23 @@ export async function handler(options: Options): Promise<number> {
 }
 
 function parseOptions(options: Options): { name: string; labels: Labels; slots: number } {
-  if (!v.is(RunnerName, options.name)) throw new SortieError("USAGE", `${JSON.stringify(options.name)} is not a runner's name: letters, digits and _.- (at most 63).`);
+  if (!v.is(RunnerName, options.name))
+    throw new SortieError(
+      "USAGE",
+      `${JSON.stringify(options.name)} is not a runner's name: letters, digits and _.- (at most 63).`,
+    );
   const labels: Record<string, string> = { ...platformLabels() };
   for (const text of options.label) {
     const at = text.indexOf("=");
     const label = at < 0 ? text : text.slice(0, at);
     const value = at < 0 ? "" : text.slice(at + 1);
-    if (!v.is(LabelName, label) || !v.is(LabelValue, value)) throw new SortieError("USAGE", `${JSON.stringify(text)} is not a label: NAME=VALUE.`);
+    if (!v.is(LabelName, label) || !v.is(LabelValue, value))
+      throw new SortieError("USAGE", `${JSON.stringify(text)} is not a label: NAME=VALUE.`);
     labels[label] = value;
   }
   const slots = Number(options.slots);
-  if (!Number.isInteger(slots) || slots < 1 || slots > 10_000) throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
+  if (!Number.isInteger(slots) || slots < 1 || slots > 10_000)
+    throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
   return { name: options.name, labels, slots };
 }
 

@@ -72,7 +72,8 @@ export function startJob(
   }
 
   async function runStep(index: number): Promise<Settled> {
-    if ("failure" in place) return { kind: "failed", heldOpen: false, stage: "workdir", code: null, message: place.failure };
+    if ("failure" in place)
+      return { kind: "failed", heldOpen: false, stage: "workdir", code: null, message: place.failure };
     const step = request.steps[index];
     if (!step) throw new RangeError(`no step ${index}`);
     if (request.steps.length > 1) control({ type: "step", at: Date.now(), index, of: request.steps.length });
@@ -91,7 +92,8 @@ export function startJob(
   async function run(): Promise<void> {
     control({ type: "started", at: Date.now(), attemptId: request.attemptId });
     const { timeoutMs } = request;
-    const timer = timeoutMs === undefined ? undefined : setTimeout(() => end({ reason: "timeout", timeoutMs }), timeoutMs);
+    const timer =
+      timeoutMs === undefined ? undefined : setTimeout(() => end({ reason: "timeout", timeoutMs }), timeoutMs);
     let settled: Settled | undefined;
     let step = 0;
     for (; step < request.steps.length && !cause; step++) {
@@ -125,7 +127,15 @@ export function startJob(
   const over = run().catch((error: unknown) => {
     // A bug must not leave readers waiting for ever, nor become a code the process never had.
     running = false;
-    journal.append(encodeControl({ type: "exit", reason: "lost", code: null, bytes, message: `the keeper failed: ${String(error)}` }));
+    journal.append(
+      encodeControl({
+        type: "exit",
+        reason: "lost",
+        code: null,
+        bytes,
+        message: `the keeper failed: ${String(error)}`,
+      }),
+    );
     journal.close();
   });
 
@@ -156,7 +166,12 @@ export function startJob(
 }
 
 /** Why, before how: what someone else ended is never told as the process's own doing. */
-function exitOf(settled: Settled | undefined, cause: Cause | undefined, bytes: { stdout: number; stderr: number }, step: number | undefined): Exit {
+function exitOf(
+  settled: Settled | undefined,
+  cause: Cause | undefined,
+  bytes: { stdout: number; stderr: number },
+  step: number | undefined,
+): Exit {
   const common = {
     type: "exit" as const,
     bytes,
@@ -178,7 +193,13 @@ function exitOf(settled: Settled | undefined, cause: Cause | undefined, bytes: {
     case "signaled":
       return { ...common, reason: "signaled", code: null, signal: settled.signal };
     case "failed":
-      return { ...common, reason: "failed-to-start", code: settled.code, stage: settled.stage, message: settled.message };
+      return {
+        ...common,
+        reason: "failed-to-start",
+        code: settled.code,
+        stage: settled.stage,
+        message: settled.message,
+      };
     default:
       return { ...common, reason: "lost", code: null, message: settled?.message ?? "no step was run" };
   }

@@ -52,7 +52,8 @@ export async function openKeeper(folder: string): Promise<Keeper> {
 
   return {
     async start(request) {
-      if (used.has(request.attemptId)) throw new SortieError("DUPLICATE", `The attempt ${request.attemptId} was started before.`);
+      if (used.has(request.attemptId))
+        throw new SortieError("DUPLICATE", `The attempt ${request.attemptId} was started before.`);
       used.add(request.attemptId);
       if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
       // Made also for a job that names its directory: it is the record by which a later keeper finds its processes.
@@ -62,7 +63,9 @@ export async function openKeeper(folder: string): Promise<Keeper> {
         makeWorkFolder(work, request.attemptId);
         place = { cwd: request.cwd ?? ownFolder, env: environmentOf(request) };
       } catch (error) {
-        place = { failure: `its working directory could not be made: ${error instanceof Error ? error.message : String(error)}` };
+        place = {
+          failure: `its working directory could not be made: ${error instanceof Error ? error.message : String(error)}`,
+        };
       }
       jobs.set(request.attemptId, { job: startJob(request, backend, place), ownFolder });
     },

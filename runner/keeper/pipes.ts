@@ -19,12 +19,49 @@ export interface OutputPipe {
 export interface InputPipe {
   readonly writer: Socket;
   readonly childEnd: number;
+  /** Once the process is gone. */
+  release(): void;
 }
 
 export interface PipePool {
   output(): Promise<OutputPipe>;
   input(): Promise<InputPipe>;
   close(): Promise<void>;
+}
+
+/** Refers to a file without opening it (open(2)); Node does not name it. */
+const O_PATH = 0o10000000;
+const LET_IN_EVERY_MS = 20;
+const LET_IN_AT_MOST_EVERY_MS = 1_000;
+
+/**
+ * Unlike a pipe, a FIFO keeps whoever opens it for reading waiting while nobody has it open for writing: a job that
+ * opens /dev/stdin after the end of its stdin would hang. So from then on the writing end is opened and closed again
+ * now and then, which lets such a reader in, to find the end. Gives the function that stops it.
+ */
+function letReadersIn(writer: Socket, inode: number | undefined): () => void {
+  if (inode === undefined) return () => {};
+  let pause = LET_IN_EVERY_MS;
+  let timer: NodeJS.Timeout | undefined;
+  let released = false;
+  const letIn = (): void => {
+    try {
+      closeSync(openSync(`/proc/self/fd/${inode}`, constants.O_WRONLY | constants.O_NONBLOCK));
+    } catch {
+      // ENXIO: nobody has it open for reading.
+    }
+    pause = Math.min(pause * 1.5, LET_IN_AT_MOST_EVERY_MS);
+    timer = setTimeout(letIn, pause);
+  };
+  writer.once("close", () => {
+    if (!released) timer = setTimeout(letIn, pause);
+  });
+  return () => {
+    if (released) return;
+    released = true;
+    clearTimeout(timer);
+    closeSync(inode);
+  };
 }
 
 /** A pool of FIFOs in a folder of its own, which close() removes. */
@@ -37,7 +74,10 @@ export function pipePool(folder: string): PipePool {
   function refill(): Promise<void> {
     refilling ??= (async () => {
       const paths = Array.from({ length: BATCH }, () => join(folder, `${process.pid}-${made++}`));
-      await execa("mkfifo", ["-m", "600", ...paths]);
+      // Somebody may have cleaned up a folder for temporary files.
+      privateFolder(folder);
+      const { failed, stderr } = await execa("mkfifo", ["-m", "600", ...paths], { reject: false });
+      if (failed) throw new Error(`no pipe could be made in ${folder}: ${stderr.split("\n")[0]}`);
       spare.push(...paths);
     })().finally(() => {
       refilling = undefined;
@@ -68,9 +108,11 @@ export function pipePool(folder: string): PipePool {
       const holder = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const ours = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
       const childEnd = openSync(path, constants.O_RDONLY);
+      const inode = process.platform === "linux" ? openSync(path, O_PATH) : undefined;
       closeSync(holder);
       unlinkSync(path);
-      return { writer: new Socket({ fd: ours, readable: false, writable: true }), childEnd };
+      const writer = new Socket({ fd: ours, readable: false, writable: true });
+      return { writer, childEnd, release: letReadersIn(writer, inode) };
     },
     async close() {
       await refilling?.catch(() => {});

@@ -52,7 +52,9 @@ export function signalTree(attempt: string, group: number | undefined, signal: S
 
 /** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
 export async function killTree(attempt: string, group: number | undefined, graceMs: number): Promise<void> {
-  const left = (): boolean => markedProcesses(new Set([attempt])).length > 0 || (process.platform !== "linux" && group !== undefined && groupLives(group));
+  const left = (): boolean =>
+    markedProcesses(new Set([attempt])).length > 0 ||
+    (process.platform !== "linux" && group !== undefined && groupLives(group));
   signalTree(attempt, group, "TERM");
   const graceEnds = performance.now() + graceMs;
   for (let pause = 5; left() && performance.now() < graceEnds; pause = Math.min(pause * 2, 100)) {

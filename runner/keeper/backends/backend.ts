@@ -18,7 +18,12 @@ export interface CommandSpec {
 export type Settled = { readonly heldOpen: boolean } & (
   | { readonly kind: "exited"; readonly code: number }
   | { readonly kind: "signaled"; readonly signal: SignalName }
-  | { readonly kind: "failed"; readonly stage: "workdir" | "command" | "spawn"; readonly code: 126 | 127 | null; readonly message: string }
+  | {
+      readonly kind: "failed";
+      readonly stage: "workdir" | "command" | "spawn";
+      readonly code: 126 | 127 | null;
+      readonly message: string;
+    }
   | { readonly kind: "lost"; readonly message: string }
 );
 

@@ -1,12 +1,12 @@
 // Starts a command as a process of this machine, on execa: argv without a shell, in a group of its own, with exactly
 // the environment it was given, on real pipes.
-import { closeSync, constants, accessSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, statSync } from "node:fs";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
-import { limits } from "../../../protocol/limits.ts";
 import type { SignalName } from "../../../protocol/exit.ts";
+import { limits } from "../../../protocol/limits.ts";
 import { type OutputPipe, pipePool } from "../pipes.ts";
 import { groupLives, killMarked, killTree, MARKER, signalTree } from "../process-tree.ts";
 import type { Backend, CommandSpec, RunningCommand, Settled } from "./backend.ts";
@@ -81,6 +81,7 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   stderr.reader.on("error", () => {});
 
   const settled = settle(exited, [stdout, stderr], group, attempt).then((how) => {
+    stdin?.release();
     stdin?.writer.destroy();
     return how;
   });
@@ -98,7 +99,12 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   };
 }
 
-function spawn(program: string, args: readonly string[], spec: CommandSpec, stdio: readonly ["ignore" | number, number, number]) {
+function spawn(
+  program: string,
+  args: readonly string[],
+  spec: CommandSpec,
+  stdio: readonly ["ignore" | number, number, number],
+) {
   return execa(program, args, {
     cwd: spec.cwd,
     env: spec.env,
@@ -119,15 +125,23 @@ function spawn(program: string, args: readonly string[], spec: CommandSpec, stdi
  * Settled at the end of both outputs; otherwise, after the exit, once they were quiet for a while: then something
  * the command started holds them, and is ended.
  */
-async function settle(exited: Promise<Omit<Settled, "heldOpen">>, outputs: readonly OutputPipe[], group: number | undefined, attempt: string): Promise<Settled> {
+async function settle(
+  exited: Promise<Omit<Settled, "heldOpen">>,
+  outputs: readonly OutputPipe[],
+  group: number | undefined,
+  attempt: string,
+): Promise<Settled> {
   const how = await exited;
-  const ends = outputs.map(({ reader }) => new Promise<void>((done) => (reader.closed ? done() : reader.once("close", done))));
+  const ends = outputs.map(
+    ({ reader }) => new Promise<void>((done) => (reader.closed ? done() : reader.once("close", done))),
+  );
   const allEnded = Promise.all(ends).then(() => true as const);
   let heldOpen = false;
   if (!(await endedOrQuiet(allEnded, outputs))) {
     heldOpen = true;
     if (group !== undefined) signalTree(attempt, group, "KILL");
-    if (!(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)]))) for (const { reader } of outputs) reader.destroy();
+    if (!(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)])))
+      for (const { reader } of outputs) reader.destroy();
     await allEnded;
   }
   // What stays in the group with its outputs closed is no part of the job any more.
@@ -164,17 +178,21 @@ interface Refusal {
 /** What the spawn's own error could not tell apart: a missing directory and a missing program are both ENOENT. */
 function cannotStart(spec: CommandSpec): Refusal | undefined {
   const folder = statSync(spec.cwd, { throwIfNoEntry: false });
-  if (!folder?.isDirectory()) return { stage: "workdir", code: null, message: `the working directory ${spec.cwd} is not there` };
+  if (!folder?.isDirectory())
+    return { stage: "workdir", code: null, message: `the working directory ${spec.cwd} is not there` };
   if (!("argv" in spec.command)) return undefined;
   const [program = ""] = spec.command.argv;
-  const found = program.includes("/") ? [isAbsolute(program) ? program : resolve(spec.cwd, program)] : onPath(program, spec.env["PATH"] ?? "");
+  const found = program.includes("/")
+    ? [isAbsolute(program) ? program : resolve(spec.cwd, program)]
+    : onPath(program, spec.env["PATH"] ?? "");
   const files = found.filter((path) => statSync(path, { throwIfNoEntry: false }));
   if (files.length === 0) return { stage: "command", code: 127, message: `${program}: command not found` };
   if (!files.some(isExecutable)) return { stage: "command", code: 126, message: `${program}: not executable` };
   return undefined;
 }
 
-const onPath = (program: string, path: string): string[] => path.split(delimiter).map((folder) => join(folder || ".", program));
+const onPath = (program: string, path: string): string[] =>
+  path.split(delimiter).map((folder) => join(folder || ".", program));
 
 function isExecutable(path: string): boolean {
   try {
@@ -187,8 +205,10 @@ function isExecutable(path: string): boolean {
 
 function spawnFailure(error: NodeJS.ErrnoException, program: string): Settled {
   const at = { kind: "failed", heldOpen: false } as const;
-  if (error.code === "ENOENT") return { ...at, stage: "command", code: 127, message: `${program}: its interpreter was not found` };
-  if (error.code === "EACCES" || error.code === "ENOEXEC") return { ...at, stage: "command", code: 126, message: `${program}: cannot be executed` };
+  if (error.code === "ENOENT")
+    return { ...at, stage: "command", code: 127, message: `${program}: its interpreter was not found` };
+  if (error.code === "EACCES" || error.code === "ENOEXEC")
+    return { ...at, stage: "command", code: 126, message: `${program}: cannot be executed` };
   return { ...at, stage: "spawn", code: null, message: `${program}: ${error.code ?? error.message}` };
 }
 

@@ -1,0 +1,232 @@
+// Real runners and coordinators through the built commands, each with a state folder of its own. Disposing the rig
+// stops what it started, and fails the test where a process or a job's directory is left.
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+export const root = join(import.meta.dirname, "../..");
+const bin = (name: string): string => join(root, "dist", `${name}.js`);
+const WAIT_MS = 30_000;
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+  /** stdout as text. */
+  readonly text: string;
+}
+
+/** A command under way. */
+export interface Live {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly ended: Promise<Ended>;
+  stdout(): string;
+  stderr(): string;
+  /** Resolves once what was written to stdout or stderr so far matches. */
+  waitFor(pattern: RegExp): Promise<RegExpMatchArray>;
+}
+
+export interface RunnerProcess extends Live {
+  readonly name: string;
+  readonly home: string;
+  readonly peer: string;
+  readonly address: string;
+  readonly invite: string;
+  readonly pid: number;
+  stop(signal?: NodeJS.Signals): Promise<Ended>;
+}
+
+export interface RunOptions {
+  readonly input?: Uint8Array | string;
+  readonly env?: Record<string, string>;
+  readonly cwd?: string;
+}
+
+export class Rig {
+  readonly folder = mkdtempSync(join(tmpdir(), "sortie-test-"));
+  readonly home = join(this.folder, "coordinator-home");
+  readonly #live: Live[] = [];
+  readonly #runners: RunnerProcess[] = [];
+
+  /** Starts `runner start` on a free port, and waits until it listens. */
+  async startRunner(
+    name = "w1",
+    args: readonly string[] = ["-A", "--slots", "4"],
+    home = join(this.folder, name),
+  ): Promise<RunnerProcess> {
+    const live = this.#spawn("runner", ["start", "--name", name, "--listen", "/ip4/127.0.0.1/tcp/0", ...args], {
+      env: { SORTIE_HOME: home },
+    });
+    const [, invite = ""] = await live.waitFor(/'(sortie:[^']+)'/);
+    const [, peer = ""] = await live.waitFor(/peer ID: (\S+)/);
+    const [, address = ""] = await live.waitFor(/listening: (\S+)/);
+    const runner: RunnerProcess = {
+      ...live,
+      name,
+      home,
+      peer,
+      address,
+      invite,
+      pid: live.child.pid as number,
+      stop: async (signal = "SIGTERM") => {
+        live.child.kill(signal);
+        return live.ended;
+      },
+    };
+    this.#runners.push(runner);
+    return runner;
+  }
+
+  /** Starts a runner and pairs the coordinator with it. */
+  async pairedRunner(name = "w1", args?: readonly string[]): Promise<RunnerProcess> {
+    const runner = await this.startRunner(name, args);
+    const added = await this.coordinator(["add", runner.invite]);
+    if (added.code !== 0) throw new Error(`pairing failed: ${added.stderr}`);
+    return runner;
+  }
+
+  /** Runs `coordinator …` to its end. */
+  async coordinator(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+    const live = this.spawnCoordinator(args, options);
+    live.child.stdin.on("error", () => {});
+    live.child.stdin.end(options.input ?? "");
+    return live.ended;
+  }
+
+  /** Starts `coordinator …`; its stdin stays open. */
+  spawnCoordinator(args: readonly string[], options: RunOptions = {}): Live {
+    return this.#spawn("coordinator", args, options);
+  }
+
+  async runner(args: readonly string[], home: string): Promise<Ended> {
+    const live = this.#spawn("runner", args, { env: { SORTIE_HOME: home } });
+    live.child.stdin.end();
+    return live.ended;
+  }
+
+  /** Writes a recipe into a project that has "sortie" installed, and gives its path. */
+  recipe(source: string, name = "recipe.ts"): string {
+    const project = join(this.folder, "project");
+    mkdirSync(join(project, "node_modules"), { recursive: true });
+    try {
+      symlinkSync(root, join(project, "node_modules", "sortie"));
+      writeFileSync(join(project, "package.json"), '{ "type": "module" }');
+    } catch {
+      // It is there from the recipe before.
+    }
+    const path = join(project, name);
+    writeFileSync(path, source);
+    return path;
+  }
+
+  #spawn(command: string, args: readonly string[], options: RunOptions): Live {
+    const { NODE_OPTIONS: _, VITEST: __, CI: ___, FORCE_COLOR: ____, ...inherited } = process.env;
+    const child = spawn(process.execPath, [bin(command), ...args], {
+      cwd: options.cwd ?? root,
+      env: { ...inherited, SORTIE_HOME: this.home, ...options.env },
+    });
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    const watchers = new Set<() => void>();
+    const collect = (list: Buffer[]) => (bytes: Buffer) => {
+      list.push(bytes);
+      for (const watcher of watchers) watcher();
+    };
+    child.stdout.on("data", collect(stdout));
+    child.stderr.on("data", collect(stderr));
+    const ended = new Promise<Ended>((resolve) => {
+      child.on("close", (code, signal) => {
+        resolve({
+          code,
+          signal,
+          stdout: Buffer.concat(stdout),
+          stderr: Buffer.concat(stderr).toString(),
+          text: Buffer.concat(stdout).toString(),
+        });
+        for (const watcher of watchers) watcher();
+      });
+    });
+    const said = (): string => Buffer.concat(stdout).toString() + Buffer.concat(stderr).toString();
+    const live: Live = {
+      child,
+      ended,
+      stdout: () => Buffer.concat(stdout).toString(),
+      stderr: () => Buffer.concat(stderr).toString(),
+      waitFor: (pattern) =>
+        new Promise((resolve, reject) => {
+          const look = (): void => {
+            const match = said().match(pattern);
+            if (!match && child.exitCode === null && child.signalCode === null) return;
+            clearTimeout(late);
+            watchers.delete(look);
+            if (match) resolve(match);
+            else reject(new Error(`${command} ended without ${pattern}: ${said()}`));
+          };
+          const late = setTimeout(() => {
+            watchers.delete(look);
+            reject(new Error(`no ${pattern} in time: ${said()}`));
+          }, WAIT_MS);
+          watchers.add(look);
+          look();
+        }),
+    };
+    this.#live.push(live);
+    return live;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      for (const live of this.#live)
+        if (live.child.exitCode === null && live.child.signalCode === null) live.child.kill("SIGTERM");
+      const stuck = await Promise.race([
+        Promise.all(this.#live.map((live) => live.ended)).then(() => false),
+        delay(20_000, true, { ref: false }),
+      ]);
+      for (const live of this.#live) live.child.kill("SIGKILL");
+      if (stuck) throw new Error("a command did not end within 20 s of SIGTERM");
+      const left = await until(
+        () => processesOf(this.folder),
+        (pids) => pids.length === 0,
+      );
+      if (left.length > 0) throw new Error(`processes were left behind: ${left.map(describeProcess).join("; ")}`);
+      for (const runner of this.#runners) {
+        if ((await runner.ended).signal === "SIGKILL") continue;
+        const folders = readdirSync(join(runner.home, "runner", "work"));
+        if (folders.length > 0) throw new Error(`jobs' directories were left behind: ${folders.join(", ")}`);
+      }
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Looks until the value is as wanted, for ten seconds at most, and gives the last one seen. */
+export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) => boolean): Promise<T> {
+  const givesUp = Date.now() + 10_000;
+  for (;;) {
+    const value = await look();
+    if (isWanted(value) || Date.now() > givesUp) return value;
+    await delay(20);
+  }
+}
+
+/** Processes that have the text in their environment, their arguments or as working directory. */
+export function processesOf(text: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid && ["environ", "cmdline"].some((file) => contentOf(pid, file).includes(text)));
+}
+
+function contentOf(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+const describeProcess = (pid: number): string => `${pid} ${contentOf(pid, "cmdline").replaceAll("\0", " ")}`;

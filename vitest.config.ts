@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // The tests run the built commands, so the build is made of the sources as they are.
+    globalSetup: ["test/rig/global-setup.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    allowOnly: false,
+    // Two cores: more files at once would only wait for each other.
+    maxWorkers: 2,
+    reporters: process.env["SORTIE_TEST_REPORT"]
+      ? ["default", ["json", { outputFile: process.env["SORTIE_TEST_REPORT"] }]]
+      : ["default"],
+  },
+});
