@@ -1,6 +1,5 @@
 // Who gets a connection: known peers, and strangers only while an invite lives. Everything before that is bounded.
 import type { ConnectionGater, MultiaddrConnection } from "@libp2p/interface";
-import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
 
 export interface Gate {
@@ -30,22 +29,37 @@ export function connectionGater(gate: Gate): ConnectionGater {
   };
 }
 
+/** What of a libp2p TCP connection is used here; `undefined` methods mean another libp2p, and nobody is let in. */
+interface Inner {
+  onData?: (bytes: Uint8Array) => void;
+  sendPause?: () => void;
+  sendResume?: () => void;
+}
+
 /**
  * Before a peer is authenticated a megabyte of garbage costs hundreds of megabytes of memory and a second of the
- * event loop; a handshake needs about one kibibyte. Counts what arrives by stepping before the connection's own
- * onData, and gives the function that steps aside again; `undefined` where the connection has no such method.
+ * event loop; a handshake needs about one kibibyte. So only so much is let through, and the socket is not read any
+ * further until the handshake is over: an honest peer's first calls may well arrive right behind it. Gives the
+ * function that lets everything through.
  */
 function capInput(connection: MultiaddrConnection): (() => void) | undefined {
-  const target = connection as unknown as { onData?: (bytes: Uint8Array) => void };
-  const onData = target.onData;
-  if (typeof onData !== "function") return undefined;
-  let total = 0;
-  target.onData = (bytes) => {
-    total += bytes.byteLength;
-    if (total <= limits.unauthenticatedBytes) return onData.call(connection, bytes);
-    connection.abort(new SortieError("PROTOCOL", "A peer sent too much before it was authenticated."));
+  const inner = connection as unknown as Inner;
+  const { onData, sendPause, sendResume } = inner;
+  if (!onData || !sendPause || !sendResume) return undefined;
+  let room: number = limits.unauthenticatedBytes;
+  const held: Uint8Array[] = [];
+  inner.onData = (bytes) => {
+    const passed = bytes.subarray(0, room);
+    room -= passed.length;
+    if (passed.length < bytes.length) {
+      held.push(bytes.subarray(passed.length));
+      sendPause.call(connection);
+    }
+    if (passed.length > 0) onData.call(connection, passed);
   };
   return () => {
-    delete target.onData;
+    delete inner.onData;
+    for (const bytes of held) onData.call(connection, bytes);
+    if (held.length > 0) sendResume.call(connection);
   };
 }

@@ -44,8 +44,8 @@ export function channelOf(stream: Stream): ByteChannel {
         `The peer sent ${queued} bytes that nobody had asked for yet.`,
       );
       queue.length = 0;
-      stream.abort(flooded);
       fail(flooded);
+      stream.abort(flooded);
       return;
     }
     wakeReader?.();
@@ -114,8 +114,8 @@ export function channelOf(stream: Stream): ByteChannel {
     },
     abort(reason) {
       if (ended && writeClosed && queue.length === 0) return;
-      stream.abort(reason);
       fail(reason);
+      stream.abort(reason);
       queue.length = 0;
     },
   };

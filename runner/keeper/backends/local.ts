@@ -59,6 +59,11 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   let child: ReturnType<typeof spawn>;
   try {
     child = spawn(program as string, args, spec, [stdin?.childEnd ?? "ignore", stdout.childEnd, stderr.childEnd]);
+  } catch (error) {
+    for (const { reader } of [stdout, stderr]) reader.destroy();
+    stdin?.release();
+    stdin?.writer.destroy();
+    throw error;
   } finally {
     for (const end of childEnds) closeSync(end);
   }

@@ -1,0 +1,262 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { generateKeyPair } from "@libp2p/crypto/keys";
+import { noise } from "@libp2p/noise";
+import { tcp } from "@libp2p/tcp";
+import { yamux } from "@libp2p/yamux";
+import { createLibp2p } from "libp2p";
+import { afterEach, describe, expect, it } from "vitest";
+import type { ByteChannel } from "../../protocol/channel.ts";
+import type { SortieError } from "../../protocol/errors.ts";
+import { type Identity, loadIdentity } from "../../protocol/identity.ts";
+import { limits } from "../../protocol/limits.ts";
+import { CALL_PROTOCOL, type Node, type NodeOptions, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
+import { until } from "../rig/rig.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function identity(): Promise<Identity> {
+  const folder = mkdtempSync(join(tmpdir(), "sortie-node-"));
+  cleanups.push(() => rmSync(folder, { recursive: true }));
+  return loadIdentity(folder);
+}
+
+async function node(options: Partial<NodeOptions> = {}): Promise<Node> {
+  const started = await startNode({
+    identity: await identity(),
+    listen: [],
+    trusts: () => true,
+    pairingOpen: () => false,
+    ...options,
+  });
+  cleanups.push(() => started.stop());
+  return started;
+}
+
+const listen = ["/ip4/127.0.0.1/tcp/0"];
+const portOf = (listener: Node): number => Number(/tcp\/(\d+)/.exec(listener.addresses()[0] ?? "")?.[1]);
+
+/** Sends everything back. */
+const echo = async (channel: ByteChannel): Promise<void> => {
+  try {
+    for (let bytes = await channel.read(); bytes; bytes = await channel.read()) await channel.write(bytes);
+    await channel.close();
+  } catch {
+    // The caller is gone.
+  }
+};
+
+async function readAll(channel: ByteChannel): Promise<string> {
+  let text = "";
+  for (let bytes = await channel.read(); bytes; bytes = await channel.read()) text += Buffer.from(bytes).toString();
+  return text;
+}
+
+async function roundTrip(from: Node, to: Node, text = "hello"): Promise<string> {
+  const channel = await from.open(to.peer, to.addresses(), CALL_PROTOCOL);
+  await channel.write(Buffer.from(text));
+  await channel.close();
+  return readAll(channel);
+}
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "nothing",
+    (error: SortieError) => error.code,
+  );
+
+describe("the node", () => {
+  it("carries a thousand calls at once on one connection", async () => {
+    const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+    const dialler = await node();
+    const channels = await Promise.all(
+      Array.from({ length: 1_000 }, () => dialler.open(listener.peer, listener.addresses(), CALL_PROTOCOL)),
+    );
+    const answers = await Promise.all(
+      channels.map(async (channel, index) => {
+        await channel.write(Buffer.from(`call ${index}`));
+        await channel.close();
+        return readAll(channel);
+      }),
+    );
+    expect(answers).toEqual(Array.from({ length: 1_000 }, (_, index) => `call ${index}`));
+  });
+
+  it("takes all of 200 peers that dial in at once from one address, where libp2p's defaults refuse most", async () => {
+    const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+    const byDefault = await createLibp2p({
+      privateKey: await generateKeyPair("Ed25519"),
+      addresses: { listen },
+      transports: [tcp()],
+      connectionEncrypters: [noise()],
+      streamMuxers: [yamux()],
+    });
+    cleanups.push(() => byDefault.stop());
+    const defaultAddress = String(byDefault.getMultiaddrs()[0]);
+    const diallers = await Promise.all(Array.from({ length: 200 }, () => node()));
+
+    const taken = await Promise.all(
+      diallers.map((dialler) =>
+        roundTrip(dialler, listener).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    expect(taken.filter(Boolean).length).toBe(200);
+
+    // The default listener speaks no call protocol: only whether the connection stood is counted.
+    const codes = await Promise.all(
+      diallers.map((dialler) => codeOf(dialler.open(byDefault.peerId.toString(), [defaultAddress], CALL_PROTOCOL))),
+    );
+    const refused = codes.filter((code) => code === "RUNNER_UNREACHABLE").length;
+    expect(refused).toBeGreaterThan(100);
+  });
+
+  it("gives a stranger no connection, and a known peer its call", async () => {
+    const friend = await node();
+    const stranger = await node();
+    const listener = await node({
+      listen,
+      trusts: (peer) => peer === friend.peer,
+      onCall: (channel) => void echo(channel),
+    });
+    expect(await codeOf(roundTrip(stranger, listener))).toMatch(/UNTRUSTED|RUNNER_UNREACHABLE|CONNECTION_LOST/);
+    expect(await roundTrip(friend, listener)).toBe("hello");
+  });
+
+  it("lets a stranger reach pairing, and nothing else, while an invite lives", async () => {
+    const stranger = await node();
+    const calls: string[] = [];
+    const listener = await node({
+      listen,
+      trusts: () => false,
+      pairingOpen: () => true,
+      onCall: (_channel, peer) => void calls.push(peer),
+      onPair: (channel) => void echo(channel),
+    });
+    const pairing = await stranger.open(listener.peer, listener.addresses(), PAIR_PROTOCOL);
+    await pairing.write(Buffer.from("pair"));
+    await pairing.close();
+    expect(await readAll(pairing)).toBe("pair");
+    expect(await codeOf(roundTrip(stranger, listener))).toBe("CONNECTION_LOST");
+    await expect(stranger.open(listener.peer, listener.addresses(), "/ipfs/id/1.0.0" as never)).rejects.toThrow();
+    expect(calls).toEqual([]);
+  });
+
+  it("reaches no other peer than the one that was meant", async () => {
+    const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+    const other = await identity();
+    const dialler = await node();
+    const address = (listener.addresses()[0] ?? "").replace(/\/p2p\/.*/, "");
+    expect(await codeOf(dialler.open(other.peer, [address], CALL_PROTOCOL))).toBe("RUNNER_UNREACHABLE");
+    expect(await codeOf(dialler.open(other.peer, listener.addresses(), CALL_PROTOCOL))).toBe("USAGE");
+  });
+
+  for (const [what, garbage] of Object.entries({
+    "0xff": Buffer.alloc(1024 * 1024, 0xff),
+    "bad negotiation": Buffer.from("\u0013/multistream/1.0.0\n\u0003na\n".repeat(40_000)),
+  })) {
+    it(`cuts off a mebibyte of ${what} before authentication, and goes on serving`, async () => {
+      const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+      const friend = await node();
+      const before = process.memoryUsage().rss;
+      const socket = connect(portOf(listener), "127.0.0.1");
+      const closed = new Promise((resolve) => socket.on("close", resolve));
+      socket.on("error", () => {});
+      socket.resume();
+      socket.write(garbage);
+      await closed;
+      expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1024 * 1024);
+      expect(await roundTrip(friend, listener)).toBe("hello");
+    });
+  }
+
+  it("gives idle sockets no place for long: an honest peer gets in among 200 of them", async () => {
+    const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+    const sockets = await Promise.all(
+      Array.from(
+        { length: 200 },
+        () =>
+          new Promise<ReturnType<typeof connect>>((resolve) => {
+            const socket = connect(portOf(listener), "127.0.0.1", () => resolve(socket));
+            socket.on("error", () => {});
+          }),
+      ),
+    );
+    cleanups.push(() => sockets.map((socket) => socket.destroy()));
+    expect(await roundTrip(await node(), listener)).toBe("hello");
+    const open = await until(
+      () => sockets.filter((socket) => !socket.destroyed && socket.readyState === "open").length,
+      (count) => count === 0,
+    );
+    expect(open).toBe(0);
+  });
+
+  it("tells a channel's end from its loss", async () => {
+    const channels: ByteChannel[] = [];
+    const listener = await node({ listen, onCall: (channel) => void channels.push(channel) });
+    const dialler = await node();
+    const channel = await dialler.open(listener.peer, listener.addresses(), CALL_PROTOCOL);
+    await channel.write(Buffer.from("half"));
+    const [served] = await until(
+      () => channels,
+      (all) => all.length === 1,
+    );
+    expect(Buffer.from((await served?.read()) ?? []).toString()).toBe("half");
+    listener.disconnect(dialler.peer);
+    expect(await codeOf(channel.read())).toBe("CONNECTION_LOST");
+    expect(channel.lost.aborted).toBe(true);
+    expect(await codeOf(channel.write(Buffer.from("x")))).toBe("CONNECTION_LOST");
+  });
+
+  it("ends the stream of a peer that sends more than anybody asked for, and keeps the other calls", async () => {
+    const channels: ByteChannel[] = [];
+    const listener = await node({ listen, onCall: (channel) => void channels.push(channel) });
+    const dialler = await node();
+    const flood = await dialler.open(listener.peer, listener.addresses(), CALL_PROTOCOL);
+    const piece = Buffer.alloc(256 * 1024);
+    const sent = (async () => {
+      for (let total = 0; total < 64 * 1024 * 1024; total += piece.length) await flood.write(piece);
+    })();
+    expect(await codeOf(sent)).toBe("CONNECTION_LOST");
+    const [served] = channels;
+    expect(await codeOf(served?.read() ?? Promise.resolve())).toBe("CHANNEL_FLOODED");
+    const other = await dialler.open(listener.peer, listener.addresses(), CALL_PROTOCOL);
+    await other.write(Buffer.from("still here"));
+    expect(
+      Buffer.from(
+        (await (
+          await until(
+            () => channels,
+            (all) => all.length === 2,
+          )
+        )[1]?.read()) ?? [],
+      ).toString(),
+    ).toBe("still here");
+  });
+
+  it("holds no more than the window for a reader that does not read", async () => {
+    const listener = await node({
+      listen,
+      onCall: async (channel) => {
+        // A well-behaved sender: a window, and then nothing until it is acknowledged.
+        await channel.write(Buffer.alloc(limits.window));
+        const ack = await channel.read();
+        await channel.write(Buffer.from(ack ?? []));
+        await channel.close();
+      },
+    });
+    const dialler = await node();
+    const channel = await dialler.open(listener.peer, listener.addresses(), CALL_PROTOCOL);
+    let read = 0;
+    while (read < limits.window) read += (await channel.read())?.length ?? 0;
+    await channel.write(Buffer.from("ack"));
+    expect(await readAll(channel)).toBe("ack");
+  });
+});
