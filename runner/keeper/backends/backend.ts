@@ -15,7 +15,7 @@ export interface CommandSpec {
 }
 
 /** How the command itself ended, before the keeper adds why. */
-export type Settled = { readonly heldOpen: boolean } & (
+export type Ended =
   | { readonly kind: "exited"; readonly code: number }
   | { readonly kind: "signaled"; readonly signal: SignalName }
   | {
@@ -24,8 +24,10 @@ export type Settled = { readonly heldOpen: boolean } & (
       readonly code: 126 | 127 | null;
       readonly message: string;
     }
-  | { readonly kind: "lost"; readonly message: string }
-);
+  | { readonly kind: "lost"; readonly message: string };
+
+/** `heldOpen`: something it started kept an output open, and was ended. */
+export type Settled = Ended & { readonly heldOpen: boolean };
 
 export interface RunningCommand {
   /** Absent where the spec has no stdin, or nothing was started. Errors (EPIPE) destroy it and are never thrown. */

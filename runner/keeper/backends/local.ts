@@ -9,7 +9,7 @@ import type { SignalName } from "../../../protocol/exit.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { type OutputPipe, pipePool } from "../pipes.ts";
 import { groupLives, killMarked, killTree, MARKER, signalTree } from "../process-tree.ts";
-import type { Backend, CommandSpec, RunningCommand, Settled } from "./backend.ts";
+import type { Backend, CommandSpec, Ended, RunningCommand, Settled } from "./backend.ts";
 
 /** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
@@ -67,18 +67,16 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   } finally {
     for (const end of childEnds) closeSync(end);
   }
-  // execa's promise waits for more than we do and rejects on any failure; the exit event is what counts.
-  child.catch(() => {});
-
   const group = child.pid;
   const attempt = spec.env[MARKER] ?? "";
-  const exited = new Promise<Omit<Settled, "heldOpen">>((resolveExit) => {
+  const exited = new Promise<Ended>((resolveExit) => {
     child.nodeChildProcess.on("exit", (code, signal) => {
-      if (signal) resolveExit({ kind: "signaled", signal: signal.slice(3) as SignalName } as Settled);
-      else resolveExit({ kind: "exited", code: code ?? 0 } as Settled);
+      if (signal) resolveExit({ kind: "signaled", signal: signal.slice(3) as SignalName });
+      else resolveExit({ kind: "exited", code: code ?? 0 });
     });
-    child.nodeChildProcess.on("error", (error: NodeJS.ErrnoException) => {
-      if (group === undefined) resolveExit(spawnFailure(error, program as string) as unknown as Settled);
+    // execa's own result waits for more than we do; only a process that never was is told by nothing else.
+    void child.then((result) => {
+      if (group === undefined) resolveExit(spawnFailure((result as { cause?: unknown }).cause, program as string));
     });
   });
   stdin?.writer.on("error", () => {});
@@ -131,7 +129,7 @@ function spawn(
  * the command started holds them, and is ended.
  */
 async function settle(
-  exited: Promise<Omit<Settled, "heldOpen">>,
+  exited: Promise<Ended>,
   outputs: readonly OutputPipe[],
   group: number | undefined,
   attempt: string,
@@ -151,7 +149,7 @@ async function settle(
   }
   // What stays in the group with its outputs closed is no part of the job any more.
   if (group !== undefined && groupLives(group)) signalTree(attempt, group, "KILL");
-  return { ...how, heldOpen } as Settled;
+  return { ...how, heldOpen };
 }
 
 /** True at the end of the outputs; false when they were quiet for too long although they were being read. */
@@ -208,13 +206,13 @@ function isExecutable(path: string): boolean {
   }
 }
 
-function spawnFailure(error: NodeJS.ErrnoException, program: string): Settled {
-  const at = { kind: "failed", heldOpen: false } as const;
-  if (error.code === "ENOENT")
-    return { ...at, stage: "command", code: 127, message: `${program}: its interpreter was not found` };
-  if (error.code === "EACCES" || error.code === "ENOEXEC")
-    return { ...at, stage: "command", code: 126, message: `${program}: cannot be executed` };
-  return { ...at, stage: "spawn", code: null, message: `${program}: ${error.code ?? error.message}` };
+function spawnFailure(cause: unknown, program: string): Ended {
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  if (code === "ENOENT")
+    return { kind: "failed", stage: "command", code: 127, message: `${program}: its interpreter was not found` };
+  if (code === "EACCES" || code === "ENOEXEC")
+    return { kind: "failed", stage: "command", code: 126, message: `${program}: cannot be executed` };
+  return { kind: "failed", stage: "spawn", code: null, message: `${program}: ${code ?? messageOf(cause)}` };
 }
 
 function notStarted(refusal: Refusal): RunningCommand {
