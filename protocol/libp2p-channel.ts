@@ -54,6 +54,14 @@ export function channelOf(stream: Stream): ByteChannel {
     ended = true;
     wake();
   });
+  // The peer may have ended its direction before there was anybody to listen; what it sent is told in a microtask of
+  // the listener above, so its end comes one later.
+  if (stream.remoteWriteStatus === "closed") {
+    queueMicrotask(() => {
+      ended = true;
+      wake();
+    });
+  }
   stream.addEventListener("drain", () => {
     const writers = wakeWriters;
     wakeWriters = [];

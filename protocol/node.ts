@@ -13,6 +13,7 @@ import { connectionGater, type Gate } from "./gater.ts";
 import type { Identity } from "./identity.ts";
 import { channelOf } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
+import { refuseCall } from "./serve-call.ts";
 
 export const CALL_PROTOCOL = "/sortie/call/1";
 export const PAIR_PROTOCOL = "/sortie/pair/1";
@@ -97,7 +98,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       const channel = channelOf(stream);
       const peer = connection.remotePeer.toString();
       if (handler && admits(peer)) handler(channel, peer);
-      else channel.abort(new SortieError("UNTRUSTED", "This peer may not do that."));
+      else void refuseCall(channel, new SortieError("UNTRUSTED", "This peer does not trust the one that called it."));
     };
   };
   const streams = { maxInboundStreams: perConnection, maxOutboundStreams: perConnection };

@@ -39,7 +39,7 @@ export async function serveCall(
       );
     }
   } catch (error) {
-    await refuse(channel, id, asSortieError(error));
+    await refuseCall(channel, asSortieError(error), id);
   }
 }
 
@@ -101,7 +101,8 @@ async function serveJson(
   }
 }
 
-async function refuse(channel: ByteChannel, id: string, error: SortieError): Promise<void> {
+/** Answers a call with an error, and ends it. */
+export async function refuseCall(channel: ByteChannel, error: SortieError, id = ""): Promise<void> {
   // A bug's own text may hold anything; the peer learns only that there was one.
   const message = error.code === "INTERNAL" ? "Something went wrong inside the peer." : error.message;
   try {

@@ -1,8 +1,10 @@
 // A runner without its network: the operations it serves, its slots and its grants. `runner start` serves it to
 // peers; a coordinator embeds one and calls it in memory.
 import { rmSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Handlers } from "../protocol/call.ts";
 import { SortieError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
 import type { Labels, RunnerInfo } from "../protocol/messages.ts";
 import { version } from "../protocol/version.ts";
 import { decide, type Grants } from "./grants.ts";
@@ -38,6 +40,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const { name, labels, slots, grants } = options;
   let busy = 0;
   let draining = false;
+  let longestGrace = 0;
   const sessions = new Set<Promise<void>>();
   const watchers = new Set<() => void>();
 
@@ -99,6 +102,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         });
       }
       const release = takeSlot();
+      longestGrace = Math.max(longestGrace, request.graceMs);
       let session: Promise<void> | undefined;
       try {
         await keeper.start(request);
@@ -129,6 +133,14 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     },
     async close() {
       draining = true;
+      // Callers are told the exit of what is cancelled; one that does not read is not waited for.
+      const told = keeper.cancelAll().then(() => Promise.allSettled(sessions));
+      const late = new AbortController();
+      await Promise.race([
+        told,
+        delay(longestGrace + limits.drainMaximumMs, undefined, { signal: late.signal, ref: false }),
+      ]);
+      late.abort();
       await keeper.close();
       await Promise.allSettled(sessions);
       if (options.temporary) rmSync(options.folder, { recursive: true, force: true });

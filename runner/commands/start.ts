@@ -121,7 +121,8 @@ export async function handler(options: Options): Promise<number> {
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
     await interrupted;
     log("stopping: running jobs are cancelled");
-    runner.drain();
+    // While the network is still there, so that the coordinators learn of it.
+    await runner.close();
     return 0;
   } finally {
     await stopAll();

@@ -30,7 +30,9 @@ export interface Keeper {
   forget(attemptId: AttemptId): Promise<void>;
   /** Whether the attempt's processes may still run; false from before its exit can be read. */
   isRunning(attemptId: AttemptId): boolean;
-  /** Cancels every job with its grace, and forgets it. */
+  /** Cancels every job with its grace; resolves when the exit of each can be read. */
+  cancelAll(): Promise<void>;
+  /** Forgets every job, and gives back what the keeper holds. */
   close(): Promise<void>;
   /** KILL to the processes of every job, now, without waiting. */
   kill(): void;

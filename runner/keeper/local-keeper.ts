@@ -92,8 +92,11 @@ export async function openKeeper(folder: string): Promise<Keeper> {
     cancel: (attemptId, cause) => jobs.get(attemptId)?.job.cancel(cause),
     forget: forgetOnce,
     isRunning: (attemptId) => jobs.get(attemptId)?.job.running ?? false,
-    async close() {
+    async cancelAll() {
       for (const { job } of jobs.values()) job.cancel({ reason: "cancelled", by: "runner" });
+      await Promise.all([...jobs.values()].map(({ job }) => job.over));
+    },
+    async close() {
       await Promise.all([...jobs.keys()].map(forgetOnce));
       await backend.close();
     },

@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { processesOf, Rig, until } from "../rig/rig.ts";
 
@@ -161,19 +163,18 @@ describe("coordinator run, on the embedded runner", () => {
     ).toEqual([]);
   });
 
-  it("does not call a job passed whose record cannot be written, and says so", async () => {
-    const path = rig.recipe(recipe(`export default recipe({ big: job({ run: "head -c 50000000 /dev/zero" }) });`));
-    // A file size limit is a disk that is full at that point; SIGXFSZ is ignored by Node, so the write fails.
-    const { spawnSync } = await import("node:child_process");
-    const { root } = await import("../rig/rig.ts");
-    const { status, stdout, stderr } = spawnSync(
-      "sh",
-      ["-c", 'ulimit -f 20000; exec "$@"', "sh", process.execPath, `${root}/dist/coordinator.js`, "run", path],
-      { env: { ...process.env, SORTIE_HOME: rig.home, NODE_COMPILE_CACHE: "" }, encoding: "utf8" },
-    );
+  it("does not call a job passed whose output cannot be stored, and says so", async () => {
+    await using own = new Rig();
+    const path = own.recipe(recipe(`export default recipe({ big: job({ run: "echo up; sleep 4834" }) });`));
+    // A file where the folder of logs should be: nothing can be written there.
+    mkdirSync(join(own.home, "coordinator"), { recursive: true });
+    writeFileSync(join(own.home, "coordinator", "logs"), "");
+    const { code, text, stderr } = await own.coordinator(["run", path]);
     expect(stderr).toContain("error[STORE_FAILED]");
-    expect(status).toBe(3);
-    expect(stdout).not.toContain("passed");
+    expect(code).toBe(3);
+    expect(text).not.toContain("passed");
+    expect(processesOf("sleep\x004834")).toEqual([]);
+    expect((await own.coordinator(["runs", "--json"])).text).not.toContain("passed");
   });
 });
 

@@ -1,0 +1,146 @@
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createBoundedLog, createLog } from "../../coordinator/store/log.ts";
+import { measureLines } from "../../coordinator/store/measure-lines.ts";
+import { describeCompleteness, measureLog, readLog } from "../../coordinator/store/read-log.ts";
+import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
+import type { Exit } from "../../protocol/exit.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "sortie-log-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const exit = (stdout: number, stderr: number): Exit => ({
+  type: "exit",
+  reason: "exited",
+  code: 0,
+  bytes: { stdout, stderr },
+});
+
+async function collect(
+  path: string,
+  options?: Parameters<typeof readLog>[1],
+): Promise<{ stdout: string; stderr: string; ended: boolean }> {
+  const seen = { stdout: "", stderr: "", ended: false };
+  for await (const part of readLog(path, options)) {
+    if (part.kind === "output") seen[part.stream] += Buffer.from(part.bytes).toString("latin1");
+    if (part.kind === "exit") seen.ended = true;
+  }
+  return seen;
+}
+
+describe("a log", () => {
+  it("holds the bytes as they came, for its owner alone", async () => {
+    const path = join(folder, "a", "log");
+    const log = createLog(path);
+    const bytes = Buffer.concat([encodeChunk(STDOUT, Buffer.alloc(100_000, "x")), encodeControl(exit(100_000, 0))]);
+    for (let at = 0; at < bytes.length; at += 30_000) await log.write(bytes.subarray(at, at + 30_000));
+    await log.close();
+    expect(readFileSync(path)).toEqual(bytes);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(describeCompleteness(await measureLog(path))).toBe("complete");
+  });
+
+  it("fails with STORE_FAILED on a full disk", async () => {
+    const log = createLog("/dev/full");
+    await expect((async () => log.write(Buffer.alloc(10)))()).rejects.toMatchObject({ code: "STORE_FAILED" });
+    await log.close();
+    const large = createLog("/dev/full");
+    await expect((async () => large.write(Buffer.alloc(100_000)))()).rejects.toMatchObject({ code: "STORE_FAILED" });
+    await large.close();
+  });
+
+  it("is followed while it grows, in any slices, to its exit", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.constantFrom(STDOUT, STDERR), fc.string({ maxLength: 50 })), { maxLength: 10 }),
+        fc.array(fc.nat(400), { maxLength: 8 }),
+        fc.nat(),
+        async (outputs, cuts, seed) => {
+          const path = join(folder, `follow-${seed}-${Math.random()}`);
+          const text = { stdout: "", stderr: "" };
+          const chunks = outputs.map(([stream, content]) => {
+            const payload = Buffer.from(content);
+            text[stream === STDOUT ? "stdout" : "stderr"] += payload.toString("latin1");
+            return encodeChunk(stream, payload);
+          });
+          const bytes = Buffer.concat([...chunks, encodeControl(exit(text.stdout.length, text.stderr.length))]);
+          const reading = collect(path, { follow: true });
+          const log = createLog(path);
+          const places = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)), bytes.length].sort((a, b) => a - b);
+          for (let index = 1; index < places.length; index++) {
+            await log.write(bytes.subarray(places[index - 1], places[index]));
+            await new Promise((resolve) => setImmediate(resolve));
+          }
+          await log.close();
+          expect(await reading).toEqual({ ...text, ended: true });
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it("ends for a follower when nobody writes it any more, after all that is there", async () => {
+    const path = join(folder, "dead");
+    const log = createLog(path);
+    await log.write(encodeChunk(STDOUT, Buffer.from("some")));
+    await log.write(encodeChunk(STDOUT, Buffer.from("cut off")).subarray(0, 8));
+    await log.close();
+    expect(await collect(path, { follow: true, isLive: () => false })).toEqual({
+      stdout: "somecut",
+      stderr: "",
+      ended: false,
+    });
+    expect(describeCompleteness(await measureLog(path))).toBe("incomplete: it has no exit");
+  });
+
+  it("names what is missing", () => {
+    expect(describeCompleteness({ stdout: 5, stderr: 0, exit: exit(10, 0) })).toBe(
+      "incomplete: stdout has 5 of 10 bytes",
+    );
+  });
+
+  it("with a limit tells how much of each stream it left out", async () => {
+    const path = join(folder, "bounded");
+    const log = createBoundedLog(path, 1_000);
+    for (let index = 0; index < 20; index++) {
+      await log.write(encodeChunk(STDOUT, Buffer.alloc(100, "o")));
+      await log.write(encodeChunk(STDERR, Buffer.alloc(10, "e")));
+    }
+    await log.write(encodeControl(exit(2_000, 200)));
+    await log.close();
+    const parts = [];
+    for await (const part of readLog(path)) parts.push(part);
+    const kept = parts.reduce((sum, part) => sum + (part.kind === "output" ? part.bytes.length : 0), 0);
+    const dropped = parts.find((part) => part.kind === "dropped");
+    expect(kept).toBeLessThanOrEqual(1_000);
+    expect(kept + (dropped?.stdout ?? 0) + (dropped?.stderr ?? 0)).toBe(2_200);
+    expect(parts.at(-1)?.kind).toBe("exit");
+  });
+
+  it("finds where the last lines begin, whatever the chunks", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.string({ unit: fc.constantFrom("a", "b", "\n"), maxLength: 8 }), { maxLength: 8 }),
+        fc.nat(6),
+        async (pieces, most) => {
+          const path = join(folder, `lines-${Math.random()}`);
+          const log = createLog(path);
+          await log.write(encodeControl({ type: "mark", at: 1 }));
+          for (const piece of pieces) await log.write(encodeChunk(STDOUT, Buffer.from(piece)));
+          await log.close();
+          const text = pieces.join("");
+          const lines = text.split(/(?<=\n)/).filter((line) => line !== "");
+          const expected = most === 0 ? "" : lines.slice(-most).join("");
+          expect(text.slice(await measureLines(path, most, () => true))).toBe(expected);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});

@@ -1,0 +1,123 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { JobOutcome } from "../../coordinator/events.ts";
+import { fits, type Plan, type PlanJob } from "../../coordinator/plan.ts";
+import { type RunnerState, Schedule } from "../../coordinator/schedule.ts";
+import type { JobName } from "../../protocol/ids.ts";
+
+const makeJob = (name: string, needs: string[] = [], labels: Record<string, string> = {}): PlanJob => ({
+  name: name as JobName,
+  needs: needs as JobName[],
+  on: { labels },
+  steps: [{ argv: ["true"] }],
+  env: [],
+  graceMs: 0,
+});
+const planOf = (jobs: PlanJob[]): Plan => ({ recipe: "test", jobs });
+const runner = (id: string, free: number, labels: Record<string, string> = {}): RunnerState => ({
+  id,
+  name: id,
+  labels,
+  free,
+});
+const names = (placements: readonly { job: PlanJob }[]): string[] => placements.map(({ job }) => job.name);
+
+describe("the schedule", () => {
+  it("places what is ready, first come first served, where most slots are free", () => {
+    const schedule = new Schedule(planOf([makeJob("a"), makeJob("b"), makeJob("c"), makeJob("d", ["a"])]));
+    const placed = schedule.place([runner("small", 1), runner("large", 2)]);
+    expect(placed.map(({ job, runner }) => `${job.name}@${runner}`)).toEqual(["a@large", "b@small", "c@large"]);
+    expect(schedule.settle("a" as JobName, "passed")).toEqual([]);
+    expect(names(schedule.place([runner("small", 5)]))).toEqual(["d"]);
+  });
+
+  it("skips all that needs a failed job, however far, and once", () => {
+    const schedule = new Schedule(planOf([makeJob("a"), makeJob("b", ["a"]), makeJob("c", ["b", "a"]), makeJob("d")]));
+    schedule.place([runner("w", 2)]);
+    expect(
+      schedule
+        .settle("a" as JobName, "failed")
+        .map(({ job, because }) => `${job.name} ${because}`)
+        .sort(),
+    ).toEqual(["b a", "c a"]);
+    expect(schedule.settled).toBe(false);
+    schedule.settle("d" as JobName, "passed");
+    expect(schedule.settled).toBe(true);
+  });
+
+  it("gives back what nobody can run, and what never started when it stops", () => {
+    const schedule = new Schedule(planOf([makeJob("a", [], { gpu: "yes" }), makeJob("b"), makeJob("c", ["b"])]));
+    expect(schedule.takeHopeless((on) => fits(on, runner("w", 1))).map((job) => job.name)).toEqual(["a"]);
+    schedule.place([runner("w", 1)]);
+    expect(schedule.stop().map((job) => job.name)).toEqual(["a", "c"]);
+    schedule.settle("b" as JobName, "cancelled");
+    expect(schedule.settled).toBe(true);
+  });
+
+  it("never uses more than the free slots, never starts a job before its needs passed, and settles every job", () => {
+    const graph = fc.array(
+      fc.record({
+        needs: fc.array(fc.nat(30), { maxLength: 3 }),
+        label: fc.constantFrom("", "x", "y"),
+        fate: fc.constantFrom<JobOutcome>("passed", "passed", "passed", "failed"),
+      }),
+      { minLength: 1, maxLength: 30 },
+    );
+    fc.assert(
+      fc.property(
+        graph,
+        fc.array(fc.tuple(fc.integer({ min: 1, max: 3 }), fc.constantFrom("x", "y")), { minLength: 1, maxLength: 3 }),
+        (nodes, fleet) => {
+          const jobs = nodes.map(({ needs, label }, index) =>
+            makeJob(
+              `j${index}`,
+              [...new Set(needs.filter((need) => need < index).map((need) => `j${need}`))],
+              label === "" || !fleet.some(([, own]) => own === label) ? {} : { l: label },
+            ),
+          );
+          const schedule = new Schedule(planOf(jobs));
+          const free = new Map(fleet.map(([slots], index) => [`w${index}`, slots]));
+          const outcomes = new Map<string, JobOutcome>();
+          const running: { job: PlanJob; runner: string }[] = [];
+          for (let turns = 0; !schedule.settled && turns < 1_000; turns++) {
+            const states = fleet.map(([, label], index) =>
+              runner(`w${index}`, free.get(`w${index}`) ?? 0, { l: label }),
+            );
+            for (const placement of schedule.place(states)) {
+              expect(placement.job.needs.every((need) => outcomes.get(need) === "passed")).toBe(true);
+              const left = (free.get(placement.runner) ?? 0) - 1;
+              expect(left).toBeGreaterThanOrEqual(0);
+              free.set(placement.runner, left);
+              running.push(placement);
+            }
+            const next = running.shift();
+            if (!next) break;
+            free.set(next.runner, (free.get(next.runner) ?? 0) + 1);
+            const fate = nodes[Number(next.job.name.slice(1))]?.fate ?? "passed";
+            outcomes.set(next.job.name, fate);
+            for (const { job } of schedule.settle(next.job.name, fate)) outcomes.set(job.name, "skipped");
+          }
+          expect(schedule.settled).toBe(true);
+          expect(outcomes.size).toBe(jobs.length);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("places 10,000 jobs on 200 runners without looking at every job again each time", () => {
+    const schedule = new Schedule(planOf(Array.from({ length: 10_000 }, (_, index) => makeJob(`j${index}`))));
+    let looked = 0;
+    const watched = new Proxy({}, { get: () => void looked++, ownKeys: () => [] });
+    const fleet = Array.from({ length: 200 }, (_, index) => runner(`w${index}`, 1, watched as Record<string, string>));
+    let placed = 0;
+    while (!schedule.settled) {
+      for (const { job } of schedule.place(fleet)) {
+        placed++;
+        schedule.settle(job.name, "passed");
+      }
+    }
+    expect(placed).toBe(10_000);
+    expect(looked).toBe(0);
+  });
+});

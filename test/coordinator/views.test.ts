@@ -1,0 +1,194 @@
+import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { RunEvent } from "../../coordinator/events.ts";
+import { safeLine } from "../../coordinator/views/format.ts";
+import { plainView } from "../../coordinator/views/plain.ts";
+import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
+import { oneLine } from "../../protocol/text.ts";
+import { Rig, root, until } from "../rig/rig.ts";
+
+function sink(): { stream: NodeJS.WriteStream; text: () => string } {
+  let text = "";
+  const stream = new Writable({
+    write(bytes, _encoding, done) {
+      text += bytes;
+      done();
+    },
+  });
+  return { stream: stream as unknown as NodeJS.WriteStream, text: () => text };
+}
+
+const started = (job: string): RunEvent => ({
+  type: "job-started",
+  at: 1,
+  job: job as JobName,
+  attempt: 1,
+  attemptId: "000000000000" as AttemptId,
+  runner: "w1",
+});
+const output = (job: string, stream: "stdout" | "stderr", text: string | Uint8Array): RunEvent => ({
+  type: "job-output",
+  at: 1,
+  job: job as JobName,
+  stream,
+  bytes: Buffer.from(text as string),
+});
+const ended = (job: string): RunEvent => ({
+  type: "job-ended",
+  at: 1,
+  job: job as JobName,
+  outcome: "passed",
+  durationMs: 1,
+});
+
+describe("the plain view", () => {
+  it("shows each line of each job once, whole, in order, behind its job's name", async () => {
+    const line = fc.string({ unit: fc.constantFrom("x", "y", " ", "é"), maxLength: 10 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.tuple(
+            fc.constantFrom("a", "bb"),
+            fc.constantFrom<"stdout" | "stderr">("stdout", "stderr"),
+            line,
+            fc.boolean(),
+          ),
+          { maxLength: 30 },
+        ),
+        async (writes) => {
+          const { stream, text } = sink();
+          const view = plainView(stream);
+          await view.on({
+            type: "run-started",
+            at: 1,
+            run: "r" as RunId,
+            recipe: "r",
+            jobs: [
+              { name: "a" as JobName, needs: [] },
+              { name: "bb" as JobName, needs: [] },
+            ],
+          });
+          for (const job of ["a", "bb"]) await view.on(started(job));
+          const expected: Record<string, Record<string, string>> = {
+            a: { stdout: "", stderr: "" },
+            bb: { stdout: "", stderr: "" },
+          };
+          for (const [job, name, content, breaks] of writes) {
+            const bytes = content + (breaks ? "\n" : "");
+            (expected[job] as Record<string, string>)[name] += bytes;
+            // Cut in the middle of a character, too.
+            for (const byte of Buffer.from(bytes)) await view.on(output(job, name, Uint8Array.of(byte)));
+          }
+          for (const job of ["a", "bb"]) await view.on(ended(job));
+          for (const job of ["a", "bb"]) {
+            const shown = text()
+              .split("\n")
+              .filter((one) => one.startsWith(`${job.padEnd(2)} │ `))
+              .map((one) => one.slice(5))
+              .filter((one) => !/^(started on|✔)/.test(one));
+            const wanted = Object.values(expected[job] ?? {}).flatMap((all) =>
+              all.split("\n").filter((one, index, list) => one !== "" || index < list.length - 1),
+            );
+            expect(shown.sort()).toEqual(wanted.sort());
+          }
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it("cuts an endless line instead of keeping it", async () => {
+    const { stream, text } = sink();
+    const view = plainView(stream);
+    await view.on(started("a"));
+    for (let index = 0; index < 100; index++) await view.on(output("a", "stdout", "x".repeat(10_000)));
+    await view.on(ended("a"));
+    expect(
+      text()
+        .split("\n")
+        .filter((line) => line.includes("x"))
+        .every((line) => line.length < 17_000),
+    ).toBe(true);
+    expect(text().match(/x/g)?.length).toBe(1_000_000);
+  });
+
+  it("waits for a stream that is full", async () => {
+    let release = (): void => {};
+    const stream = new Writable({ highWaterMark: 10, write: (_bytes, _encoding, done) => void (release = done) });
+    const view = plainView(stream as unknown as NodeJS.WriteStream);
+    const wait = view.on(started("a"));
+    let waited = false;
+    void wait?.then(() => {
+      waited = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(waited).toBe(false);
+    release();
+    await wait;
+  });
+});
+
+describe("text of others", () => {
+  const nasty = [
+    "\u001b[2J",
+    "\u001b]52;c;eA==\u0007",
+    "\u001bPq\u001b\\",
+    "\u001b_x\u001b\\",
+    "\u009b31m",
+    "\u001b\u001b[A",
+    "\u202eabc",
+    "a\rb\u0008",
+    "\0",
+  ];
+  it("cannot act on a terminal, in names nor in lines", () => {
+    for (const text of nasty) {
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that must not be there.
+      const harmful = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+      expect(oneLine(text)).not.toMatch(harmful);
+      expect(safeLine(text, false)).not.toMatch(harmful);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: likewise.
+      expect(safeLine(text, true).replace(/\u001b\[[0-9;:]*m/g, "")).not.toMatch(harmful);
+    }
+  });
+
+  it("keeps its colours where they are wanted", () => {
+    expect(safeLine("\u001b[31mred\u001b[0m", true)).toContain("\u001b[31mred");
+    expect(safeLine("\u001b[31mred\u001b[0m", false)).toBe("red");
+    expect(safeLine("10%\r50%\r100%", false)).toBe("100%");
+  });
+});
+
+describe("the live view", () => {
+  it("shows the jobs that run in a real terminal, then what failed with its last lines, and gives the terminal back", async () => {
+    await using rig = new Rig();
+    const gate = join(rig.folder, "gate");
+    execFileSync("mkfifo", [gate]);
+    const path = rig.recipe(`import { job, recipe } from "sortie";
+      const slow = job({ env: { GATE: ${JSON.stringify(gate)} }, run: "echo working on it; read x < $GATE; echo the reason; exit 3" });
+      export default recipe({ slow, after: job({ needs: [slow], run: "true" }) });`);
+    const socket = `sortie-${randomUUID()}`;
+    const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
+    const command = `env -u CI SORTIE_HOME=${rig.home} ${process.execPath} ${root}/dist/coordinator.js run ${path}; echo "code=$?"`;
+    tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh", "-c", `${command}; read end`);
+    try {
+      const screen = (): string => tmux("capture-pane", "-p");
+      const running = await until(screen, (text) => text.includes("working on it"));
+      expect(running).toMatch(/run \w+: 1 running, 1 waiting/);
+      expect(running).toMatch(/slow [\d.]+ s on local/);
+      writeFileSync(gate, "go\n");
+      const over = await until(screen, (text) => text.includes("code="));
+      expect(over).toContain("✖ slow: exit 3");
+      expect(over).toContain("│ the reason");
+      expect(over).toContain("1 failed, 1 skipped");
+      expect(over).toContain("code=1");
+      expect(tmux("display-message", "-p", "#{cursor_flag}").trim()).toBe("1");
+    } finally {
+      tmux("kill-server");
+    }
+  });
+});

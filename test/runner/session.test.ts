@@ -1,0 +1,213 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as v from "valibot";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { ByteChannel } from "../../protocol/channel.ts";
+import { ChunkDecoder, encodeChunk, encodeControl, STDERR, STDIN, STDOUT } from "../../protocol/chunk.ts";
+import type { SortieError } from "../../protocol/errors.ts";
+import type { Exit } from "../../protocol/exit.ts";
+import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { limits } from "../../protocol/limits.ts";
+import { callRaw } from "../../protocol/make-call.ts";
+import { memoryChannelPair } from "../../protocol/memory-channel.ts";
+import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
+import { serveCall } from "../../protocol/serve-call.ts";
+import { createRunner, type Runner } from "../../runner/runner.ts";
+import { processesOf, until } from "../rig/rig.ts";
+
+let folder: string;
+let runner: Runner;
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "sortie-session-"));
+  runner = await createRunner({ name: "w1", labels: {}, slots: 2, grants: { all: true }, folder });
+});
+afterEach(async () => {
+  await runner.close();
+  expect(existsSync(join(folder, "pipes"))).toBe(false);
+  expect(readdirSync(join(folder, "work"))).toEqual([]);
+  rmSync(folder, { recursive: true });
+});
+
+const request = (script: string, more: Partial<JobRequest> = {}): JobRequest => ({
+  attemptId: newAttemptId(),
+  run: newRunId(),
+  job: "job" as JobName,
+  attempt: 1,
+  steps: [{ shell: script }],
+  env: [],
+  graceMs: 200,
+  stdin: false,
+  ...more,
+});
+
+async function start(wanted: JobRequest, window: number = limits.windowMinimum) {
+  const [ours, theirs] = memoryChannelPair();
+  void serveCall(theirs, runner.handlers, { peer: "test", name: "test" });
+  return callRaw(ours, "/job/run", { request: wanted, window });
+}
+
+/** Reads to the exit, acknowledging all, as a coordinator does. */
+async function finish(
+  call: ByteChannel,
+): Promise<{ exit: Exit; stdout: string; stderr: string; controls: JournalControl[] }> {
+  const decoder = new ChunkDecoder();
+  const seen = { stdout: "", stderr: "", controls: [] as JournalControl[] };
+  for (let bytes = await call.read(); bytes; bytes = await call.read()) {
+    for (const part of decoder.push(bytes)) {
+      if (part.kind === "data")
+        seen[part.stream === STDOUT ? "stdout" : "stderr"] += Buffer.from(part.payload).toString();
+      else seen.controls.push(v.parse(JournalControl, part.json));
+    }
+    await call.write(encodeControl({ type: "ack", offset: decoder.offset }));
+    const exit = seen.controls.find((control) => control.type === "exit");
+    if (exit) {
+      await call.close();
+      return { ...seen, exit };
+    }
+  }
+  throw new Error("the stream ended without an exit");
+}
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "nothing",
+    (error: SortieError) => error.code,
+  );
+
+describe("a job's session", () => {
+  it("sends started first, the exit last, and the counts of both outputs", async () => {
+    const { exit, controls, stdout, stderr } = await finish(await start(request("echo out; echo err >&2; exit 3")));
+    expect([stdout, stderr]).toEqual(["out\n", "err\n"]);
+    expect(exit).toEqual({ type: "exit", reason: "exited", code: 3, bytes: { stdout: 4, stderr: 4 } });
+    expect(controls.map((control) => control.type)).toEqual(["started", "mark", "exit"]);
+  });
+
+  it("sends no more than the window to a caller that acknowledges nothing, and the job waits in its pipe", async () => {
+    const call = await start(request("head -c 50000000 /dev/zero; echo done >&2"));
+    let got = 0;
+    const reading = (async () => {
+      for (let bytes = await call.read(); bytes; bytes = await call.read()) got += bytes.length;
+    })().catch(() => {});
+    await until(
+      () => got,
+      (bytes) => bytes >= limits.windowMinimum,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(got).toBe(limits.windowMinimum);
+    expect(processesOf("head\0-c\x0050000000").length).toBe(1);
+    call.abort(new Error("enough"));
+    await reading;
+    expect(
+      await until(
+        () => processesOf("head\0-c\x0050000000"),
+        (pids) => pids.length === 0,
+      ),
+    ).toEqual([]);
+  });
+
+  it("frees the slot before the exit is told", async () => {
+    for (let round = 0; round < 20; round++) {
+      const calls = await Promise.all([start(request("true")), start(request("true"))]);
+      expect(await codeOf(start(request("true")))).toMatch(/RUNNER_FULL|nothing/);
+      await Promise.all(calls.map(finish));
+      expect(runner.info().busy).toBe(0);
+    }
+  });
+
+  it("refuses an attempt that it has taken before, also when it is over", async () => {
+    const once = request("echo x >> $HOME/never; true");
+    await finish(await start({ ...once, steps: [{ argv: ["true"] }] }));
+    expect(await codeOf(start(once))).toBe("DUPLICATE");
+  });
+
+  it("takes no job while it drains", async () => {
+    runner.drain();
+    expect(await codeOf(start(request("true")))).toBe("RUNNER_DRAINING");
+  });
+
+  it("lets the first cause win: a cancellation before the time-out is no time-out", async () => {
+    const call = await start(request("trap '' TERM; while :; do sleep 0.05; done", { timeoutMs: 150, graceMs: 400 }));
+    await call.write(encodeControl({ type: "cancel", by: "user" }));
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", signal: "KILL" });
+    const late = await start(request("sleep 5", { timeoutMs: 50 }));
+    expect((await finish(late)).exit).toMatchObject({ reason: "timeout", timeoutMs: 50, signal: "TERM" });
+  });
+
+  it("tells a job that was cancelled while it was being started", async () => {
+    const call = await start(request("sleep 30"));
+    await call.write(encodeControl({ type: "cancel", by: "run" }));
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "run" });
+  });
+
+  it("sends a signal to the whole tree", async () => {
+    const call = await start(request("trap 'echo got; exit 0' USR1; echo up; while :; do sleep 0.02; done"));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await call.write(encodeControl({ type: "signal", name: "USR1" as never }));
+    const { stdout, exit } = await finish(call);
+    expect(stdout).toBe("up\ngot\n");
+    expect(exit).toMatchObject({ reason: "exited", code: 0 });
+  });
+
+  it("tells how much stdin was taken, so that the caller may go on", async () => {
+    const call = await start(request("cat > /dev/null", { stdin: true }));
+    const finished = finish(call);
+    for (let index = 0; index < 16; index++) await call.write(encodeChunk(STDIN, Buffer.alloc(64 * 1024)));
+    await call.write(encodeControl({ type: "eof" }));
+    const { controls } = await finished;
+    expect(controls.filter((control) => control.type === "received").at(-1)).toEqual({
+      type: "received",
+      offset: 1024 * 1024,
+    });
+  });
+
+  const violations: Record<string, { bytes: Uint8Array; stdin?: boolean }> = {
+    "a chunk on an unknown stream": { bytes: Uint8Array.of(7, 0, 0, 0, 0) },
+    "a chunk of stdout": { bytes: encodeChunk(STDOUT, Buffer.from("x")) },
+    "a chunk of stderr": { bytes: encodeChunk(STDERR, Buffer.from("x")) },
+    "stdin that was not announced": { bytes: encodeChunk(STDIN, Buffer.from("x")) },
+    "stdin after its end": {
+      bytes: Buffer.concat([encodeControl({ type: "eof" }), encodeChunk(STDIN, Buffer.from("x"))]),
+      stdin: true,
+    },
+    "more stdin than the window": {
+      bytes: Buffer.concat(Array.from({ length: 20 }, () => encodeChunk(STDIN, Buffer.alloc(256 * 1024)))),
+      stdin: true,
+    },
+    "an unknown control": { bytes: encodeChunk(3, Buffer.from('{"type":"format-disk"}')) },
+    "an exit": { bytes: encodeChunk(3, Buffer.from('{"type":"exit","code":0}')) },
+    "an acknowledgement of what was never sent": { bytes: encodeControl({ type: "ack", offset: 10 ** 9 }) },
+    "control that is no JSON": { bytes: encodeChunk(3, Buffer.from("nonsense")) },
+  };
+  for (const [what, { bytes, stdin = false }] of Object.entries(violations)) {
+    it(`ends at ${what}, with the job, and leaves other jobs alone`, async () => {
+      const other = await start(request("sleep 0.3; echo fine"));
+      const call = await start(request("sleep 4861", { stdin }));
+      await call.write(bytes).catch(() => {});
+      expect(
+        await codeOf(
+          (async () => {
+            for (;;) if (!(await call.read())) return;
+          })(),
+        ),
+      ).toMatch(/PROTOCOL|CHANNEL_FLOODED/);
+      expect(
+        await until(
+          () => processesOf("sleep\x004861"),
+          (pids) => pids.length === 0,
+        ),
+      ).toEqual([]);
+      expect((await finish(other)).stdout).toBe("fine\n");
+    });
+  }
+
+  it("removes a job's directory also where the job took its own permissions away", async () => {
+    await finish(await start(request("mkdir -p a/b; touch a/b/c; chmod 500 a/b a")));
+    expect(
+      await until(
+        () => readdirSync(join(folder, "work")),
+        (left) => left.length === 0,
+      ),
+    ).toEqual([]);
+  });
+});
