@@ -129,7 +129,7 @@ describe("a job's session", () => {
   it("lets the first cause win: a cancellation before the time-out is no time-out", async () => {
     const call = await start(request("trap '' TERM; while :; do sleep 0.05; done", { timeoutMs: 150, graceMs: 400 }));
     await call.write(encodeControl({ type: "cancel", by: "user" }));
-    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", signal: "KILL" });
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null });
     const late = await start(request("sleep 5", { timeoutMs: 50 }));
     expect((await finish(late)).exit).toMatchObject({ reason: "timeout", timeoutMs: 50, signal: "TERM" });
   });
@@ -141,8 +141,11 @@ describe("a job's session", () => {
   });
 
   it("sends a signal to the whole tree", async () => {
-    const call = await start(request("trap 'echo got; exit 0' USR1; echo up; while :; do sleep 0.02; done"));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const ready = join(folder, "ready");
+    const call = await start(
+      request(`trap 'echo got; exit 0' USR1; touch ${ready}; echo up; while :; do sleep 0.02; done`),
+    );
+    await until(() => existsSync(ready), Boolean);
     await call.write(encodeControl({ type: "signal", name: "USR1" as never }));
     const { stdout, exit } = await finish(call);
     expect(stdout).toBe("up\ngot\n");

@@ -1,0 +1,64 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { root } from "./rig/rig.ts";
+
+const npm = (args: readonly string[], cwd: string): string =>
+  execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+describe("the package", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "sortie-package-"));
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it("works in a project that installs it: recipes import it, types check, and both commands run", () => {
+    const [{ filename = "" } = {}] = JSON.parse(
+      npm(["pack", "--json", "--ignore-scripts", "--pack-destination", folder], root),
+    ) as { filename: string }[];
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "project", type: "module", private: true }));
+    npm(["install", "--prefer-offline", "--no-audit", "--no-fund", join(folder, filename)], folder);
+    writeFileSync(
+      join(folder, "recipe.ts"),
+      `import { job, recipe, sh } from "sortie";\nconst who: string = "the project";\nexport default recipe({ hi: job({ run: sh\`echo hello from \${who}\` }) });\n`,
+    );
+    const environment = { ...process.env, SORTIE_HOME: join(folder, "home"), CI: "true" };
+    const coordinator = join(folder, "node_modules/.bin/coordinator");
+    // The commands are started by the Node that runs this test: the machine's own may be older than what they need.
+    const text = execFileSync(process.execPath, [coordinator, "run", "recipe.ts"], {
+      cwd: folder,
+      env: environment,
+      encoding: "utf8",
+    });
+    expect(text).toContain("hi │ hello from the project");
+    const version = execFileSync(process.execPath, [join(folder, "node_modules/.bin/runner"), "--version"], {
+      env: environment,
+      encoding: "utf8",
+    });
+    expect(version.trim()).toBe(
+      (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version,
+    );
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const check = (file: string): string => {
+      try {
+        return execFileSync(
+          process.execPath,
+          [tsc, "--noEmit", "--strict", "--module", "nodenext", "--target", "es2024", file],
+          { cwd: folder, encoding: "utf8" },
+        );
+      } catch (error) {
+        return String((error as { stdout: string }).stdout);
+      }
+    };
+    expect(check("recipe.ts")).toBe("");
+    writeFileSync(join(folder, "wrong.ts"), `import { job } from "sortie";\njob({ run: "true", needs: ["hi"] });\n`);
+    expect(check("wrong.ts")).toContain("wrong.ts(2,");
+  }, 180_000);
+
+  it("has a lock file that names no registry", () => {
+    expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toMatch(/"resolved"|https?:\/\/[^"]*\.tgz/);
+  });
+});
