@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 
 const root = join(import.meta.dirname, "..");
 const rooms = new Map(
-  [...readFileSync(join(root, "docs/architecture.md"), "utf8").matchAll(/^\| `([\w/]+)` \| [^|]+ \|([^|]*)\|$/gm)].map(
+  [...readFileSync(join(root, "docs/architecture.md"), "utf8").matchAll(/^\| `([\w/]+)` +\|[^|]+\|([^|]*)\|$/gm)].map(
     ([, room = "", may = ""]) => [room, new Set([...may.matchAll(/`([\w/]+)`/g)].map(([, name]) => name))],
   ),
 );
@@ -17,9 +17,11 @@ const sources = ["protocol", "runner", "coordinator", "recipes", "scripts"].flat
 
 /** Whatever a file imports, types and lazy imports too. */
 const importsOf = (file: string): string[] =>
-  [...readFileSync(join(root, file), "utf8").matchAll(/(?:from|import\()\s*"([^"]+)"|^import "([^"]+)"/gm)].map(
-    ([, named, bare]) => (named ?? bare) as string,
-  );
+  [
+    ...readFileSync(join(root, file), "utf8")
+      .replace(/^ *(\/\/|\/?\*).*$/gm, "")
+      .matchAll(/(?:from|import\()\s*"([^"]+)"|^import "([^"]+)"/gm),
+  ].map(([, named, bare]) => (named ?? bare) as string);
 
 const resolved = (file: string, specifier: string): string =>
   specifier.startsWith(".") ? relative(root, join(root, dirname(file), specifier)) : specifier;
