@@ -1,6 +1,6 @@
 // Sends a source of bytes as stdin chunks, at most a window beyond what the runner said it received; then `eof`.
 import type { RawCarriage } from "../protocol/call.ts";
-import { encodeChunk, encodeControl, STDIN } from "../protocol/chunk.ts";
+import { encodeControl, HEADER_BYTES, STDIN, writeHeader } from "../protocol/chunk.ts";
 import { limits } from "../protocol/limits.ts";
 
 /** Starts to send at once. A source that fails ends the attempt: half an input must never look like a whole one. */
@@ -38,7 +38,9 @@ export class StdinSender {
         if (this.#stopped) return;
         at += piece.length;
         this.#sent += piece.length;
-        await this.#call.write(encodeChunk(STDIN, piece));
+        const header = new Uint8Array(HEADER_BYTES);
+        writeHeader(header, 0, STDIN, piece.length);
+        await this.#call.write([header, piece]);
       }
       if (this.#stopped) return;
     }

@@ -9,10 +9,11 @@ export interface ByteChannel {
    */
   read(): Promise<Uint8Array | undefined>;
   /**
-   * Queues the bytes and resolves when more may be written; the caller must not change them afterwards.
+   * Queues the bytes, or several pieces as one, and resolves when more may be written; the caller must not change
+   * them afterwards.
    * Rejects when the channel is closed, aborted or lost.
    */
-  write(bytes: Uint8Array): Promise<void>;
+  write(bytes: Uint8Array | readonly Uint8Array[]): Promise<void>;
   /** No more bytes from this side; what was written still arrives. Idempotent. */
   close(): Promise<void>;
   /** Ends both directions now; unread and unsent bytes are gone. The peer sees a lost channel. Idempotent. */

@@ -3,6 +3,7 @@
 // `drain` event is awaited; a paused stream is reset when 4 MiB wait unread, so nothing is paused. What bounds memory
 // is the window of the call above (see limits.ts); a peer that ignores it is a flood.
 import type { Stream } from "@libp2p/interface";
+import { Uint8ArrayList } from "uint8arraylist";
 import type { ByteChannel } from "./channel.ts";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
@@ -102,7 +103,7 @@ export function channelOf(stream: Stream): ByteChannel {
       if (bytes.length === 0) return;
       let more: boolean;
       try {
-        more = stream.send(bytes);
+        more = stream.send(bytes instanceof Uint8Array ? bytes : new Uint8ArrayList(...bytes));
       } catch (error) {
         const cause = new SortieError("CONNECTION_LOST", "The stream takes no more bytes.", { cause: error });
         fail(cause);

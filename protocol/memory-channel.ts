@@ -63,9 +63,11 @@ function end(
     async write(bytes) {
       if (state.failure) throw state.failure;
       if (outgoing.ended) throw new SortieError("CONNECTION_LOST", "The channel was closed for writing.");
-      if (bytes.length === 0) return;
-      outgoing.queue.push(bytes);
-      outgoing.queued += bytes.length;
+      for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
+        if (piece.length === 0) continue;
+        outgoing.queue.push(piece);
+        outgoing.queued += piece.length;
+      }
       outgoing.wakeReader?.();
       while (outgoing.queued >= HIGH_WATER && !state.failure) {
         await new Promise<void>((resolve) => outgoing.wakeWriters.push(resolve));

@@ -8,6 +8,9 @@ import { limits } from "../protocol/limits.ts";
 import { CallerControl, type JobRunInput } from "../protocol/messages.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 
+/** Bytes sent at once: several pieces of a pipe, so that a busy job costs few frames. */
+const MOST_AT_ONCE = 256 * 1024;
+
 /**
  * Serves a started job on its carriage until the exit was acknowledged or the caller is lost. A lost caller ends
  * the job. `onEnded` is called before the exit is sent: the slot is free when the caller learns that the job is over.
@@ -47,17 +50,16 @@ export async function serveJob(
     for (;;) {
       const room = await progress.room(input.window);
       if (room === 0) return;
-      const bytes = await reader.read(Math.min(room, limits.writtenChunkBytes));
+      const pieces = await reader.read(Math.min(room, MOST_AT_ONCE));
       if (!keeper.isRunning(attemptId)) onEnded();
-      if (!bytes) return;
-      progress.sent += bytes.length;
-      await carriage.write(bytes);
+      if (!pieces) return;
+      for (const piece of pieces) progress.sent += piece.length;
+      await carriage.write(pieces);
     }
   }
 
   async function listen(): Promise<void> {
     const decoder = new ChunkDecoder();
-    let stdin = Promise.resolve();
     let waiting = 0;
     let ended = false;
     for (;;) {
@@ -82,12 +84,14 @@ export async function serveJob(
       // The caller counts what it was told; up to a step of `received` more may be taken and not told yet.
       if (waiting > limits.window)
         throw new SortieError("CHANNEL_FLOODED", "The caller sent more stdin than the window allows.");
-      stdin = stdin.then(async () => {
-        await keeper.writeStdin(attemptId, payload);
-        waiting -= payload.length;
-      });
-      // It fails only where the job was forgotten meanwhile.
-      stdin.catch(() => {});
+      // Not one after the other: the keeper keeps their order, and writes what waits in one go. It fails only where
+      // the job was forgotten meanwhile.
+      keeper.writeStdin(attemptId, payload).then(
+        () => {
+          waiting -= payload.length;
+        },
+        () => {},
+      );
     }
 
     function control(json: unknown): void {
@@ -98,8 +102,7 @@ export async function serveJob(
       switch (message.type) {
         case "eof":
           ended = true;
-          void stdin.then(() => keeper.endStdin(attemptId)).catch(() => {});
-          return;
+          return keeper.endStdin(attemptId);
         case "signal":
           return keeper.signal(attemptId, message.name);
         case "cancel":

@@ -59,7 +59,7 @@ export function startJob(
           control({ type: "mark", at: now });
         }
         bytes[name] += data.length;
-        journal.append(encodeChunk(stream, data));
+        journal.appendData(stream, data);
         if (journal.full) {
           source.pause();
           void journal.room().then(() => source.resume());
@@ -148,14 +148,9 @@ export function startJob(
     async writeStdin(data) {
       const stdin = (await stdinReady.promise)?.stdin;
       if (stdin?.writable) {
-        await new Promise<void>((resolve) => {
-          // A process that goes away without reading closes the pipe: the rest is thrown away, which is what a shell does.
-          stdin.once("close", resolve);
-          stdin.write(data, () => {
-            stdin.off("close", resolve);
-            resolve();
-          });
-        });
+        // Called also for what a closed pipe did not take: when the process goes away without reading, the rest is
+        // thrown away, as a shell does.
+        await new Promise<void>((resolve) => stdin.write(data, () => resolve()));
       }
       received(data.length);
     },

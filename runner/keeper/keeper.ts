@@ -19,7 +19,10 @@ export interface Keeper {
   read(attemptId: AttemptId, offset: number): JournalReader;
   /** Everything before `offset` is stored by the owner and may be forgotten. */
   acknowledge(attemptId: AttemptId, offset: number): void;
-  /** Resolves when the process's pipe took the bytes, or when it no longer reads and they were thrown away. */
+  /**
+   * Resolves when the process's pipe took the bytes, or when it no longer reads and they were thrown away. Writes, and
+   * the end, keep the order in which they were called, without waiting for each other.
+   */
   writeStdin(attemptId: AttemptId, bytes: Uint8Array): Promise<void>;
   endStdin(attemptId: AttemptId): void;
   /** Sends the signal to the whole process tree; nothing where the job is over. */
@@ -44,8 +47,8 @@ export interface CancelCause {
 }
 
 export interface JournalReader {
-  /** The next bytes of the journal, never more than `most`; `undefined` after the exit chunk. One read at a time. */
-  read(most: number): Promise<Uint8Array | undefined>;
+  /** The next bytes of the journal, `most` at most, in pieces; `undefined` after the exit chunk. One read at a time. */
+  read(most: number): Promise<readonly Uint8Array[] | undefined>;
   /** Stops following; a read that waits resolves with `undefined`. */
   close(): void;
 }

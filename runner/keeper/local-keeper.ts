@@ -75,9 +75,9 @@ export async function openKeeper(folder: string): Promise<Keeper> {
       let stopped = false;
       return {
         async read(most) {
-          const bytes = await journal.read(at, most, () => stopped);
-          if (bytes) at += bytes.length;
-          return bytes;
+          const pieces = await journal.read(at, most, () => stopped);
+          for (const piece of pieces ?? []) at += piece.length;
+          return pieces;
         },
         close() {
           stopped = true;
