@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,6 +57,15 @@ describe("the package", () => {
     writeFileSync(join(folder, "wrong.ts"), `import { job } from "sortie";\njob({ run: "true", needs: ["hi"] });\n`);
     expect(check("wrong.ts")).toContain("wrong.ts(2,");
   }, 180_000);
+
+  it("says what it needs to a Node that is too old", () => {
+    // The command's first module alone, under a version that it is told: an old Node itself may not be on the machine.
+    const begin = join(root, "scripts/bin/begin.ts");
+    const script = `Object.defineProperty(process.versions, "node", { value: "20.1.0" }); (await import(${JSON.stringify(begin)})).begin();`;
+    const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    expect(status).toBe(2);
+    expect(stderr).toContain("Sortie needs Node 24 or newer");
+  });
 
   it("has a lock file that names no registry", () => {
     expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toMatch(/"resolved"|https?:\/\/[^"]*\.tgz/);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// What `npx coordinator` starts. The compile cache must be on before anything large is loaded.
-import { enableCompileCache } from "node:module";
+// What `npx coordinator` starts.
+import { begin } from "./begin.ts";
 
-enableCompileCache();
+begin();
 await import("../../coordinator/cli.ts");

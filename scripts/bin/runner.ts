@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// What `npx runner` starts. The compile cache must be on before anything large is loaded.
-import { enableCompileCache } from "node:module";
+// What `npx runner` starts.
+import { begin } from "./begin.ts";
 
-enableCompileCache();
+begin();
 await import("../../runner/cli.ts");
