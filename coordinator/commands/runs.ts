@@ -1,19 +1,24 @@
 // `coordinator runs`: the history, the latest first.
 import { relative } from "node:path";
 import type { Argv } from "yargs";
+import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
-import { openStore, type RunRow } from "../store/store.ts";
+import type { RunRow } from "../store/rows.ts";
+import { openStore } from "../store/store.ts";
 import { duration, oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>
   yargs
-    .option("n", { alias: "lines", type: "number", default: 20, describe: "How many" })
+    .option("n", { type: "string", default: "20", describe: "How many" })
     .option("json", { type: "boolean", default: false, describe: "Print JSON" });
 
-export async function handler({ n, json }: { n: number; json: boolean }): Promise<void> {
+export async function handler({ n, json }: { n: string; json: boolean }): Promise<void> {
+  const most = Number(n);
+  if (!(Number.isInteger(most) && most > 0))
+    throw new SortieError("USAGE", `-n takes a number from 1, not ${JSON.stringify(n)}.`);
   const store = openStore(homeOf("coordinator"));
   try {
-    const runs = store.runs(Math.max(1, Math.floor(Number(n)) || 20));
+    const runs = store.runs(most);
     if (json) process.stdout.write(`${JSON.stringify(runs)}\n`);
     else if (runs.length === 0) process.stdout.write("No run yet. Try: npx coordinator run recipes/hello.ts\n");
     else process.stdout.write(`${table([["RUN", "STATE", "STARTED", "TOOK", "RECIPE"], ...runs.map(row)])}\n`);

@@ -1,10 +1,10 @@
 // `coordinator show RUN`: one run, its jobs, their exits, and whether their logs are whole.
-import { existsSync } from "node:fs";
 import type { Argv } from "yargs";
 import { describeExit } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
-import { describeCompleteness, measureLog } from "../store/read-log.ts";
-import { type AttemptRow, openStore, type Store } from "../store/store.ts";
+import { describeCompleteness, measureLog } from "../store/measure-log.ts";
+import type { AttemptRow } from "../store/rows.ts";
+import { openStore, type Store } from "../store/store.ts";
 import { duration, oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>
@@ -20,12 +20,10 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
   const store = openStore(homeOf("coordinator"));
   try {
     const run = store.findRun(text);
-    const jobs = [];
-    for (const job of store.jobs(run.id)) {
-      const attempts = [];
-      for (const attempt of job.attempts) attempts.push({ ...attempt, log: await logState(store, attempt) });
-      jobs.push({ ...job, attempts });
-    }
+    const jobs = store.jobs(run.id).map((job) => ({
+      ...job,
+      attempts: job.attempts.map((attempt) => ({ ...attempt, log: logState(store, attempt) })),
+    }));
     if (json) {
       process.stdout.write(`${JSON.stringify({ ...run, jobs })}\n`);
       return;
@@ -37,7 +35,17 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
     process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n\n`);
     const rows = jobs.flatMap((job) => {
       if (job.attempts.length === 0)
-        return [[job.name, job.outcome ?? "waiting", "", "", oneLine(job.message ?? ""), "", ""]];
+        return [
+          [
+            job.name,
+            job.outcome ?? (run.state === "running" ? "waiting" : "never started"),
+            "",
+            "",
+            oneLine(job.message ?? ""),
+            "",
+            "",
+          ],
+        ];
       return job.attempts.map((attempt, index) => [
         job.name,
         index === job.attempts.length - 1 ? (job.outcome ?? run.state) : "lost",
@@ -54,9 +62,8 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
   }
 }
 
-async function logState(store: Store, attempt: AttemptRow): Promise<string> {
-  const path = store.logPath(attempt);
-  if (!existsSync(path)) return "missing";
-  const held = await measureLog(path);
-  return held.exit === undefined && store.isLive(attempt.run) ? "still growing" : describeCompleteness(held);
+function logState(store: Store, attempt: AttemptRow): string {
+  const held = measureLog(store.logPath(attempt));
+  if (!held?.exit && store.isLive(attempt)) return "still growing";
+  return held ? describeCompleteness(held) : "missing";
 }

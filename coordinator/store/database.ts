@@ -1,16 +1,24 @@
 // The coordinator's record of runs, jobs and attempts, in SQLite. Rows are written in batches: a kill -9 loses at most
 // the last moment's, and never leaves half of one.
-import { chmodSync, existsSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 
-const VERSION = 1;
 /** Rows wait this long for company. */
 const FLUSH_MS = 50;
+/** The longest a writer waits for the others, and the pause between looks where SQLite itself does not wait. */
+const BUSY_MS = 5_000;
+const LOOK_AGAIN_MS = 5;
+/** Result codes of SQLite, https://www.sqlite.org/rescode.html */
+const BUSY = 5;
+const CORRUPT = 11;
+const NOT_A_DATABASE = 26;
 
-const schema = `
+/** What makes each version of the schema from the one before it. Never changed once released: add another. */
+const migrations = [
+  `
   CREATE TABLE runs (
     id TEXT PRIMARY KEY, recipe TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER, outcome TEXT, message TEXT,
     pid INTEGER NOT NULL, pid_started TEXT NOT NULL
@@ -25,7 +33,8 @@ const schema = `
     started_at INTEGER NOT NULL, ended_at INTEGER, exit TEXT, message TEXT
   ) WITHOUT ROWID;
   CREATE INDEX attempts_by_job ON attempts (run, job, attempt);
-`;
+`,
+];
 
 /** A prepared statement's text, and its values. */
 export type Write = readonly [sql: string, ...values: SQLInputValue[]];
@@ -39,24 +48,38 @@ export interface Database {
   close(): void;
 }
 
-/** Opens `sortie.db` in the coordinator's folder; makes it where there is none. Throws STORE_FAILED. */
+/**
+ * Opens `sortie.db` in the coordinator's folder; makes it where there is none. Throws STORE_FAILED, and STATE_INVALID
+ * where the file is damaged or made by a later Sortie.
+ */
 export function openDatabase(folder: string): Database {
   const path = join(privateFolder(folder), "sortie.db");
-  const failed = (error: unknown): SortieError =>
-    new SortieError(
-      "STORE_FAILED",
-      `The record ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+  const failed = (error: unknown): SortieError => {
+    const { message, errcode } = error as Error & { errcode?: number };
+    return new SortieError(
+      error instanceof RangeError || errcode === CORRUPT || errcode === NOT_A_DATABASE
+        ? "STATE_INVALID"
+        : "STORE_FAILED",
+      `The record ${path} cannot be used: ${message}.`,
       { cause: error },
     );
+  };
   let database: DatabaseSync;
   try {
-    const isNew = !existsSync(path);
-    database = new DatabaseSync(path, { timeout: 5_000 });
-    if (isNew) chmodSync(path, 0o600);
-    // WAL lets `coordinator logs` read while a run writes; NORMAL loses the last moment in a power cut, never more.
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
-    migrate(database);
+    // Made here, so that it is never readable by others; SQLite gives its own files beside it the same mode.
+    closeSync(openSync(path, "a", 0o600));
+    database = new DatabaseSync(path, { timeout: BUSY_MS });
   } catch (error) {
+    throw failed(error);
+  }
+  try {
+    patiently(() => {
+      // WAL lets `coordinator logs` read while a run writes; NORMAL loses the last moment in a power cut, never more.
+      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+      migrate(database);
+    });
+  } catch (error) {
+    database.close();
     throw failed(error);
   }
 
@@ -83,6 +106,8 @@ export function openDatabase(folder: string): Database {
       database.exec("COMMIT");
     } catch (error) {
       failure = failed(error);
+      // A full disk has rolled it back already.
+      if (database.isTransaction) database.exec("ROLLBACK");
       throw failure;
     }
   }
@@ -114,13 +139,32 @@ export function openDatabase(folder: string): Database {
   };
 }
 
+/** SQLite's own waiting leaves out the change to WAL, where processes that make the record at the same time meet. */
+function patiently(open: () => void): void {
+  const givesUp = Date.now() + BUSY_MS;
+  for (;;) {
+    try {
+      return open();
+    } catch (error) {
+      if ((error as { errcode?: number }).errcode !== BUSY || Date.now() > givesUp) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_AGAIN_MS);
+    }
+  }
+}
+
 function migrate(database: DatabaseSync): void {
   const version = (): number =>
     (database.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-  if (version() === VERSION) return;
+  if (version() === migrations.length) return;
   database.exec("BEGIN IMMEDIATE");
-  // Another process may have been faster while this one waited for its turn.
-  if (version() === 0) database.exec(`${schema}; PRAGMA user_version = ${VERSION};`);
-  database.exec("COMMIT");
-  if (version() !== VERSION) throw new Error(`it is of version ${version()}, and this Sortie knows version ${VERSION}`);
+  try {
+    // Looked at again: another process may have been faster while this one waited for its turn.
+    for (const step of migrations.slice(version())) database.exec(step);
+    if (version() > migrations.length)
+      throw new RangeError(`it is of version ${version()}, and this Sortie knows version ${migrations.length}`);
+    database.exec(`PRAGMA user_version = ${migrations.length}; COMMIT`);
+  } catch (error) {
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
 }

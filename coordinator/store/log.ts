@@ -1,9 +1,8 @@
-// A job's log: the journal's bytes as they came, appended to one file. What `write` resolved for is in the page cache:
-// it survives the coordinator, not a power cut.
-
-import { closeSync, openSync, writeSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+// A job's log: the journal's bytes as they came, appended to one file. What was written is in the page cache: it
+// survives the coordinator, not a power cut. dispatch.ts keeps the logs of a run's jobs, exec that of a command.
+import { closeSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
@@ -11,16 +10,18 @@ import { privateFolder } from "../../protocol/home.ts";
 /** Up to this a synchronous write is cheaper than a trip through the thread pool. */
 const WRITE_AT_ONCE = 16 * 1024;
 
+const writeAsync = promisify(write);
+
 export interface LogWriter {
-  /** Resolves once the bytes are written. Rejects with STORE_FAILED, most often for a full disk. */
+  /** Done once the bytes are written; one at a time. Throws or rejects with STORE_FAILED, most often for a full disk. */
   write(bytes: Uint8Array): Promise<void> | void;
-  close(): Promise<void>;
+  /** After the last write is done. */
+  close(): void;
 }
 
-/** A log that holds everything. */
+/** A log that holds everything. Its file is made with its first byte. */
 export function createLog(path: string): LogWriter {
   let descriptor: number | undefined;
-  let handle: FileHandle | undefined;
   const failed = (error: unknown): SortieError =>
     new SortieError(
       "STORE_FAILED",
@@ -28,11 +29,10 @@ export function createLog(path: string): LogWriter {
       { cause: error },
     );
 
-  async function writeLarge(bytes: Uint8Array): Promise<void> {
+  async function writeLarge(file: number, bytes: Uint8Array): Promise<void> {
     try {
-      privateFolder(dirname(path));
-      handle ??= await open(path, "a", 0o600);
-      for (let at = 0; at < bytes.length; ) at += (await handle.write(bytes, at)).bytesWritten;
+      for (let at = 0; at < bytes.length; )
+        at += (await writeAsync(file, bytes, at, bytes.length - at, null)).bytesWritten;
     } catch (error) {
       throw failed(error);
     }
@@ -40,55 +40,53 @@ export function createLog(path: string): LogWriter {
 
   return {
     write(bytes) {
-      if (bytes.length > WRITE_AT_ONCE) return writeLarge(bytes);
       try {
         if (descriptor === undefined) {
           privateFolder(dirname(path));
           descriptor = openSync(path, "a", 0o600);
         }
+        if (bytes.length > WRITE_AT_ONCE) return writeLarge(descriptor, bytes);
         for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
       } catch (error) {
         throw failed(error);
       }
     },
-    async close() {
+    close() {
       if (descriptor !== undefined) closeSync(descriptor);
       descriptor = undefined;
-      await handle?.close();
-      handle = undefined;
     },
   };
 }
 
 /**
  * A log that holds at most `most` bytes of output: past that, only control chunks, and before the exit one that says
- * how much of each stream is missing.
+ * how much of each stream is missing. Chunks may be cut differently from the journal's.
  */
 export function createBoundedLog(path: string, most: number): LogWriter {
   const log = createLog(path);
   const decoder = new ChunkDecoder();
   const dropped = { stdout: 0, stderr: 0 };
-  let kept = 0;
+  let room = most;
 
   return {
     async write(bytes) {
-      // Until the limit is near, the bytes are the journal's own; the decoder only keeps the place.
+      const chunks: Uint8Array[] = [];
       for (const part of decoder.push(bytes)) {
         if (part.kind === "data") {
-          if (kept + part.payload.length <= most && dropped.stdout + dropped.stderr === 0) {
-            kept += part.payload.length;
-            await log.write(encodeChunk(part.stream, part.payload));
-          } else dropped[part.stream === STDOUT ? "stdout" : "stderr"] += part.payload.length;
+          const kept = part.payload.subarray(0, room);
+          room -= kept.length;
+          if (kept.length > 0) chunks.push(encodeChunk(part.stream, kept));
+          dropped[part.stream === STDOUT ? "stdout" : "stderr"] += part.payload.length - kept.length;
           continue;
         }
         const isExit = (part.json as { type?: unknown } | null)?.type === "exit";
-        if (isExit && dropped.stdout + dropped.stderr > 0) {
-          await log.write(
-            encodeControl({ type: "dropped", ...dropped, reason: `the log of a single command holds ${most} bytes` }),
-          );
+        if (isExit && room === 0 && dropped.stdout + dropped.stderr > 0) {
+          const reason = `the log of a single command holds ${most} bytes`;
+          chunks.push(encodeControl({ type: "dropped", ...dropped, reason }));
         }
-        await log.write(encodeChunk(CONTROL, Buffer.from(JSON.stringify(part.json))));
+        chunks.push(encodeChunk(CONTROL, Buffer.from(JSON.stringify(part.json))));
       }
+      if (chunks.length > 0) await log.write(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
     },
     close: log.close,
   };

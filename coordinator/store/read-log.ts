@@ -3,7 +3,7 @@ import { existsSync, type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { ChunkDecoder, STDERR, STDOUT } from "../../protocol/chunk.ts";
+import { ChunkDecoder, type ChunkPart, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import type { Exit } from "../../protocol/exit.ts";
 import { JournalControl } from "../../protocol/messages.ts";
@@ -28,31 +28,30 @@ export interface ReadOptions {
 
 /**
  * The log's parts, in order; it ends behind the exit, at the end of the file when not following, or when nobody
- * writes it any more. A log that ends in the middle of a chunk simply ends there.
+ * writes it any more. A log that ends in the middle of a chunk simply ends there; what is no log throws STATE_INVALID.
  */
 export async function* readLog(path: string, options: ReadOptions = {}): AsyncGenerator<LogPart, void, undefined> {
   const growth = options.follow ? watchGrowth(path, options.signal) : undefined;
+  const mayGrow = (): boolean => options.signal?.aborted !== true && (options.isLive?.() ?? true);
   let file: FileHandle | undefined;
   try {
     const decoder = new ChunkDecoder();
     let at = 0;
     let offset = 0;
+    let isOver = !options.follow;
     for (;;) {
-      // Asked before the read: what was written before the writer went away is still read.
-      const mayGrow = options.follow && options.signal?.aborted !== true && (options.isLive?.() ?? true);
       file ??= existsSync(path) ? await open(path, "r") : undefined;
       const buffer = Buffer.allocUnsafe(PIECE);
       const count = file ? (await file.read(buffer, 0, PIECE, offset)).bytesRead : 0;
       offset += count;
-      for (const part of decoder.push(buffer.subarray(0, count))) {
+      for (const part of decode(decoder, buffer.subarray(0, count), path)) {
         if (part.kind === "data") {
           if (part.stream === STDOUT || part.stream === STDERR)
             yield { kind: "output", stream: part.stream === STDOUT ? "stdout" : "stderr", bytes: part.payload, at };
           continue;
         }
         const control = v.safeParse(JournalControl, part.json);
-        if (!control.success)
-          throw new SortieError("STATE_INVALID", `The log ${path} is damaged near byte ${decoder.offset}.`);
+        if (!control.success) throw damagedLog(path, decoder.offset);
         if ("at" in control.output) at = control.output.at;
         if (control.output.type === "dropped") yield { kind: "dropped", ...control.output };
         if (control.output.type === "exit") {
@@ -61,8 +60,10 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
         }
       }
       if (count > 0) continue;
-      if (!mayGrow) return;
-      await growth?.next();
+      if (isOver) return;
+      // Read once more afterwards: what was written before its writer went away is part of the log.
+      if (mayGrow()) await growth?.next();
+      else isOver = true;
     }
   } finally {
     growth?.close();
@@ -70,31 +71,19 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
   }
 }
 
-/** Bytes of each output that the log holds, and its exit when it has one. */
-export async function measureLog(
-  path: string,
-): Promise<{ readonly stdout: number; readonly stderr: number; readonly exit: Exit | undefined }> {
-  const held = { stdout: 0, stderr: 0 };
-  let exit: Exit | undefined;
-  for await (const part of readLog(path)) {
-    if (part.kind === "output") held[part.stream] += part.bytes.length;
-    if (part.kind === "exit") exit = part.exit;
+function* decode(decoder: ChunkDecoder, bytes: Uint8Array, path: string): Generator<ChunkPart> {
+  try {
+    yield* decoder.push(bytes);
+  } catch (error) {
+    throw error instanceof SortieError && error.code === "PROTOCOL" ? damagedLog(path, decoder.offset) : error;
   }
-  return { ...held, exit };
 }
 
-/** Whether a log holds all that the job wrote: `complete`, or what is missing. */
-export function describeCompleteness(held: {
-  readonly stdout: number;
-  readonly stderr: number;
-  readonly exit: Exit | undefined;
-}): string {
-  if (!held.exit) return "incomplete: it has no exit";
-  const gaps = (["stdout", "stderr"] as const)
-    .filter((stream) => held[stream] !== held.exit?.bytes[stream])
-    .map((stream) => `${stream} has ${held[stream]} of ${held.exit?.bytes[stream]} bytes`);
-  return gaps.length === 0 ? "complete" : `incomplete: ${gaps.join(", ")}`;
-}
+/** STATE_INVALID: the file is not what a runner sent. */
+export const damagedLog = (path: string, offset: number): SortieError =>
+  new SortieError("STATE_INVALID", `The log ${path} is damaged near byte ${offset}.`, {
+    hint: "What stands before that place is as it was; nothing brings back the rest.",
+  });
 
 function watchGrowth(path: string, signal: AbortSignal | undefined): { next(): Promise<void>; close(): void } {
   let changed = false;

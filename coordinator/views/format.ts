@@ -38,35 +38,36 @@ export function duration(milliseconds: number): string {
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
-const colour = /\u001b\[[0-9;:]*m/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
-const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+/** Colours are the one sequence that may stay; a longer one is none that a terminal knows. */
+const colourOrHarmful = new RegExp(`\\u001b\\[[0-9;:]{0,40}m|${harmful.source}`, "g");
+const harmfulEverywhere = new RegExp(harmful, "g");
+
+/** The text with a dot for every control character but newline and tab, and but for colours where they are wanted. */
+export function harmless(text: string, colours: boolean): string {
+  // Most texts hold nothing of the kind.
+  if (!harmful.test(text)) return text;
+  if (!colours) return stripVTControlCharacters(text).replace(harmfulEverywhere, "·");
+  return text.replace(colourOrHarmful, (found) => (found.length > 1 ? found : "·"));
+}
 
 /**
- * A line of a job's output, safe to show among other lines: colours stay where they are wanted, and every other
- * control character shows as a dot. What a carriage return overwrote is left out, as a terminal would.
+ * A line of a job's output, safe to show among other lines: a colour ends with it, and what a carriage return
+ * overwrote is left out, as a terminal would.
  */
 export function safeLine(line: string, colours: boolean): string {
+  if (!harmful.test(line)) return line;
   const text = line.endsWith("\r") ? line.slice(0, -1) : line;
-  const shown = text.includes("\r") ? text.slice(text.lastIndexOf("\r") + 1) : text;
-  // Most lines hold nothing of the kind.
-  harmful.lastIndex = 0;
-  if (!harmful.test(shown)) return shown;
-  if (!colours) return stripVTControlCharacters(shown).replace(harmful, "·");
-  let safe = "";
-  let at = 0;
-  for (const match of shown.matchAll(colour)) {
-    safe += shown.slice(at, match.index).replace(harmful, "·") + match[0];
-    at = match.index + match[0].length;
-  }
-  return `${safe}${shown.slice(at).replace(harmful, "·")}${at > 0 ? "\u001b[0m" : ""}`;
+  const safe = harmless(text.slice(text.lastIndexOf("\r") + 1), colours);
+  return safe.includes("\u001b") ? `${safe}\u001b[0m` : safe;
 }
 
 export { oneLine };
 
 /** Writes, and gives a promise only where the stream is full: then one waits for it. */
 export function writeTo(stream: NodeJS.WritableStream, text: string | Uint8Array): Promise<void> | undefined {
-  if (stream.write(text) || (stream as NodeJS.WriteStream).destroyed) return undefined;
+  const { destroyed } = stream as NodeJS.WriteStream;
+  if (destroyed || stream.write(text)) return undefined;
   return new Promise((resolve) => {
     const done = (): void => {
       stream.off("drain", done);

@@ -6,12 +6,11 @@ import { plainView } from "./plain.ts";
 export const formats = ["auto", "live", "plain", "json"] as const;
 export type Format = (typeof formats)[number];
 
-/** `auto`: a live tree in a terminal, plain lines elsewhere. */
+/** `auto`: live in a terminal, plain lines elsewhere; where nothing can be redrawn, `live` is plain too. */
 export async function chooseView(format: Format, out: NodeJS.WriteStream = process.stdout): Promise<EventReader> {
   if (format === "json") return jsonView(out);
-  const live =
-    format === "live" || (format === "auto" && out.isTTY && process.env["TERM"] !== "dumb" && !process.env["CI"]);
-  if (!live) return plainView(out);
+  const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
+  if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);
   const { liveView } = await import("./live.ts");
   return liveView(out);
 }

@@ -1,7 +1,7 @@
-// Cuts the outputs of one job into whole lines, bounded: an endless line is shown in pieces.
+// Cuts an output of a job into whole lines, bounded: an endless line is shown in pieces.
 import { StringDecoder } from "node:string_decoder";
 
-/** A line longer than this is shown in pieces of this many characters. */
+/** A line longer than this is shown in pieces of at most this many characters. */
 const LONGEST = 16 * 1024;
 
 export interface LineCutter {
@@ -16,13 +16,19 @@ export function lineCutter(): LineCutter {
   let partial = "";
   return {
     push(bytes) {
-      const pieces = (partial + decoder.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))).split("\n");
-      partial = pieces.pop() ?? "";
-      while (partial.length > LONGEST) {
-        pieces.push(partial.slice(0, LONGEST));
-        partial = partial.slice(LONGEST);
+      const text = decoder.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+      if (partial.length + text.length <= LONGEST && !text.includes("\n")) {
+        partial += text;
+        return [];
       }
-      return pieces.flatMap((line) => (line.length > LONGEST ? cut(line) : [line]));
+      const lines = (partial + text).split("\n");
+      partial = lines.pop() ?? "";
+      if (partial.length > LONGEST) {
+        const pieces = cut(partial);
+        partial = pieces.pop() ?? "";
+        return [...lines.flatMap(cut), ...pieces];
+      }
+      return lines.some((line) => line.length > LONGEST) ? lines.flatMap(cut) : lines;
     },
     rest() {
       const last = partial + decoder.end();
@@ -33,7 +39,16 @@ export function lineCutter(): LineCutter {
 }
 
 function cut(line: string): string[] {
-  return Array.from({ length: Math.ceil(line.length / LONGEST) }, (_, index) =>
-    line.slice(index * LONGEST, (index + 1) * LONGEST),
-  );
+  const pieces: string[] = [];
+  let at = 0;
+  while (line.length - at > LONGEST) {
+    // Not between the halves of a character.
+    const next = at + LONGEST - (isHighSurrogate(line.charCodeAt(at + LONGEST - 1)) ? 1 : 0);
+    pieces.push(line.slice(at, next));
+    at = next;
+  }
+  pieces.push(at === 0 ? line : line.slice(at));
+  return pieces;
 }
+
+const isHighSurrogate = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;

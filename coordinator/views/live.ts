@@ -1,180 +1,188 @@
-// A live tree for a terminal, on listr2: the jobs that run, what failed, and one line for the rest. Drawing is
-// listr2's; here is only what each line says, refreshed a few times a second however much the jobs write.
-import type { Listr, ListrTaskWrapper } from "listr2";
+// A live view for a terminal, on listr2: what runs, what failed, what ended last, and one line for the rest. listr2
+// draws one task; what it says is made anew a few times a second, however many jobs there are and however much they
+// write. At the end it gives way to what failed, with its last lines, and the summary.
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
-import { duration, oneLine, outcomeMark, paintFor, safeLine, writeTo } from "./format.ts";
-import { type LineCutter, lineCutter } from "./lines.ts";
+import { duration, oneLine, outcomeColour, outcomeMark, paintFor, writeTo } from "./format.ts";
 import { summaryOf } from "./summary.ts";
+import { createTail, type Tail } from "./tail.ts";
 
 const REFRESH_MS = 100;
-/** Lines of the tree: as many running jobs are shown, and one line says how many more there are. */
-const MOST_ROWS = 16;
+/** Lines beside the jobs': the title, the count of what is not shown, and the cursor's own. */
+const OTHER_LINES = 4;
+const MOST_LINES = 24;
+const LAST_ENDED = 3;
+const MOST_FAILED_SHOWN = 5;
 const TAIL_LINES = 20;
+const MOST_TAILS = 10;
+/** What listr2 puts before each line. */
+const INDENTATION = 4;
 
 interface Row {
-  readonly job: string;
   readonly startedAt: number;
-  runner: string;
+  readonly runner: string;
   step: string;
-  last: string;
-  tail: string[];
-  readonly cutters: { readonly stdout: LineCutter; readonly stderr: LineCutter };
+  readonly tail: Tail;
+}
+
+interface Failure {
+  readonly job: string;
+  readonly why: string;
+  readonly tail: readonly string[];
 }
 
 export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
-  const { Listr } = await import("listr2");
+  const { Listr, ListrLogger, ProcessOutput } = await import("listr2");
   const paint = paintFor(out);
   const rows = new Map<string, Row>();
   const counts = new Map<JobOutcome, number>();
-  const failures: { job: string; why: string; tail: readonly string[] }[] = [];
-  const ended: string[] = [];
+  const failures: Failure[] = [];
+  const failed: string[] = [];
+  const lastEnded: string[] = [];
+  const notes: string[] = [];
+  const terminal = new ProcessOutput(out, process.stderr, { leaveEmptyLine: false });
   let total = 0;
   let run = "";
-  let finish: (() => void) | undefined;
-  let tree: Listr | undefined;
-  let drawn: Promise<unknown> = Promise.resolve();
-  let timer: NodeJS.Timeout | undefined;
+  let isCancelling = false;
+  let stopDrawing: (() => Promise<void>) | undefined;
+
+  const endLine = (job: string, outcome: JobOutcome, why: string, durationMs: number): string =>
+    `${paint(outcomeColour[outcome], outcomeMark[outcome])} ${job}${why && paint(outcomeColour[outcome], ` ${why}`)} ${paint("dim", `(${duration(durationMs)})`)}`;
+
+  function title(): string {
+    const ended = [...counts.values()].reduce((sum, count) => sum + count, 0);
+    const waiting = total - ended - rows.size;
+    const parts = [...counts].map(([outcome, count]) => paint(outcomeColour[outcome], `${count} ${outcome}`));
+    parts.push(`${rows.size} running`);
+    if (waiting > 0) parts.push(`${waiting} waiting`);
+    if (isCancelling) parts.push(paint("yellow", "cancelling"));
+    return `run ${run}: ${parts.join(", ")}`;
+  }
 
   function body(): string {
-    const lines: string[] = [];
-    const width = Math.max(20, (out.columns ?? 80) - 6);
-    const shown = [...rows.values()].slice(0, Math.min(MOST_ROWS, Math.max(3, (out.rows ?? 24) - 6)));
-    for (const row of shown) {
-      const head = `${row.job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}`;
-      const room = width - head.length - 3;
-      lines.push(
-        `${head}${room > 8 && row.last ? paint("dim", ` │ ${row.last.slice(0, room)}`) : ""}`.slice(0, width + 20),
-      );
+    const width = Math.max(20, (out.columns ?? 80) - INDENTATION);
+    const room = Math.min(MOST_LINES, Math.max(3, (out.rows ?? 24) - OTHER_LINES));
+    const lines = failed.slice(-Math.min(MOST_FAILED_SHOWN, room - 2));
+    const shown = Math.min(rows.size, room - lines.length);
+    const free = room - lines.length - shown;
+    if (free > 0) lines.push(...lastEnded.slice(-free));
+    let left = shown;
+    for (const [job, row] of rows) {
+      if (left-- === 0) break;
+      const head = `${job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}`;
+      const last = row.tail.lines(TAIL_LINES).findLast((line) => line.trim() !== "");
+      const space = width - head.length - 3;
+      lines.push(last && space > 8 ? `${head}${paint("dim", ` │ ${last.slice(0, space)}`)}` : head);
     }
-    if (rows.size > shown.length) lines.push(paint("dim", `and ${rows.size - shown.length} more running`));
+    if (rows.size > shown) lines.push(paint("dim", `and ${rows.size - shown} more running`));
     return lines.join("\n");
   }
 
-  function title(): string {
-    const finished = [...counts.values()].reduce((sum, count) => sum + count, 0);
-    const parts = [...counts].map(([outcome, count]) => `${count} ${outcome}`);
-    const waiting = total - finished - rows.size;
-    return `run ${run}: ${[...parts, `${rows.size} running`, ...(waiting > 0 ? [`${waiting} waiting`] : [])].join(", ")}`;
-  }
-
-  function start(): void {
-    const over = new Promise<void>((resolve) => {
-      finish = resolve;
-    });
-    let task: ListrTaskWrapper<unknown, never, never> | undefined;
-    tree = new Listr(
+  function draw(): void {
+    const over = Promise.withResolvers<void>();
+    let say: (() => void) | undefined;
+    const tree = new Listr(
       [
         {
           title: title(),
-          task: (_context, wrapper) => {
-            task = wrapper as never;
-            return over;
+          task: (_context, task) => {
+            say = () => {
+              task.title = title();
+              task.output = body();
+            };
+            return over.promise;
           },
-          rendererOptions: { outputBar: MOST_ROWS + 1, persistentOutput: false },
+          rendererOptions: { outputBar: 1 },
         },
       ],
       {
         renderer: "default",
-        concurrent: true,
         registerSignalListeners: false,
-        rendererOptions: { lazy: false, collapseSubtasks: false, formatOutput: "truncate" },
+        rendererOptions: {
+          clearOutput: true,
+          formatOutput: "truncate",
+          icon: { OUTPUT: " " },
+          logger: new ListrLogger({ processOutput: terminal, useIcons: true, toStderr: [] }),
+        },
       },
-    ) as unknown as Listr;
-    drawn = tree.run().catch(() => {});
-    timer = setInterval(() => {
-      if (!task) return;
-      (task as { title: string }).title = title();
-      (task as { output: string }).output = body();
-    }, REFRESH_MS);
+    );
+    const drawn = tree.run().catch(() => {});
+    const timer = setInterval(() => say?.(), REFRESH_MS);
+    // Where the process exits in the middle (a second Ctrl-C), what was said meanwhile is shown, and the cursor.
+    const giveBack = (): void => {
+      terminal.release();
+      out.write("\n");
+    };
+    process.once("exit", giveBack);
+    stopDrawing = async () => {
+      stopDrawing = undefined;
+      clearInterval(timer);
+      over.resolve();
+      await drawn;
+      process.off("exit", giveBack);
+    };
+  }
+
+  async function end(event: RunEvent & { type: "run-ended" }): Promise<void> {
+    await stopDrawing?.();
+    const told = failures
+      .slice(0, MOST_TAILS)
+      .flatMap(({ job, why, tail }) => [
+        paint("red", `${outcomeMark.failed} ${job}: ${why}`),
+        ...tail.map((line) => paint("dim", `  │ ${line}`)),
+      ]);
+    const names = failures.map(({ job }) => job);
+    await writeTo(out, `${[...notes, ...told, summaryOf(event, counts, names, run, paint)].join("\n")}\n`);
+  }
+
+  function jobEnded(event: RunEvent & { type: "job-ended" }): void {
+    const { job, outcome, durationMs } = event;
+    const row = rows.get(job);
+    rows.delete(job);
+    counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+    if (outcome !== "failed" && outcome !== "lost") {
+      lastEnded.push(endLine(job, outcome, "", durationMs));
+      if (lastEnded.length > LAST_ENDED) lastEnded.shift();
+      return;
+    }
+    const why = oneLine(event.message ?? (event.exit ? describeExit(event.exit) : outcome));
+    failures.push({ job, why, tail: failures.length < MOST_TAILS ? (row?.tail.lines(TAIL_LINES) ?? []) : [] });
+    failed.push(endLine(job, outcome, why, durationMs));
+    if (failed.length > MOST_FAILED_SHOWN) failed.shift();
   }
 
   return {
-    on(event: RunEvent) {
+    on(event) {
       switch (event.type) {
         case "run-started":
           run = event.run;
           total = event.jobs.length;
-          return start();
+          return draw();
+        case "runner-connected":
+          return;
         case "runner-unreachable":
-          ended.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
+          notes.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
           return;
         case "job-started":
-          rows.set(event.job, {
-            job: event.job,
-            startedAt: event.at,
-            runner: oneLine(event.runner),
-            step: "",
-            last: "",
-            tail: [],
-            cutters: { stdout: lineCutter(), stderr: lineCutter() },
-          });
+          rows.set(event.job, { startedAt: event.at, runner: oneLine(event.runner), step: "", tail: createTail() });
           return;
         case "job-step": {
           const row = rows.get(event.job);
           if (row) row.step = ` step ${event.index + 1}/${event.of}`;
           return;
         }
-        case "job-output": {
-          const row = rows.get(event.job);
-          if (!row) return;
-          // Only the end of a flood can be seen, so only that is looked at.
-          const lines = row.cutters[event.stream].push(event.bytes).slice(-TAIL_LINES);
-          row.tail.push(...lines.map((line) => safeLine(line, false)));
-          if (row.tail.length > TAIL_LINES) row.tail = row.tail.slice(-TAIL_LINES);
-          row.last = row.tail.findLast((line) => line.trim() !== "") ?? "";
-          return;
-        }
-        case "job-ended": {
-          const row = rows.get(event.job);
-          rows.delete(event.job);
-          counts.set(event.outcome, (counts.get(event.outcome) ?? 0) + 1);
-          if (event.outcome !== "failed" && event.outcome !== "lost") return;
-          const why = event.message ?? (event.exit ? describeExit(event.exit) : event.outcome);
-          const rests = row
-            ? [row.cutters.stdout.rest(), row.cutters.stderr.rest()].filter((rest) => rest !== undefined)
-            : [];
-          failures.push({
-            job: event.job,
-            why: oneLine(why),
-            tail: [...(row?.tail ?? []), ...rests.map((rest) => safeLine(rest, false))],
-          });
-          return;
-        }
+        case "job-output":
+          return rows.get(event.job)?.tail.push(event.stream, event.bytes);
+        case "job-ended":
+          return jobEnded(event);
         case "run-cancelling":
-          ended.push(paint("yellow", oneLine(event.message)));
+          isCancelling = true;
+          notes.push(paint("yellow", oneLine(event.message)));
           return;
         case "run-ended":
           return end(event);
       }
     },
-    async close() {
-      clearInterval(timer);
-      finish?.();
-      await drawn;
-    },
+    close: () => stopDrawing?.(),
   };
-
-  async function end(event: RunEvent & { type: "run-ended" }): Promise<void> {
-    clearInterval(timer);
-    finish?.();
-    await drawn;
-    const text = [
-      ...ended,
-      ...failures
-        .slice(0, MOST_ROWS)
-        .flatMap(({ job, why, tail }) => [
-          paint("red", `${outcomeMark.failed} ${job}: ${why}`),
-          ...tail.map((line) => paint("dim", `  │ ${line}`)),
-        ]),
-      summaryOf(
-        event,
-        counts,
-        failures.map(({ job }) => job),
-        run,
-        paint,
-      ),
-    ];
-    await writeTo(out, `${text.join("\n")}\n`);
-  }
 }

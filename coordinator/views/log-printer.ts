@@ -1,7 +1,7 @@
-// Prints a log: bytes as they are to a file or a pipe; to a terminal, lines that cannot act on it, unless raw.
+// Prints a log: bytes as they are to a file or a pipe; to a terminal, text that cannot act on it, unless raw.
 import type { LogPart } from "../store/read-log.ts";
-import { safeLine, writeTo } from "./format.ts";
-import { type LineCutter, lineCutter } from "./lines.ts";
+import { writeTo } from "./format.ts";
+import { terminalText } from "./terminal-text.ts";
 
 export interface LogPrinterOptions {
   readonly stdout: boolean;
@@ -12,40 +12,60 @@ export interface LogPrinterOptions {
 
 export interface LogPrinter {
   print(part: LogPart): Promise<void> | undefined;
-  /** Prints what is left of unfinished lines. */
+  /** A line of Sortie's own, on stderr. */
+  note(text: string): Promise<void> | undefined;
+  /** Prints what was held back of characters that came in parts. */
   end(): Promise<void>;
 }
 
 export function logPrinter(options: LogPrinterOptions): LogPrinter {
   const outputs = { stdout: process.stdout, stderr: process.stderr };
-  const cutters: Record<"stdout" | "stderr", LineCutter> = { stdout: lineCutter(), stderr: lineCutter() };
-  const lastAt = { stdout: 0, stderr: 0 };
+  const terminals = {
+    stdout: outputs.stdout.isTTY && !options.raw ? terminalText() : undefined,
+    stderr: outputs.stderr.isTTY && !options.raw ? terminalText() : undefined,
+  };
+  const atLineStart = { stdout: true, stderr: true };
 
-  const text = (stream: "stdout" | "stderr", line: string, at: number): string => {
-    const time = options.timestamps ? `${new Date(at).toISOString()} ` : "";
-    return time + (outputs[stream].isTTY && !options.raw ? safeLine(line, true) : line);
+  const write = (stream: "stdout" | "stderr", text: string, at: number): Promise<void> | undefined => {
+    if (text === "") return undefined;
+    const stamped = options.timestamps ? stamp(text, at, atLineStart[stream]) : text;
+    atLineStart[stream] = text.endsWith("\n");
+    // Bytes that no terminal sees go through as they are: Latin-1 is a character for each.
+    return writeTo(outputs[stream], terminals[stream] ? stamped : Buffer.from(stamped, "latin1"));
   };
 
   return {
     print(part) {
-      if (part.kind === "dropped") {
-        process.stderr.write(
-          `sortie: ${part.stdout} bytes of stdout and ${part.stderr} bytes of stderr are not in this log: ${part.reason}\n`,
+      if (part.kind === "dropped")
+        return this.note(
+          `${part.stdout} bytes of stdout and ${part.stderr} bytes of stderr are not in this log: ${part.reason}`,
         );
-        return undefined;
-      }
       if (part.kind !== "output" || !options[part.stream]) return undefined;
-      const out = outputs[part.stream];
-      if (!options.timestamps && (options.raw || !out.isTTY)) return writeTo(out, part.bytes);
-      lastAt[part.stream] = part.at;
-      const lines = cutters[part.stream].push(part.bytes).map((line) => `${text(part.stream, line, part.at)}\n`);
-      return lines.length > 0 ? writeTo(out, lines.join("")) : undefined;
+      const { stream, bytes, at } = part;
+      const terminal = terminals[stream];
+      if (terminal) return write(stream, terminal.push(bytes), at);
+      if (options.timestamps) return write(stream, Buffer.from(bytes).toString("latin1"), at);
+      atLineStart[stream] = bytes.at(-1) === 10;
+      return writeTo(outputs[stream], bytes);
+    },
+    note(text) {
+      const isMidLine = outputs.stderr.isTTY && !(atLineStart.stderr && (atLineStart.stdout || !outputs.stdout.isTTY));
+      if (isMidLine) atLineStart.stderr = atLineStart.stdout = true;
+      return writeTo(outputs.stderr, `${isMidLine ? "\n" : ""}sortie: ${text}\n`);
     },
     async end() {
       for (const stream of ["stdout", "stderr"] as const) {
-        const rest = cutters[stream].rest();
-        if (rest !== undefined) await writeTo(outputs[stream], text(stream, rest, lastAt[stream]));
+        const rest = terminals[stream]?.end();
+        if (rest) await writeTo(outputs[stream], rest);
       }
     },
   };
+}
+
+/** The time before each line; the text may begin in the middle of one. */
+function stamp(text: string, at: number, atLineStart: boolean): string {
+  const time = `${new Date(at).toISOString()} `;
+  const whole = text.endsWith("\n");
+  const lines = (whole ? text.slice(0, -1) : text).replaceAll("\n", `\n${time}`);
+  return `${atLineStart ? time : ""}${lines}${whole ? "\n" : ""}`;
 }

@@ -5,61 +5,79 @@ import { duration, oneLine, outcomeColour, outcomeMark, paintFor, safeLine, writ
 import { type LineCutter, lineCutter } from "./lines.ts";
 import { summaryOf } from "./summary.ts";
 
+const WIDEST_PREFIX = 24;
+
+/** A job that runs. */
+interface Row {
+  readonly prefix: string;
+  readonly stdout: LineCutter;
+  readonly stderr: LineCutter;
+}
+
 /** Jobs' lines, stdout and stderr alike, in the order they came. Prefixes and the summary have colour where `out` wants it. */
 export function plainView(out: NodeJS.WriteStream): EventReader {
   const paint = paintFor(out);
   const colours = paint("red", "x") !== "x";
-  const cutters = new Map<string, { stdout: LineCutter; stderr: LineCutter }>();
+  const bar = paint("dim", "│");
+  const rows = new Map<string, Row>();
   const counts = new Map<JobOutcome, number>();
   const failures: string[] = [];
   let width = 0;
   let run = "";
 
-  const line = (job: string, text: string): string =>
-    `${paint("cyan", job.padEnd(width))} ${paint("dim", "│")} ${text}\n`;
-  const note = (text: string): string => `${text}\n`;
+  const prefixOf = (job: string): string => `${paint("cyan", job.padEnd(width))} ${bar} `;
+
+  function takeRow(job: string): { prefix: string; rest: string } {
+    const row = rows.get(job);
+    rows.delete(job);
+    if (!row) return { prefix: prefixOf(job), rest: "" };
+    let rest = "";
+    for (const cutter of [row.stdout, row.stderr]) {
+      const line = cutter.rest();
+      if (line !== undefined) rest += `${row.prefix}${safeLine(line, colours)}\n`;
+    }
+    return { prefix: row.prefix, rest };
+  }
 
   function textOf(event: RunEvent): string {
     switch (event.type) {
       case "run-started":
         run = event.run;
-        width = Math.min(24, Math.max(0, ...event.jobs.map((job) => job.name.length)));
-        return note(paint("dim", `run ${event.run}: ${event.jobs.length} ${event.jobs.length === 1 ? "job" : "jobs"}`));
+        width = event.jobs.reduce((most, job) => Math.min(WIDEST_PREFIX, Math.max(most, job.name.length)), 0);
+        return `${paint("dim", `run ${run}: ${counted(event.jobs.length, "job")}`)}\n`;
       case "runner-connected":
-        return note(
-          paint("dim", `runner ${oneLine(event.runner)}: ${event.slots} ${event.slots === 1 ? "slot" : "slots"}`),
-        );
+        return `${paint("dim", `runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`)}\n`;
       case "runner-unreachable":
-        return note(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
-      case "job-started":
-        cutters.set(event.job, { stdout: lineCutter(), stderr: lineCutter() });
-        return line(
-          event.job,
-          paint("dim", `started on ${oneLine(event.runner)}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`),
-        );
+        return `${paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`)}\n`;
+      case "job-started": {
+        // Of an attempt that was lost something may be left.
+        const { prefix, rest } = takeRow(event.job);
+        rows.set(event.job, { prefix, stdout: lineCutter(), stderr: lineCutter() });
+        const again = event.attempt > 1 ? `, attempt ${event.attempt}` : "";
+        return `${rest}${prefix}${paint("dim", `started on ${oneLine(event.runner)}${again}`)}\n`;
+      }
       case "job-step":
-        return line(event.job, paint("dim", `step ${event.index + 1} of ${event.of}`));
+        return `${rows.get(event.job)?.prefix ?? prefixOf(event.job)}${paint("dim", `step ${event.index + 1} of ${event.of}`)}\n`;
       case "job-output": {
-        const lines = cutters.get(event.job)?.[event.stream].push(event.bytes) ?? [];
-        return lines.map((text) => line(event.job, safeLine(text, colours))).join("");
+        const row = rows.get(event.job);
+        let text = "";
+        if (row)
+          for (const line of row[event.stream].push(event.bytes)) text += `${row.prefix}${safeLine(line, colours)}\n`;
+        return text;
       }
       case "job-ended": {
-        const cut = cutters.get(event.job);
-        cutters.delete(event.job);
-        const rests = [cut?.stdout.rest(), cut?.stderr.rest()].filter((rest) => rest !== undefined);
+        const { prefix, rest } = takeRow(event.job);
         counts.set(event.outcome, (counts.get(event.outcome) ?? 0) + 1);
-        const why = event.message ? oneLine(event.message) : event.exit ? oneLine(describeExit(event.exit)) : "";
         if (event.outcome === "failed" || event.outcome === "lost") failures.push(event.job);
-        const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`} ${paint("dim", `(${duration(event.durationMs)})`)}`;
-        return (
-          rests.map((rest) => line(event.job, safeLine(rest, colours))).join("") +
-          line(event.job, paint(outcomeColour[event.outcome], end))
-        );
+        const why = oneLine(event.message ?? (event.exit ? describeExit(event.exit) : ""));
+        const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`}`;
+        const took = paint("dim", `(${duration(event.durationMs)})`);
+        return `${rest}${prefix}${paint(outcomeColour[event.outcome], end)} ${took}\n`;
       }
       case "run-cancelling":
-        return note(paint("yellow", oneLine(event.message)));
+        return `${paint("yellow", oneLine(event.message))}\n`;
       case "run-ended":
-        return note(summaryOf(event, counts, failures, run, paint));
+        return `${summaryOf(event, counts, failures, run, paint)}\n`;
     }
   }
 
@@ -68,6 +86,12 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
       const text = textOf(event);
       return text === "" ? undefined : writeTo(out, text);
     },
-    close() {},
+    close() {
+      // Only a run that broke off has jobs that did not end.
+      const text = [...rows.keys()].map((job) => takeRow(job).rest).join("");
+      return text === "" ? undefined : writeTo(out, text);
+    },
   };
 }
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;

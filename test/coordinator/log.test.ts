@@ -1,11 +1,13 @@
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { lastLines } from "../../coordinator/store/last-lines.ts";
 import { createBoundedLog, createLog } from "../../coordinator/store/log.ts";
-import { measureLines } from "../../coordinator/store/measure-lines.ts";
-import { describeCompleteness, measureLog, readLog } from "../../coordinator/store/read-log.ts";
+import { describeCompleteness, measureLog } from "../../coordinator/store/measure-log.ts";
+import { readLog } from "../../coordinator/store/read-log.ts";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import type { Exit } from "../../protocol/exit.ts";
 
@@ -21,6 +23,11 @@ const exit = (stdout: number, stderr: number): Exit => ({
   code: 0,
   bytes: { stdout, stderr },
 });
+
+const completenessOf = (path: string): string => {
+  const held = measureLog(path);
+  return held ? describeCompleteness(held) : "missing";
+};
 
 async function collect(
   path: string,
@@ -43,7 +50,7 @@ describe("a log", () => {
     await log.close();
     expect(readFileSync(path)).toEqual(bytes);
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(describeCompleteness(await measureLog(path))).toBe("complete");
+    expect(completenessOf(path)).toBe("complete");
   });
 
   it("fails with STORE_FAILED on a full disk", async () => {
@@ -96,7 +103,7 @@ describe("a log", () => {
       stderr: "",
       ended: false,
     });
-    expect(describeCompleteness(await measureLog(path))).toBe("incomplete: it has no exit");
+    expect(completenessOf(path)).toBe("incomplete: it has no exit");
   });
 
   it("names what is missing", () => {
@@ -123,21 +130,40 @@ describe("a log", () => {
     expect(parts.at(-1)?.kind).toBe("exit");
   });
 
-  it("finds where the last lines begin, whatever the chunks", async () => {
+  it("gives the last lines of both outputs, whole, whatever the chunks", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.string({ unit: fc.constantFrom("a", "b", "\n"), maxLength: 8 }), { maxLength: 8 }),
+        fc.array(
+          fc.tuple(
+            fc.constantFrom<"stdout" | "stderr">("stdout", "stderr"),
+            fc.string({ unit: fc.constantFrom("a", "b", "\n"), maxLength: 8 }),
+          ),
+          { maxLength: 8 },
+        ),
         fc.nat(6),
         async (pieces, most) => {
-          const path = join(folder, `lines-${Math.random()}`);
+          const path = join(folder, `lines-${randomUUID()}`);
           const log = createLog(path);
           await log.write(encodeControl({ type: "mark", at: 1 }));
-          for (const piece of pieces) await log.write(encodeChunk(STDOUT, Buffer.from(piece)));
-          await log.close();
-          const text = pieces.join("");
-          const lines = text.split(/(?<=\n)/).filter((line) => line !== "");
-          const expected = most === 0 ? "" : lines.slice(-most).join("");
-          expect(text.slice(await measureLines(path, most, () => true))).toBe(expected);
+          const lines: { readonly stream: "stdout" | "stderr"; text: string }[] = [];
+          const open = new Map<string, { text: string }>();
+          for (const [stream, text] of pieces) {
+            await log.write(encodeChunk(stream === "stdout" ? STDOUT : STDERR, Buffer.from(text)));
+            for (const character of text) {
+              const line = open.get(stream) ?? { stream, text: "" };
+              if (!open.has(stream)) lines.push(line as (typeof lines)[number]);
+              line.text += character;
+              if (character === "\n") open.delete(stream);
+              else open.set(stream, line);
+            }
+          }
+          log.close();
+          const expected = { stdout: "", stderr: "" };
+          for (const { stream, text } of most === 0 ? [] : lines.slice(-most)) expected[stream] += text;
+          const seen = { stdout: "", stderr: "" };
+          for await (const part of lastLines(path, readLog(path), most, () => true))
+            if (part.kind === "output") seen[part.stream] += Buffer.from(part.bytes).toString();
+          expect(seen).toEqual(expected);
         },
       ),
       { numRuns: 200 },

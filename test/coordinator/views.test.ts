@@ -7,7 +7,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RunEvent } from "../../coordinator/events.ts";
 import { safeLine } from "../../coordinator/views/format.ts";
+import { chooseView } from "../../coordinator/views/index.ts";
+import { jsonView } from "../../coordinator/views/json.ts";
 import { plainView } from "../../coordinator/views/plain.ts";
+import { createTail } from "../../coordinator/views/tail.ts";
+import { terminalText } from "../../coordinator/views/terminal-text.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { Rig, root, until } from "../rig/rig.ts";
@@ -117,6 +121,30 @@ describe("the plain view", () => {
     expect(text().match(/x/g)?.length).toBe(1_000_000);
   });
 
+  it("shows what is left of a line when its attempt is lost, and when the run breaks off", async () => {
+    const { stream, text } = sink();
+    const view = plainView(stream);
+    await view.on(started("a"));
+    await view.on(output("a", "stdout", "half"));
+    await view.on(started("a"));
+    await view.on(output("a", "stderr", "quarter"));
+    await view.close();
+    expect(text().replaceAll("│ ", "").split("\n")).toEqual([
+      "a started on w1",
+      "a half",
+      "a started on w1",
+      "a quarter",
+      "",
+    ]);
+  });
+
+  it("is chosen where nothing can be drawn twice", async () => {
+    const { stream, text } = sink();
+    const view = await chooseView("live", stream);
+    await view.on(started("a"));
+    expect(text()).toContain("started on w1");
+  });
+
   it("waits for a stream that is full", async () => {
     let release = (): void => {};
     const stream = new Writable({ highWaterMark: 10, write: (_bytes, _encoding, done) => void (release = done) });
@@ -133,7 +161,87 @@ describe("the plain view", () => {
   });
 });
 
+describe("the JSON view", () => {
+  it("gives text where the bytes are UTF-8, and base64 where not: nothing is changed", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          fc.uint8Array(),
+          fc.string().map((text) => Buffer.from(text)),
+        ),
+        async (bytes) => {
+          const { stream, text } = sink();
+          await jsonView(stream).on(output("a", "stderr", bytes));
+          const event = JSON.parse(text()) as { text?: string; base64?: string };
+          expect(Buffer.from(event.text ?? "").equals(bytes) || event.base64 !== undefined).toBe(true);
+          expect(Buffer.from(event.text ?? event.base64 ?? "", event.text === undefined ? "base64" : "utf8")).toEqual(
+            Buffer.from(bytes),
+          );
+        },
+      ),
+    );
+  });
+});
+
+describe("the end of a job's output", () => {
+  it("is the last lines, however they were cut, and in little memory", () => {
+    const lines = Array.from({ length: 5_000 }, (_, index) => `line ${index} é`);
+    const bytes = Buffer.from(`${lines.join("\n")}\n`);
+    for (const size of [1, 7, 1_000, 100_000]) {
+      const tail = createTail();
+      for (let at = 0; at < bytes.length; at += size) tail.push("stdout", bytes.subarray(at, at + size));
+      expect(tail.lines(20)).toEqual(lines.slice(-20));
+    }
+  });
+
+  it("has both outputs, and a line that has not ended", () => {
+    const tail = createTail();
+    tail.push("stdout", Buffer.from("out\nhal"));
+    tail.push("stderr", Buffer.from("err\n"));
+    tail.push("stdout", Buffer.from("f\u001b[2J"));
+    expect(tail.lines(20)).toEqual(["out", "err", "half"]);
+    tail.push("stdout", Buffer.alloc(100_000, "x"));
+    expect(tail.lines(20).join("").length).toBeLessThan(20_000);
+  });
+});
+
 describe("text of others", () => {
+  it("is the same in a terminal however it was cut, but for what would act on it", () => {
+    const unit = fc.constantFrom(
+      "a",
+      "é",
+      "\u{1f600}",
+      "\n",
+      "\r",
+      "\u001b",
+      "[",
+      "3",
+      "1",
+      "m",
+      ";",
+      "J",
+      "\u0007",
+      "\u202e",
+      "\0",
+    );
+    fc.assert(
+      fc.property(fc.string({ unit, maxLength: 40 }), fc.array(fc.nat(120), { maxLength: 6 }), (text, cuts) => {
+        const bytes = Buffer.from(text);
+        const whole = terminalText();
+        const expected = whole.push(bytes) + whole.end();
+        const pieces = terminalText();
+        const places = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)), bytes.length].sort((a, b) => a - b);
+        let shown = "";
+        for (let index = 1; index < places.length; index++)
+          shown += pieces.push(bytes.subarray(places[index - 1], places[index]));
+        expect(shown + pieces.end()).toBe(expected);
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that must not be there.
+        expect(expected.replace(/\u001b\[[0-9;:]*m/g, "")).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u202e]/);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   const nasty = [
     "\u001b[2J",
     "\u001b]52;c;eA==\u0007",
@@ -186,6 +294,29 @@ describe("the live view", () => {
       expect(over).toContain("│ the reason");
       expect(over).toContain("1 failed, 1 skipped");
       expect(over).toContain("code=1");
+      expect(tmux("display-message", "-p", "#{cursor_flag}").trim()).toBe("1");
+    } finally {
+      tmux("kill-server");
+    }
+  });
+
+  it("gives the terminal back when Ctrl-C comes twice", async () => {
+    await using rig = new Rig();
+    const path = rig.recipe(`import { job, recipe } from "sortie";
+      export default recipe({ deaf: job({ run: "trap '' TERM; echo up; sleep 4852" }) });`);
+    const socket = `sortie-${randomUUID()}`;
+    const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
+    const screen = (): string => tmux("capture-pane", "-p");
+    const command = `env -u CI SORTIE_HOME=${rig.home} ${process.execPath} ${root}/dist/coordinator.js run ${path}`;
+    tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh");
+    try {
+      tmux("send-keys", `${command}; echo "code=$?"`, "Enter");
+      await until(screen, (text) => text.includes("│ up"));
+      tmux("send-keys", "C-c");
+      await until(screen, (text) => text.includes("cancelling"));
+      tmux("send-keys", "C-c");
+      const over = await until(screen, (text) => /^code=\d/m.test(text));
+      expect(over).toMatch(/^code=130$/m);
       expect(tmux("display-message", "-p", "#{cursor_flag}").trim()).toBe("1");
     } finally {
       tmux("kill-server");

@@ -1,0 +1,82 @@
+// Writes a run down as it goes: its events become rows. Outputs are not among them, those are the logs'.
+import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
+import type { EventReader, RunEvent } from "../events.ts";
+import type { Database, Write } from "./database.ts";
+import { processStarted } from "./process-started.ts";
+
+/** A reader of one run's events. Its calls throw STORE_FAILED once something could not be written. */
+export function recorder({ write, flush }: Database): EventReader {
+  let run: RunId;
+  const attempts = new Map<JobName, AttemptId>();
+
+  /** The attempt under way, if there is one: a job may end without, and may begin another after one was lost. */
+  const endAttempt = (job: JobName, at: number, exit: string | null, message: string | null): Write[] => {
+    const attempt = attempts.get(job);
+    attempts.delete(job);
+    if (attempt === undefined) return [];
+    return [["UPDATE attempts SET ended_at = ?, exit = ?, message = ? WHERE id = ?", at, exit, message, attempt]];
+  };
+
+  return {
+    on(event: RunEvent) {
+      switch (event.type) {
+        case "run-started":
+          run = event.run;
+          write(
+            [
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started) VALUES (?, ?, ?, ?, ?)",
+              run,
+              event.recipe,
+              event.at,
+              process.pid,
+              processStarted(process.pid),
+            ],
+            ...event.jobs.map(
+              (job, position): Write => [
+                "INSERT INTO jobs (run, name, position, needs) VALUES (?, ?, ?, ?)",
+                run,
+                job.name,
+                position,
+                JSON.stringify(job.needs),
+              ],
+            ),
+          );
+          // Others look for the run at once, and a full disk is told before anything was started.
+          return flush();
+        case "job-started":
+          write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"));
+          attempts.set(event.job, event.attemptId);
+          return write([
+            "INSERT INTO attempts (id, run, job, attempt, runner, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+            event.attemptId,
+            run,
+            event.job,
+            event.attempt,
+            event.runner,
+            event.at,
+          ]);
+        case "job-ended": {
+          const message = event.message ?? null;
+          const exit = event.exit ? JSON.stringify(event.exit) : null;
+          return write(...endAttempt(event.job, event.at, exit, message), [
+            "UPDATE jobs SET outcome = ?, message = ? WHERE run = ? AND name = ?",
+            event.outcome,
+            message,
+            run,
+            event.job,
+          ]);
+        }
+        case "run-ended":
+          write([
+            "UPDATE runs SET ended_at = ?, outcome = ?, message = ? WHERE id = ?",
+            event.at,
+            event.outcome,
+            event.message ?? null,
+            run,
+          ]);
+          return flush();
+      }
+    },
+    close: flush,
+  };
+}

@@ -1,0 +1,105 @@
+// Rows of the record: as SQLite gives them, and as the rest of the coordinator reads them. store.ts queries them.
+import * as v from "valibot";
+import { SortieError } from "../../protocol/errors.ts";
+import { Exit } from "../../protocol/exit.ts";
+import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
+import type { JobOutcome, RunOutcome } from "../events.ts";
+import { processStarted } from "./process-started.ts";
+
+export interface RunRow {
+  readonly id: RunId;
+  readonly recipe: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  /** `running` while its coordinator lives; `interrupted` when that is gone without an end. */
+  readonly state: RunOutcome | "running" | "interrupted";
+  readonly message: string | null;
+}
+
+export interface JobRow {
+  readonly run: RunId;
+  readonly name: JobName;
+  readonly needs: readonly JobName[];
+  readonly outcome: JobOutcome | null;
+  readonly message: string | null;
+  readonly attempts: readonly AttemptRow[];
+}
+
+export interface AttemptRow {
+  readonly id: AttemptId;
+  readonly run: RunId;
+  readonly job: JobName;
+  readonly attempt: number;
+  readonly runner: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  readonly exit: Exit | undefined;
+  readonly message: string | null;
+}
+
+export interface RawRun {
+  id: string;
+  recipe: string;
+  started_at: number;
+  ended_at: number | null;
+  outcome: string | null;
+  message: string | null;
+  pid: number;
+  pid_started: string;
+}
+export interface RawJob {
+  name: JobName;
+  needs: string;
+  outcome: JobOutcome | null;
+  message: string | null;
+}
+export interface RawAttempt {
+  id: string;
+  run: string;
+  job: string;
+  attempt: number;
+  runner: string;
+  started_at: number;
+  ended_at: number | null;
+  exit: string | null;
+  message: string | null;
+}
+
+export const runOf = (row: RawRun): RunRow => ({
+  id: row.id as RunId,
+  recipe: row.recipe,
+  startedAt: row.started_at,
+  endedAt: row.ended_at,
+  state:
+    (row.outcome as RunOutcome | null) ?? (processStarted(row.pid) === row.pid_started ? "running" : "interrupted"),
+  message: row.message,
+});
+
+export const attemptOf = (row: RawAttempt): AttemptRow => ({
+  id: row.id as AttemptId,
+  run: row.run as RunId,
+  job: row.job as JobName,
+  attempt: row.attempt,
+  runner: row.runner,
+  startedAt: row.started_at,
+  endedAt: row.ended_at,
+  exit: row.exit === null ? undefined : parseStored(Exit, row.exit, `the attempt ${row.id}`),
+  message: row.message,
+});
+
+/** What was written down, as it was: a record that somebody damaged is told, not believed. */
+export function parseStored<Schema extends v.GenericSchema>(
+  schema: Schema,
+  text: string,
+  where: string,
+): v.InferOutput<Schema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // Not JSON is not the schema either.
+  }
+  const parsed = v.safeParse(schema, json);
+  if (parsed.success) return parsed.output;
+  throw new SortieError("STATE_INVALID", `The record of ${where} is damaged.`);
+}
