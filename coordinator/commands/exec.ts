@@ -5,11 +5,11 @@ import { asSortieError, exitCodes, SortieError } from "../../protocol/errors.ts"
 import { describeExit, exitCodeOf } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { interruptSignal } from "../../protocol/interrupt.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type Attempt, startAttempt } from "../attempt.ts";
 import type { RunEvent } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
-import { interruptSignal } from "../interrupt.ts";
 import { parseDuration } from "../recipe/duration.ts";
 import { createBoundedLog } from "../store/log.ts";
 import { logPath, openStore } from "../store/store.ts";

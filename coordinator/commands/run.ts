@@ -2,7 +2,7 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
-import { interruptSignal } from "../interrupt.ts";
+import { interruptSignal } from "../../protocol/interrupt.ts";
 import { type Format, formats } from "../views/index.ts";
 
 interface Options {

@@ -6,6 +6,7 @@ import type { ByteChannel } from "../../protocol/channel.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
+import { interruptSignal } from "../../protocol/interrupt.ts";
 import { openInvites } from "../../protocol/invite.ts";
 import { lockFolder } from "../../protocol/lock.ts";
 import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
@@ -74,7 +75,7 @@ export async function handler(options: Options): Promise<number> {
     const invites = openInvites(folder);
     const runner = await createRunner({ name, labels, slots, grants: { all: options["allow-all"] }, folder, log });
     stops.push(() => runner.close());
-    const interrupted = interrupt(() => runner.kill());
+    const interrupted = interruptSignal(() => runner.kill());
 
     const node = await startNode({
       identity,
@@ -119,7 +120,7 @@ export async function handler(options: Options): Promise<number> {
     );
     say("invite, for one coordinator, within ten minutes:");
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
-    await interrupted;
+    await aborted(interrupted);
     log("stopping: running jobs are cancelled");
     // While the network is still there, so that the coordinators learn of it.
     await runner.close();
@@ -150,19 +151,9 @@ function parseOptions(options: Options): { name: string; labels: Labels; slots: 
   return { name: options.name, labels, slots };
 }
 
-/** Resolves at the first SIGINT or SIGTERM; the second ends the processes at once, and leaves. */
-function interrupt(kill: () => void): Promise<void> {
-  let asked = false;
+function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const onSignal = (): void => {
-      if (asked) {
-        kill();
-        process.exit(130);
-      }
-      asked = true;
-      resolve();
-    };
-    process.on("SIGINT", onSignal);
-    process.on("SIGTERM", onSignal);
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { processesOf, Rig, type RunnerProcess, until } from "../rig/rig.ts";
+import { processesOf, Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
 
 const sha = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
@@ -107,6 +107,7 @@ describe("coordinator exec", () => {
     await live.waitFor(/up/);
     live.child.kill("SIGINT");
     await live.waitFor(/cancelling/);
+    await secondPress();
     const asked = Date.now();
     live.child.kill("SIGINT");
     expect((await live.ended).code).toBe(130);

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { processesOf, Rig, until } from "../rig/rig.ts";
+import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
 
@@ -153,6 +153,7 @@ describe("coordinator run, on the embedded runner", () => {
     await live.waitFor(/│ up/);
     live.child.kill("SIGINT");
     await live.waitFor(/cancelling/);
+    await secondPress();
     live.child.kill("SIGINT");
     expect((await live.ended).code).toBe(130);
     expect(

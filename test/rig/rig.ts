@@ -203,6 +203,9 @@ export class Rig {
   }
 }
 
+/** As long as a person takes to press Ctrl-C again: what comes sooner is the same press, passed on by npx. */
+export const secondPress = (): Promise<void> => delay(400);
+
 /** Looks until the value is as wanted, for ten seconds at most, and gives the last one seen. */
 export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) => boolean): Promise<T> {
   const givesUp = Date.now() + 10_000;
