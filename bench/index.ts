@@ -91,22 +91,18 @@ async function slowReader(bytes: number, bytesPerSecond: number): Promise<void> 
     "/dev/zero",
   );
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-  child.stdout.pause();
   const samples: { runner: number; coordinator: number }[] = [];
+  const began = performance.now();
   let read = 0;
-  for (let tick = 0; tick < 600; tick++) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    for (let taken = 0; taken < bytesPerSecond / 10; ) {
-      const piece = child.stdout.read() as Buffer | null;
-      if (!piece) break;
-      taken += piece.length;
-      read += piece.length;
-    }
-    if (tick >= 50)
-      samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
+  for await (const piece of child.stdout) {
+    read += (piece as Buffer).length;
+    const elapsed = performance.now() - began;
+    if (elapsed > 60_000) break;
+    // The first seconds fill what may be filled; from then on nothing may grow.
+    if (elapsed > 5_000) samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
+    await new Promise((resolve) => setTimeout(resolve, (read / bytesPerSecond) * 1000 - elapsed));
   }
   child.kill("SIGINT");
-  child.stdout.resume();
   await new Promise((resolve) => child.once("exit", resolve));
   const range = (side: "runner" | "coordinator"): string => {
     const values = samples.map((sample) => sample[side]);
