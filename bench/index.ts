@@ -99,7 +99,8 @@ async function slowReader(bytes: number, bytesPerSecond: number): Promise<void> 
     const elapsed = performance.now() - began;
     if (elapsed > 60_000) break;
     // The first seconds fill what may be filled; from then on nothing may grow.
-    if (elapsed > 5_000) samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
+    if (elapsed > 5_000)
+      samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
     await new Promise((resolve) => setTimeout(resolve, (read / bytesPerSecond) * 1000 - elapsed));
   }
   child.kill("SIGINT");

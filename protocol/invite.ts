@@ -43,7 +43,7 @@ export interface Invites {
   /** Whether one lives that was not used: only then may a stranger connect. */
   anyAlive(): boolean;
   /** The key of a living invite that this peer may use; or why not, for the issuer's eyes only. */
-  keyFor(id: string, peer: string): { readonly key: Buffer } | { readonly refused: string };
+  keyFor(id: string, peer: string): { readonly key: Buffer; readonly used: boolean } | { readonly refused: string };
   /** Marks it used by the peer, on disk. False where another was faster. */
   use(id: string, peer: string): boolean;
 }
@@ -73,7 +73,7 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
       if (!record) return { refused: "an invite that was never issued, or is long over" };
       if (!alive(record)) return { refused: "an invite that is over" };
       if (record.usedBy !== null && record.usedBy !== peer) return { refused: "an invite that another peer used" };
-      return { key: Buffer.from(record.key, "base64") };
+      return { key: Buffer.from(record.key, "base64"), used: record.usedBy !== null };
     },
     use(id, peer) {
       let used = false;

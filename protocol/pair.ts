@@ -54,6 +54,8 @@ export async function answerPairing(
     };
     const proven = same(theirProof.proof, prove(key, "joiner", transcript));
     if ("refused" in found) throw new Error(found.refused);
+    // The invite that it used once does not bring a peer back that was removed since.
+    if (found.used && side.trust.wasRemoved(side.them)) throw new Error("a used invite, of a peer that was removed");
     if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
     if (!side.invites.use(hello.invite, side.them)) throw new Error("an invite that another peer used");
     // On disk before the answer: a joiner that pins us must find itself pinned.

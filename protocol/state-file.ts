@@ -38,7 +38,8 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
   return {
     read,
     change(change) {
-      locked(path, () => replaceFile(path, `${JSON.stringify(change(read()), null, 2)}\n`));
+      // Checked before it is written: what could not be read again must not get in.
+      locked(path, () => replaceFile(path, `${JSON.stringify(v.parse(schema, change(read())), null, 2)}\n`));
     },
   };
 }

@@ -32,6 +32,8 @@ const TOMBSTONES = 1_000;
 
 export interface Trust {
   has(peer: string): boolean;
+  /** Whether the peer was trusted once, and removed since. */
+  wasRemoved(peer: string): boolean;
   get(peer: string): Pin | undefined;
   list(): readonly Pin[];
   /** By name, or by an unambiguous prefix of the peer ID (or of its end, which is what is shown). */
@@ -52,10 +54,12 @@ export function openTrust(folder: string): Trust {
 
   return {
     has: (peer) => get(peer) !== undefined,
+    wasRemoved: (peer) => file.read().removed.some((one) => one.peer === peer),
     get,
     list,
     find(text) {
-      const named = list().find((pin) => pin.name === text || pin.peer === text);
+      // The ID first: a name is what a peer chose, and might be another one's ID.
+      const named = get(text) ?? list().find((pin) => pin.name === text);
       if (named) return named;
       const fitting =
         text.length < 4 ? [] : list().filter((pin) => pin.peer.startsWith(text) || pin.peer.endsWith(text));

@@ -2,7 +2,7 @@
 // peers; a coordinator embeds one and calls it in memory.
 import { rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Handlers } from "../protocol/call.ts";
+import type { Handlers, RawCarriage } from "../protocol/call.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Labels, RunnerInfo } from "../protocol/messages.ts";
@@ -35,13 +35,19 @@ export interface Runner {
   kill(): void;
 }
 
+/** A job's call under way. */
+interface Session {
+  readonly over: Promise<void>;
+  readonly graceMs: number;
+  readonly accepted: Promise<RawCarriage>;
+}
+
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const keeper = await openKeeper(options.folder);
   const { name, labels, slots, grants } = options;
   let busy = 0;
   let draining = false;
-  let longestGrace = 0;
-  const sessions = new Set<Promise<void>>();
+  const sessions = new Set<Session>();
   const watchers = new Set<() => void>();
 
   const info = (): RunnerInfo => ({ name, version, labels, slots, busy, draining });
@@ -102,18 +108,19 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         });
       }
       const release = takeSlot();
-      longestGrace = Math.max(longestGrace, request.graceMs);
-      let session: Promise<void> | undefined;
+      let session: Session | undefined;
       try {
         await keeper.start(request);
-        session = accept({ attemptId: request.attemptId })
+        const accepted = accept({ attemptId: request.attemptId });
+        const over = accepted
           .catch(async (error: unknown) => {
             await keeper.forget(request.attemptId);
             throw error;
           })
           .then((carriage) => serveJob(keeper, input, carriage, release));
+        session = { over, graceMs: request.graceMs, accepted };
         sessions.add(session);
-        await session;
+        await over;
       } catch (error) {
         options.log?.(`${request.job} of ${caller.name}: ${describeEnd(error)}`);
         throw error;
@@ -134,15 +141,17 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     async close() {
       draining = true;
       // Callers are told the exit of what is cancelled; one that does not read is not waited for.
-      const told = keeper.cancelAll().then(() => Promise.allSettled(sessions));
-      const late = new AbortController();
-      await Promise.race([
-        told,
-        delay(longestGrace + limits.drainMaximumMs, undefined, { signal: late.signal, ref: false }),
-      ]);
-      late.abort();
+      const over = (): Promise<unknown> => Promise.allSettled([...sessions].map((session) => session.over));
+      const longestGrace = Math.max(0, ...[...sessions].map(({ graceMs }) => graceMs));
+      await within(longestGrace + limits.drainMaximumMs, keeper.cancelAll().then(over));
+      const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
+      for (const { accepted } of sessions)
+        accepted.then(
+          (carriage) => carriage.abort(stopped),
+          () => {},
+        );
       await keeper.close();
-      await Promise.allSettled(sessions);
+      await within(limits.closeMs, over());
       if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
     },
     kill() {
@@ -150,4 +159,12 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Waits for the promise, but no longer than so many milliseconds. */
+async function within(milliseconds: number, promise: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  const late = delay(milliseconds, undefined, { signal: done.signal }).catch(() => {});
+  await Promise.race([promise, late]);
+  done.abort();
 }

@@ -39,8 +39,8 @@ export async function serveJob(
   listening.catch(() => {});
   try {
     await send();
-    // The caller answers the exit with its last acknowledgement and the end of its direction.
-    await listening;
+    // The caller answers the exit with its last acknowledgement; whether it also ends its direction is its affair.
+    await Promise.race([listening, progress.complete]);
   } finally {
     carriage.lost.removeEventListener("abort", leave);
     await keeper.forget(attemptId);
@@ -52,7 +52,7 @@ export async function serveJob(
       if (room === 0) return;
       const pieces = await reader.read(Math.min(room, MOST_AT_ONCE));
       if (!keeper.isRunning(attemptId)) onEnded();
-      if (!pieces) return;
+      if (!pieces) return progress.end();
       for (const piece of pieces) progress.sent += piece.length;
       await carriage.write(pieces);
     }
@@ -122,16 +122,31 @@ class Progress {
   sent = 0;
   acknowledged = 0;
   #left = false;
+  #ended = false;
   #wake: (() => void) | undefined;
+  readonly #completed = Promise.withResolvers<void>();
+  /** Resolves once the exit was sent and everything was acknowledged. */
+  readonly complete = this.#completed.promise;
 
   acknowledge(offset: number): void {
     this.acknowledged = Math.max(this.acknowledged, offset);
     this.#wake?.();
+    this.#completeIfDone();
+  }
+
+  /** There is nothing more to send. */
+  end(): void {
+    this.#ended = true;
+    this.#completeIfDone();
   }
 
   leave(): void {
     this.#left = true;
     this.#wake?.();
+  }
+
+  #completeIfDone(): void {
+    if (this.#ended && !this.#left && this.acknowledged === this.sent) this.#completed.resolve();
   }
 
   /** Bytes that may be sent now, once there are any; 0 when the caller is gone. */

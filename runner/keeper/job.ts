@@ -9,6 +9,10 @@ import type { CancelCause } from "./keeper.ts";
 
 /** Stdin taken, but not told yet: the caller waits for no less than a whole window. */
 const RECEIVED_EVERY = limits.windowMinimum;
+/** Messages name programs and paths of any length, and a control chunk holds 64 KiB. */
+const MESSAGE_CHARACTERS = 1_000;
+const brief = (text: string): string =>
+  text.length > MESSAGE_CHARACTERS ? `${text.slice(0, MESSAGE_CHARACTERS)}…` : text;
 
 type Cause = CancelCause | { readonly reason: "timeout"; readonly timeoutMs: number };
 
@@ -22,6 +26,8 @@ export interface Job {
   endStdin(): void;
   signal(name: SignalName): void;
   cancel(cause: CancelCause): void;
+  /** KILL, now, without waiting. */
+  kill(): void;
 }
 
 /** `environment` and `cwd` are final; a `failure` to prepare them is the job's exit. */
@@ -96,11 +102,14 @@ export function startJob(
       timeoutMs === undefined ? undefined : setTimeout(() => end({ reason: "timeout", timeoutMs }), timeoutMs);
     let settled: Settled | undefined;
     let step = 0;
-    for (; step < request.steps.length && !cause; step++) {
-      settled = await runStep(step);
-      if (settled.kind !== "exited" || settled.code !== 0) break;
+    try {
+      for (; step < request.steps.length && !cause; step++) {
+        settled = await runStep(step);
+        if (settled.kind !== "exited" || settled.code !== 0) break;
+      }
+    } finally {
+      clearTimeout(timer);
     }
-    clearTimeout(timer);
     stdinReady.resolve(undefined);
     const last = request.steps.length > 1 && settled ? Math.min(step, request.steps.length - 1) : undefined;
     if (settled?.kind === "failed" && settled.stage === "command") explain(settled.message);
@@ -112,7 +121,7 @@ export function startJob(
 
   /** A missing command is told where a shell would tell it, too. */
   function explain(message: string): void {
-    const line = Buffer.from(`sortie: ${message}\n`);
+    const line = Buffer.from(`sortie: ${brief(message)}\n`);
     bytes.stderr += line.length;
     journal.append(encodeChunk(STDERR, line));
   }
@@ -133,7 +142,7 @@ export function startJob(
         reason: "lost",
         code: null,
         bytes,
-        message: `the keeper failed: ${String(error)}`,
+        message: brief(`the keeper failed: ${String(error)}`),
       }),
     );
     journal.close();
@@ -157,6 +166,7 @@ export function startJob(
     endStdin: () => void stdinReady.promise.then((started) => started?.stdin?.end()),
     signal: (name) => command?.signal(name),
     cancel: end,
+    kill: () => command?.killNow(),
   };
 }
 
@@ -193,9 +203,9 @@ function exitOf(
         reason: "failed-to-start",
         code: settled.code,
         stage: settled.stage,
-        message: settled.message,
+        message: brief(settled.message),
       };
     default:
-      return { ...common, reason: "lost", code: null, message: settled?.message ?? "no step was run" };
+      return { ...common, reason: "lost", code: null, message: brief(settled?.message ?? "no step was run") };
   }
 }

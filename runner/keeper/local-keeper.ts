@@ -100,7 +100,11 @@ export async function openKeeper(folder: string): Promise<Keeper> {
       await Promise.all([...jobs.keys()].map(forgetOnce));
       await backend.close();
     },
-    kill: () => killMarkedNow(new Set(jobs.keys())),
+    kill() {
+      // Groups first: a process that cleared its environment is found by nothing else.
+      for (const { job } of jobs.values()) job.kill();
+      killMarkedNow(new Set(jobs.keys()));
+    },
   };
 
   function known(attemptId: AttemptId): Job {

@@ -1,7 +1,7 @@
 // Real pipes for a job's stdin, stdout and stderr. Node's own `stdio: "pipe"` is a socket pair, which cannot be
 // opened again: `echo x > /dev/stderr` would fail in a job. Node has no pipe(2), so a pipe is a FIFO that is opened
 // at both ends and unlinked at once; FIFOs are made in batches, because that takes a process.
-import { closeSync, constants, openSync, rmSync, unlinkSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -64,8 +64,27 @@ function letReadersIn(writer: Socket, inode: number | undefined): () => void {
   };
 }
 
-/** A pool of FIFOs in a folder of its own, which close() removes. */
+/** Opens a FIFO once for each of the flags and unlinks it; where one fails, those before it are closed again. */
+function openEnds<const Flags extends readonly number[]>(
+  path: string,
+  flags: Flags,
+): { -readonly [Index in keyof Flags]: number } {
+  const ends: number[] = [];
+  try {
+    for (const flag of flags) ends.push(openSync(path, flag));
+  } catch (error) {
+    for (const end of ends) closeSync(end);
+    throw error;
+  } finally {
+    rmSync(path, { force: true });
+  }
+  return ends as { -readonly [Index in keyof Flags]: number };
+}
+
+/** A pool of FIFOs in a folder of its own, which close() removes; what a pool that crashed left there goes first. */
 export function pipePool(folder: string): PipePool {
+  // Names have the process id in them, and a runner that is started anew in its container has the same one again.
+  rmSync(folder, { recursive: true, force: true });
   privateFolder(folder);
   const spare: string[] = [];
   let made = 0;
@@ -97,20 +116,19 @@ export function pipePool(folder: string): PipePool {
   return {
     async output() {
       const path = await take();
-      const ours = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      const childEnd = openSync(path, constants.O_WRONLY);
-      unlinkSync(path);
+      const [ours, childEnd] = openEnds(path, [constants.O_RDONLY | constants.O_NONBLOCK, constants.O_WRONLY]);
       return { reader: new Socket({ fd: ours, readable: true, writable: false }), childEnd };
     },
     async input() {
       const path = await take();
       // The child's end must block, so it cannot be the one that lets our end be opened.
-      const holder = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      const ours = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
-      const childEnd = openSync(path, constants.O_RDONLY);
-      const inode = process.platform === "linux" ? openSync(path, O_PATH) : undefined;
+      const [holder, ours, childEnd, inode] = openEnds(path, [
+        constants.O_RDONLY | constants.O_NONBLOCK,
+        constants.O_WRONLY | constants.O_NONBLOCK,
+        constants.O_RDONLY,
+        ...(process.platform === "linux" ? [O_PATH] : []),
+      ]);
       closeSync(holder);
-      unlinkSync(path);
       const writer = new Socket({ fd: ours, readable: false, writable: true });
       return { writer, childEnd, release: letReadersIn(writer, inode) };
     },

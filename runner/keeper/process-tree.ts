@@ -1,6 +1,7 @@
 // Everything a job started, found again: by its process group, and by the marker in its environment, which also
 // finds what left the group (setsid, double forks). One look misses a late fork, so looks are repeated until one
-// finds nothing. A process that cleared its environment is missed; cgroups would find it, where they can be written.
+// finds nothing. A process that cleared its environment *and* left the group is missed; cgroups would find it, where
+// they can be written.
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { SignalName } from "../../protocol/exit.ts";
@@ -42,19 +43,28 @@ export function groupLives(group: number): boolean {
   return send(-group, 0);
 }
 
-/** Sends a signal to the group and to every marked process. Gives how many marked processes there were. */
-export function signalTree(attempt: string, group: number | undefined, signal: SignalName): number {
-  if (group !== undefined) send(-group, signal);
-  const marked = markedProcesses(new Set([attempt]));
-  for (const pid of marked) if (group === undefined || !inGroup(pid, group)) send(pid, signal);
-  return marked.length;
+/** Whether anything of the group still runs: orphans that nobody reaped do not. */
+function groupRuns(group: number): boolean {
+  if (!groupLives(group)) return false;
+  if (process.platform !== "linux") return true;
+  return readFolder("/proc").some((entry) => {
+    const status = /^\d+$/.test(entry) ? statusOf(Number(entry)) : undefined;
+    return status?.group === group && status.state !== "Z" && status.state !== "X";
+  });
+}
+
+/** Sends the signals, in their order, to the group and to every marked process outside it. */
+export function signalTree(attempt: string, group: number | undefined, ...signals: readonly SignalName[]): void {
+  if (group !== undefined) for (const signal of signals) send(-group, signal);
+  for (const pid of markedProcesses(new Set([attempt])))
+    if (group === undefined || statusOf(pid)?.group !== group) for (const signal of signals) send(pid, signal);
 }
 
 /** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
 export async function killTree(attempt: string, group: number | undefined, graceMs: number): Promise<void> {
+  // The group is asked as well: `env -i` and `sudo` take the marker away, and TERM can be ignored.
   const left = (): boolean =>
-    markedProcesses(new Set([attempt])).length > 0 ||
-    (process.platform !== "linux" && group !== undefined && groupLives(group));
+    markedProcesses(new Set([attempt])).length > 0 || (group !== undefined && groupRuns(group));
   signalTree(attempt, group, "TERM");
   const graceEnds = performance.now() + graceMs;
   for (let pause = 5; left() && performance.now() < graceEnds; pause = Math.min(pause * 2, 100)) {
@@ -66,6 +76,9 @@ export async function killTree(attempt: string, group: number | undefined, grace
     await delay(pause);
   }
 }
+
+/** KILL to the group, in one go. */
+export const killGroupNow = (group: number): void => void send(-group, "KILL");
 
 /** KILL to everything the attempts left behind; repeated until a look finds nothing. */
 export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
@@ -87,13 +100,14 @@ export function killMarkedNow(attempts: ReadonlySet<string>): void {
   }
 }
 
-function inGroup(pid: number, group: number): boolean {
+function statusOf(pid: number): { readonly state: string; readonly group: number } | undefined {
   try {
     // pid (comm) state ppid pgrp …: comm may hold anything, so count from its last bracket (proc_pid_stat(5)).
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]) === group;
+    const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { state, group: Number(group) };
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 // What every backend must do, as one suite: each backend's own test runs it.
-import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -124,6 +124,33 @@ export function backendContract(name: string, open: (folder: string) => Backend)
       });
     });
 
+    it("tells names and paths that no file can have as a refusal, never as an error of its own", async () => {
+      const long = "x".repeat(300);
+      symlinkSync("itself", join(folder, "itself"));
+      const refusals: [Command, { cwd?: string; env?: Record<string, string> }, object][] = [
+        [{ argv: [long] }, {}, { stage: "command", code: 127 }],
+        [{ argv: [`/${long}`] }, {}, { stage: "command", code: 126 }],
+        [{ argv: [join(folder, "itself")] }, {}, { stage: "command", code: 126 }],
+        [{ argv: ["true"] }, { cwd: `/${long}` }, { stage: "workdir", code: null }],
+        [{ argv: ["true"] }, { cwd: join(folder, "itself", "below") }, { stage: "workdir", code: null }],
+        [{ shell: "true" }, { cwd: "/dev/null" }, { stage: "workdir", code: null }],
+        [{ argv: ["no-such-command"] }, { env: { PATH: `/${long}:/bin` } }, { stage: "command", code: 127 }],
+      ];
+      for (const [command, options, refusal] of refusals)
+        expect((await run(command, options)).settled).toMatchObject({ kind: "failed", ...refusal });
+    });
+
+    it("finds a command as the kernel does: PATH from the working directory, and a script without #! by sh", async () => {
+      mkdirSync(join(folder, "bin"));
+      writeFileSync(join(folder, "bin", "mine"), "exit 9\n", { mode: 0o755 });
+      for (const path of ["bin:/bin", "./bin"])
+        expect((await run({ argv: ["mine"] }, { env: { PATH: path } })).settled).toMatchObject({ code: 9 });
+      expect((await run({ argv: ["mine"] }, { env: { PATH: "" }, cwd: join(folder, "bin") })).settled).toMatchObject({
+        code: 9,
+      });
+      expect((await run({ argv: ["./mine"] }, { cwd: join(folder, "bin") })).settled).toMatchObject({ code: 9 });
+    });
+
     it("gives real pipes: /dev/stdin, /dev/stdout and /dev/stderr can be opened", async () => {
       const { settled, stdout, stderr } = await sh(
         "echo a > /dev/stderr; echo b | tee /dev/stderr; cat /dev/stdin > /dev/stdout",
@@ -160,6 +187,20 @@ export function backendContract(name: string, open: (folder: string) => Backend)
     it("loses no byte of large outputs, on both streams at once", async () => {
       const { stdout, stderr } = await sh("head -c 134217728 /dev/zero & head -c 134217728 /dev/zero >&2; wait");
       expect([stdout.length, stderr.length]).toEqual([128 * 1024 * 1024, 128 * 1024 * 1024]);
+    });
+
+    it("keeps 256 MiB of random bytes as they are", async () => {
+      const bytes = randomBytes(32 * 1024 * 1024);
+      const file = join(folder, "random");
+      writeFileSync(file, bytes);
+      const running = await start({ argv: ["cat", ...Array.from({ length: 8 }, () => file)] });
+      const seen = createHash("sha256");
+      running.stdout.on("data", (part: Buffer) => seen.update(part));
+      running.stderr.resume();
+      expect(await running.settled).toMatchObject({ kind: "exited", code: 0 });
+      const written = createHash("sha256");
+      for (let round = 0; round < 8; round++) written.update(bytes);
+      expect(seen.digest("hex")).toBe(written.digest("hex"));
     });
 
     it("loses no byte of many short lines, and none that is written just before the exit", async () => {
@@ -250,6 +291,64 @@ export function backendContract(name: string, open: (folder: string) => Backend)
       await running.kill(200);
       expect(["4802", "4803", "4804"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
       expect(await running.settled).toMatchObject({ kind: "signaled", signal: "KILL" });
+    });
+
+    it("kills what ignores TERM also where it cleared its environment, which took the marker away", async () => {
+      const running = await start({
+        argv: ["env", "-i", "/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"],
+      });
+      running.stderr.resume();
+      await new Promise((resolve) => running.stdout.once("data", resolve));
+      running.stdout.resume();
+      await running.kill(100);
+      expect(await running.settled).toMatchObject({ kind: "signaled", signal: "KILL" });
+    });
+
+    it("kills at once where there is no time to wait", async () => {
+      const running = await start({ argv: ["env", "-i", "/bin/sh", "-c", "echo up; while :; do sleep 0.05; done"] });
+      running.stderr.resume();
+      await new Promise((resolve) => running.stdout.once("data", resolve));
+      running.stdout.resume();
+      running.killNow();
+      expect(await running.settled).toMatchObject({ kind: "signaled", signal: "KILL" });
+    });
+
+    it("delivers each of many signals at least once, in their order", async () => {
+      const running = await start({
+        argv: ["sh", "-c", "trap 'echo one' USR1; trap 'echo two; exit 4' USR2; echo up; while :; do sleep 0.02; done"],
+      });
+      running.stderr.resume();
+      let said = "";
+      running.stdout.on("data", (bytes: Buffer) => {
+        said += String(bytes);
+      });
+      await until(
+        () => said,
+        (text) => text.includes("up"),
+      );
+      for (let round = 0; round < 1_000; round++) running.signal("USR1");
+      running.signal("USR2");
+      expect(await running.settled).toMatchObject({ kind: "exited", code: 4 });
+      expect(said).toMatch(/^up\n(one\n)+two\n$/);
+    });
+
+    it("gives up after ten seconds on a grandchild that never stops writing, whether the reader is quick or slow", async () => {
+      const command: Command = { argv: ["sh", "-c", "echo mine; yes 4806 & exit 6"] };
+      const [quick, slow] = await Promise.all([start(command), start(command)]);
+      for (const running of [quick, slow]) running.stderr.resume();
+      quick.stdout.resume();
+      slow.stdout.on("data", () => {
+        slow.stdout.pause();
+        setTimeout(() => slow.stdout.resume(), 5);
+      });
+      for (const running of [quick, slow])
+        expect(await running.settled).toEqual({ kind: "exited", code: 6, heldOpen: true });
+      expect(
+        await until(
+          () => processesOf("yes\x004806"),
+          (pids) => pids.length === 0,
+        ),
+      ).toEqual([]);
     });
 
     it("sweeps away a daemon that closed its outputs and left the group", async () => {

@@ -77,6 +77,15 @@ describe("pairing", () => {
     expect(await codeOf(join_(url, joiner))).toBe("paired");
   });
 
+  it("does not bring a removed peer back by the invite that it used", async () => {
+    const url = invites.issue(issuer, [address]);
+    await join_(url, joiner);
+    trust.remove(joiner);
+    expect(await codeOf(join_(url, joiner))).toBe("PAIRING_REFUSED");
+    expect(trust.has(joiner)).toBe(false);
+    expect(await codeOf(join_(invites.issue(issuer, [address]), joiner))).toBe("paired");
+  });
+
   it("refuses a wrong token, an unknown and an expired invite, and tells the peer the same of each", async () => {
     const url = invites.issue(issuer, [address]);
     const token = Buffer.from(new URL(url).searchParams.get("token") ?? "", "base64url");
@@ -228,6 +237,12 @@ describe("trust", () => {
     expect(readFileSync(join(folder, "trust.json"), "utf8")).toContain(
       `"removed": [\n    {\n      "peer": "${joiner}"`,
     );
+  });
+
+  it("lets nothing in that could not be read again", () => {
+    trust.pin(joiner, "laptop", []);
+    expect(() => trust.pin(joiner, "laptop", [`/dns4/${"a".repeat(400)}`])).toThrow();
+    expect(trust.has(joiner)).toBe(true);
   });
 
   it("never takes a damaged file for an empty one", () => {

@@ -41,6 +41,8 @@ export interface RunningCommand {
   signal(name: SignalName): void;
   /** TERM to the whole tree, KILL to what is left after the grace. Idempotent; resolves when the tree is gone. */
   kill(graceMs: number): Promise<void>;
+  /** KILL to the command's group, now, without waiting: for a keeper that is about to leave. */
+  killNow(): void;
 }
 
 export interface Backend {

@@ -1,21 +1,23 @@
 // Starts a command as a process of this machine, on execa: argv without a shell, in a group of its own, with exactly
-// the environment it was given, on real pipes.
-import { accessSync, closeSync, constants, statSync } from "node:fs";
-import { delimiter, isAbsolute, join, resolve } from "node:path";
+// the environment it was given, on real pipes. A script without `#!` is run by sh, as execvp(3) does.
+import { closeSync } from "node:fs";
 import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import type { SignalName } from "../../../protocol/exit.ts";
 import { limits } from "../../../protocol/limits.ts";
-import { type OutputPipe, pipePool } from "../pipes.ts";
-import { groupLives, killMarked, killTree, MARKER, signalTree } from "../process-tree.ts";
+import { type InputPipe, type OutputPipe, pipePool } from "../pipes.ts";
+import { groupLives, killGroupNow, killMarked, killTree, MARKER, signalTree } from "../process-tree.ts";
 import type { Backend, CommandSpec, Ended, RunningCommand, Settled } from "./backend.ts";
+import { cannotStart, messageOf, type Refusal, spawnFailure } from "./refusal.ts";
 
 /** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
 /** Outputs that a killed group held are read for this long before they are closed. */
 const LAST_WORDS_MS = 250;
 const DRAIN_TICK_MS = 50;
+/** What one pipe may have held at the command's exit: pipe-max-size, which a process may ask for (pipe(7)). */
+const PIPE_BYTES = 1024 * 1024;
 
 /** `folder` holds the backend's FIFOs; close() removes it. */
 export function localBackend(folder: string): Backend {
@@ -51,21 +53,26 @@ export function localBackend(folder: string): Backend {
 }
 
 async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool>): Promise<RunningCommand> {
-  const stdout = await pipes.output();
-  const stderr = await pipes.output();
-  const stdin = spec.stdin ? await pipes.input() : undefined;
-  const childEnds = [stdout.childEnd, stderr.childEnd, ...(stdin ? [stdin.childEnd] : [])];
   const [program, ...args] = "argv" in spec.command ? spec.command.argv : ["/bin/sh", "-c", spec.command.shell];
+  const opened: (OutputPipe | InputPipe)[] = [];
+  const keep = <Pipe extends OutputPipe | InputPipe>(pipe: Pipe): Pipe => {
+    opened.push(pipe);
+    return pipe;
+  };
+  let stdout: OutputPipe;
+  let stderr: OutputPipe;
+  let stdin: InputPipe | undefined;
   let child: ReturnType<typeof spawn>;
   try {
+    stdout = keep(await pipes.output());
+    stderr = keep(await pipes.output());
+    stdin = spec.stdin ? keep(await pipes.input()) : undefined;
     child = spawn(program as string, args, spec, [stdin?.childEnd ?? "ignore", stdout.childEnd, stderr.childEnd]);
   } catch (error) {
-    for (const { reader } of [stdout, stderr]) reader.destroy();
-    stdin?.release();
-    stdin?.writer.destroy();
+    for (const pipe of opened) closeOurs(pipe);
     throw error;
   } finally {
-    for (const end of childEnds) closeSync(end);
+    for (const { childEnd } of opened) closeSync(childEnd);
   }
   const group = child.pid;
   const attempt = spec.env[MARKER] ?? "";
@@ -84,22 +91,47 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   stderr.reader.on("error", () => {});
 
   const settled = settle(exited, [stdout, stderr], group, attempt).then((how) => {
-    stdin?.release();
-    stdin?.writer.destroy();
+    if (stdin) closeOurs(stdin);
+    over = true;
     return how;
   });
   let killing: Promise<void> | undefined;
+  const signals = new Set<SignalName>();
+  /** From then on the group's number may be another's. */
+  let over = false;
   return {
     stdin: stdin?.writer,
     stdout: stdout.reader,
     stderr: stderr.reader,
     settled,
-    signal: (name) => void signalTree(attempt, group, name),
+    signal(name) {
+      // Finding what left the group takes milliseconds: a caller that sends a thousand at once gets one look, and
+      // one of each, which is also what the kernel makes of them.
+      if (signals.size === 0) setImmediate(deliver);
+      signals.add(name);
+    },
     kill: (graceMs) => {
       killing ??= killTree(attempt, group, graceMs);
       return killing;
     },
+    killNow() {
+      if (group !== undefined && !over) killGroupNow(group);
+    },
   };
+
+  function deliver(): void {
+    if (!over) signalTree(attempt, group, ...signals);
+    signals.clear();
+  }
+}
+
+function closeOurs(pipe: OutputPipe | InputPipe): void {
+  if ("reader" in pipe) {
+    pipe.reader.destroy();
+    return;
+  }
+  pipe.release();
+  pipe.writer.destroy();
 }
 
 function spawn(
@@ -152,67 +184,27 @@ async function settle(
   return { ...how, heldOpen };
 }
 
-/** True at the end of the outputs; false when they were quiet for too long although they were being read. */
+/** True at the end of the outputs; false when they were quiet, or went on, for too long although they were being read. */
 async function endedOrQuiet(allEnded: Promise<true>, outputs: readonly OutputPipe[]): Promise<boolean> {
   let quiet = 0;
   let open = 0;
   let before = -1;
+  const atExit = outputs.map(({ reader }) => reader.bytesRead);
   while (quiet < limits.drainQuietMs && open < limits.drainMaximumMs) {
     if (await Promise.race([allEnded, delay(DRAIN_TICK_MS, false)])) return true;
-    // A paused output waits for its reader, so its silence says nothing.
-    if (outputs.some(({ reader }) => !reader.closed && (reader.isPaused() || reader.readableLength > 0))) {
+    // A paused output waits for its reader, so its silence says nothing; and the command's own last words, which the
+    // pipe still holds, wait for as long as the reader likes. What comes behind them is another's.
+    const paused = outputs.map(({ reader }) => !reader.closed && (reader.isPaused() || reader.readableLength > 0));
+    if (outputs.some(({ reader }, at) => paused[at] && reader.bytesRead - (atExit[at] ?? 0) <= PIPE_BYTES)) {
       quiet = 0;
       continue;
     }
     const read = outputs.reduce((sum, { reader }) => sum + reader.bytesRead, 0);
-    quiet = read === before ? quiet + DRAIN_TICK_MS : 0;
+    quiet = read === before && !paused.includes(true) ? quiet + DRAIN_TICK_MS : 0;
     open += DRAIN_TICK_MS;
     before = read;
   }
   return false;
-}
-
-interface Refusal {
-  readonly stage: "workdir" | "command" | "spawn";
-  readonly code: 126 | 127 | null;
-  readonly message: string;
-}
-
-/** What the spawn's own error could not tell apart: a missing directory and a missing program are both ENOENT. */
-function cannotStart(spec: CommandSpec): Refusal | undefined {
-  const folder = statSync(spec.cwd, { throwIfNoEntry: false });
-  if (!folder?.isDirectory())
-    return { stage: "workdir", code: null, message: `the working directory ${spec.cwd} is not there` };
-  if (!("argv" in spec.command)) return undefined;
-  const [program = ""] = spec.command.argv;
-  const found = program.includes("/")
-    ? [isAbsolute(program) ? program : resolve(spec.cwd, program)]
-    : onPath(program, spec.env["PATH"] ?? "");
-  const files = found.filter((path) => statSync(path, { throwIfNoEntry: false }));
-  if (files.length === 0) return { stage: "command", code: 127, message: `${program}: command not found` };
-  if (!files.some(isExecutable)) return { stage: "command", code: 126, message: `${program}: not executable` };
-  return undefined;
-}
-
-const onPath = (program: string, path: string): string[] =>
-  path.split(delimiter).map((folder) => join(folder || ".", program));
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
-function spawnFailure(cause: unknown, program: string): Ended {
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  if (code === "ENOENT")
-    return { kind: "failed", stage: "command", code: 127, message: `${program}: its interpreter was not found` };
-  if (code === "EACCES" || code === "ENOEXEC")
-    return { kind: "failed", stage: "command", code: 126, message: `${program}: cannot be executed` };
-  return { kind: "failed", stage: "spawn", code: null, message: `${program}: ${code ?? messageOf(cause)}` };
 }
 
 function notStarted(refusal: Refusal): RunningCommand {
@@ -223,7 +215,6 @@ function notStarted(refusal: Refusal): RunningCommand {
     settled: Promise.resolve({ kind: "failed", heldOpen: false, ...refusal }),
     signal: () => {},
     kill: () => Promise.resolve(),
+    killNow: () => {},
   };
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

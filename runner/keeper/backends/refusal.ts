@@ -1,0 +1,71 @@
+// Why a command cannot be started here: looked up before the spawn, whose own error does not tell a missing directory
+// from a missing program, and told from that error where only the kernel knows. local.ts asks.
+import { accessSync, constants, type Stats, statSync } from "node:fs";
+import { delimiter, resolve } from "node:path";
+import type { CommandSpec, Ended } from "./backend.ts";
+
+export interface Refusal {
+  readonly stage: "workdir" | "command" | "spawn";
+  readonly code: 126 | 127 | null;
+  readonly message: string;
+}
+
+/** Codes are a shell's: 127 where there is no such command, 126 where it is there and cannot be executed. */
+export function cannotStart(spec: CommandSpec): Refusal | undefined {
+  const folder = lookAt(spec.cwd);
+  if (typeof folder === "string" || !folder.isDirectory()) {
+    const why =
+      folder === "ENOENT"
+        ? "is not there"
+        : typeof folder === "string"
+          ? `cannot be used (${folder})`
+          : "is no directory";
+    return { stage: "workdir", code: null, message: `the working directory ${spec.cwd} ${why}` };
+  }
+  if (!("argv" in spec.command)) return undefined;
+  const [program = ""] = spec.command.argv;
+  const named = program.includes("/");
+  const places = named ? [resolve(spec.cwd, program)] : onPath(program, spec);
+  if (places.some(isExecutable)) return undefined;
+  const looks = places.map(lookAt);
+  if (looks.some((look) => typeof look !== "string"))
+    return { stage: "command", code: 126, message: `${program}: not executable` };
+  const [error] = looks;
+  if (named && typeof error === "string" && error !== "ENOENT" && error !== "ENOTDIR")
+    return { stage: "command", code: 126, message: `${program}: cannot be executed (${error})` };
+  return { stage: "command", code: 127, message: `${program}: command not found` };
+}
+
+/** What the kernel said, where everything had looked well. */
+export function spawnFailure(cause: unknown, program: string): Ended {
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  if (code === "ENOENT")
+    return { kind: "failed", stage: "command", code: 127, message: `${program}: its interpreter was not found` };
+  if (code === "EACCES" || code === "ENOEXEC")
+    return { kind: "failed", stage: "command", code: 126, message: `${program}: cannot be executed` };
+  return { kind: "failed", stage: "spawn", code: null, message: `${program}: ${code ?? messageOf(cause)}` };
+}
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** An empty or a relative entry of PATH is looked up from the command's own directory, as execvp(3) does. */
+const onPath = (program: string, spec: CommandSpec): string[] =>
+  (spec.env["PATH"] ?? "").split(delimiter).map((folder) => resolve(spec.cwd, folder, program));
+
+/** What is there; or the error's code, such as ENOENT, EACCES, ENAMETOOLONG. */
+function lookAt(path: string): Stats | string {
+  try {
+    return statSync(path);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? messageOf(error);
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}

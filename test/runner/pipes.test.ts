@@ -1,0 +1,74 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { pipePool } from "../../runner/keeper/pipes.ts";
+import { root } from "../rig/rig.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "sortie-pipes-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+describe("a pool of pipes", () => {
+  it("is not disturbed by what a process of the same id left there when it was killed", async () => {
+    const own = join(folder, "pipes");
+    mkdirSync(own);
+    execFileSync("mkfifo", [join(own, `${process.pid}-0`), join(own, `${process.pid}-5`)]);
+    const pool = pipePool(own);
+    const { reader, childEnd } = await pool.output();
+    execFileSync("echo", ["through"], { stdio: ["ignore", childEnd, "ignore"] });
+    expect(String(await new Promise((resolve) => reader.once("data", resolve)))).toBe("through\n");
+    reader.destroy();
+    await pool.close();
+    expect(existsSync(own)).toBe(false);
+  });
+
+  it("leaves no name behind for a pipe that was handed out", async () => {
+    const pool = pipePool(join(folder, "pipes"));
+    const before = readdirSync(join(folder, "pipes")).length;
+    expect(before).toBe(0);
+    const { writer, release } = await pool.input();
+    expect(readdirSync(join(folder, "pipes")).length).toBe(63);
+    release();
+    writer.destroy();
+    await pool.close();
+  });
+
+  it("keeps no descriptor of processes that could not be started because there were none left", () => {
+    const backend = pathToFileURL(join(root, "runner/keeper/backends/local.ts")).href;
+    const script = `
+      import { readdirSync } from "node:fs";
+      import { localBackend } from ${JSON.stringify(backend)};
+      const backend = localBackend(${JSON.stringify(join(folder, "pipes"))});
+      const env = { PATH: process.env.PATH, SORTIE_ATTEMPT_ID: "pipes-test" };
+      const counts = [];
+      let failed = 0;
+      for (let round = 0; round < 4; round++) {
+        const started = [];
+        // An odd and an even number of descriptors each: every way to run out comes up.
+        for (let index = 0; index < 60; index++) {
+          const running = await backend.start({ command: { argv: ["sleep", "0.2"] }, env, cwd: "/", stdin: index % 3 === 0 });
+          running.stdout.resume();
+          running.stderr.resume();
+          started.push(running.settled);
+        }
+        failed += (await Promise.all(started)).filter((settled) => settled.kind === "failed").length;
+        await new Promise((resolve) => setImmediate(resolve));
+        counts.push(readdirSync("/proc/self/fd").length);
+      }
+      await backend.close();
+      console.log(JSON.stringify({ failed, counts }));`;
+    const said = execFileSync(
+      "/bin/sh",
+      ["-c", 'ulimit -n 120; exec "$0" --input-type=module -e "$1"', process.execPath, script],
+      { encoding: "utf8", env: { PATH: process.env["PATH"] } },
+    );
+    const { failed, counts } = JSON.parse(said) as { failed: number; counts: number[] };
+    expect(failed).toBeGreaterThan(0);
+    expect(new Set(counts).size).toBe(1);
+  });
+});
