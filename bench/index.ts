@@ -101,7 +101,7 @@ async function slowReader(bytes: number, bytesPerSecond: number): Promise<void> 
     // The first seconds fill what may be filled; from then on nothing may grow.
     if (elapsed > 5_000)
       samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
-    await new Promise((resolve) => setTimeout(resolve, (read / bytesPerSecond) * 1000 - elapsed));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, (read / bytesPerSecond) * 1000 - elapsed)));
   }
   child.kill("SIGINT");
   await new Promise((resolve) => child.once("exit", resolve));

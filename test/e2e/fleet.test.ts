@@ -283,7 +283,7 @@ describe("memory", () => {
       if (elapsed > 8_000) break;
       if (elapsed > 2_000)
         samples.push({ runner: memoryOf(runner.pid), coordinator: memoryOf(live.child.pid as number) });
-      await new Promise((resolve) => setTimeout(resolve, read / 5_000 - elapsed));
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, read / 5_000 - elapsed)));
     }
     live.child.kill("SIGINT");
     await live.ended;
