@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -5,6 +6,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // The tests run the built commands, so the build is made of the sources as they are.
     globalSetup: ["test/rig/global-setup.ts"],
+    // The commands under test keep their compiled code here, and not in the home of whoever runs the tests.
+    env: { XDG_CACHE_HOME: join(import.meta.dirname, "node_modules/.cache") },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     allowOnly: false,

@@ -23,7 +23,7 @@ export interface CommandEntry {
 
 /** Runs the command that the arguments name, and exits. */
 export async function runCommandLine(name: string, commands: readonly CommandEntry[], epilogue: string): Promise<void> {
-  const debug = process.argv.includes("--debug") || Boolean(process.env["SORTIE_DEBUG"]);
+  const debug = argumentsOf(process.argv.slice(2)).includes("--debug") || Boolean(process.env["SORTIE_DEBUG"]);
   let failureCode: number | undefined;
   const fail = (error: unknown): never => {
     const sortieError = asSortieError(error);
@@ -92,6 +92,12 @@ export function printError(error: SortieError, debug: boolean): void {
   lines.push(`  hint: ${oneLine(error.hint)}`);
   if (debug) lines.push(error.stack ?? "", ...(error.cause instanceof Error ? [`caused by ${error.cause.stack}`] : []));
   process.stderr.write(`${lines.join("\n")}\n`);
+}
+
+/** The arguments that are for Sortie: what follows -- is somebody else's. */
+function argumentsOf(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf("--");
+  return end < 0 ? argv : argv.slice(0, end);
 }
 
 async function flushed(stream: NodeJS.WriteStream): Promise<void> {

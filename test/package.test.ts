@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -7,6 +7,17 @@ import { root } from "./rig/rig.ts";
 
 const npm = (args: readonly string[], cwd: string): string =>
   execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+/** A built command, and folders of its own for what it keeps between starts. */
+function commandWithCaches(folder: string, name: string) {
+  const [cache, temporary] = [join(folder, name, "cache"), join(folder, name, "tmp")];
+  mkdirSync(cache, { recursive: true });
+  mkdirSync(temporary);
+  const { NODE_COMPILE_CACHE: _, NODE_DISABLE_COMPILE_CACHE: __, NODE_OPTIONS: ___, ...inherited } = process.env;
+  const env = { ...inherited, XDG_CACHE_HOME: cache, TMPDIR: temporary };
+  const start = () => spawnSync(process.execPath, [join(root, "dist/coordinator.js"), "--version"], { env }).status;
+  return { cache, temporary, start };
+}
 
 describe("the package", () => {
   let folder: string;
@@ -65,6 +76,35 @@ describe("the package", () => {
     const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
     expect(status).toBe(2);
     expect(stderr).toContain("Sortie needs Node 24 or newer");
+  });
+
+  it("keeps compiled code in the user's own cache folder, and not in the shared temporary one", () => {
+    const { cache, temporary, start } = commandWithCaches(folder, "own");
+    expect(start()).toBe(0);
+    expect(readdirSync(join(cache, "sortie"))).toHaveLength(1);
+    expect(statSync(join(cache, "sortie")).mode & 0o777).toBe(0o700);
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  it("uses no compiled code from a folder that others may write to", () => {
+    const { cache, temporary, start } = commandWithCaches(folder, "open");
+    mkdirSync(join(cache, "sortie"));
+    chmodSync(join(cache, "sortie"), 0o777);
+    expect(start()).toBe(0);
+    expect(readdirSync(join(cache, "sortie"))).toEqual([]);
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  it("is built anew without touching what did not change: commands go on meanwhile", () => {
+    const dist = join(root, "dist");
+    const files = (): string[] =>
+      readdirSync(dist, { recursive: true, encoding: "utf8" })
+        .filter((name) => !name.startsWith(".new-"))
+        .sort()
+        .map((name) => `${name} ${statSync(join(dist, name)).ino}`);
+    const before = files();
+    execFileSync(process.execPath, [join(root, "scripts/build.ts")]);
+    expect(files()).toEqual(before);
   });
 
   it("has a lock file that names no registry", () => {

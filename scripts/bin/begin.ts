@@ -1,5 +1,8 @@
 // A command's first act. Nothing large is loaded yet, and an old Node can read this far.
+import { mkdirSync, statSync } from "node:fs";
 import module from "node:module";
+import { homedir } from "node:os";
+import { isAbsolute, join } from "node:path";
 
 const NEEDED = 24;
 
@@ -11,5 +14,25 @@ export function begin(): void {
     );
     process.exit(2);
   }
-  module.enableCompileCache();
+  const folder = compileCacheFolder();
+  if (folder) module.enableCompileCache(folder);
+}
+
+/**
+ * $XDG_CACHE_HOME/sortie, else ~/.cache/sortie; `undefined` where that is not this user's alone. Node's own default is
+ * one path under the shared temporary folder, and it runs what it finds there without asking who put it there: whoever
+ * makes that folder first could give other users' runners their code. NODE_COMPILE_CACHE, where set, comes first.
+ */
+function compileCacheFolder(): string | undefined {
+  try {
+    const { XDG_CACHE_HOME: own } = process.env;
+    const folder = join(own && isAbsolute(own) ? own : join(homedir(), ".cache"), "sortie");
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const { uid, mode } = statSync(folder);
+    const isOurs = process.getuid === undefined || (uid === process.getuid() && (mode & 0o022) === 0);
+    return isOurs ? folder : undefined;
+  } catch {
+    // No home, or one that cannot be written: a command then starts some milliseconds later.
+    return undefined;
+  }
 }

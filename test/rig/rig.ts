@@ -1,7 +1,16 @@
 // Real runners and coordinators through the built commands, each with a state folder of its own. Disposing the rig
 // stops what it started, and fails the test where a process or a job's directory is left.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -221,7 +230,20 @@ export function processesOf(text: string): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((pid) => pid !== process.pid && ["environ", "cmdline"].some((file) => contentOf(pid, file).includes(text)));
+    .filter(
+      (pid) =>
+        pid !== process.pid &&
+        [contentOf(pid, "environ"), contentOf(pid, "cmdline"), directoryOf(pid)].some((one) => one.includes(text)),
+    );
+}
+
+/** A job's environment is clean, so its directory is what shows whose it is, also when that is removed already. */
+function directoryOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return "";
+  }
 }
 
 function contentOf(pid: number, file: string): string {
