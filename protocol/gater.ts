@@ -4,8 +4,8 @@ import { limits } from "./limits.ts";
 
 export interface Gate {
   trusts(peer: string): boolean;
-  /** Whether a stranger may connect, to reach the pairing protocol and nothing else. */
-  pairingOpen(): boolean;
+  /** Whether this peer may connect though it is a stranger, to reach the pairing protocol and nothing else. */
+  pairingOpen(peer: string): boolean;
 }
 
 /** libp2p's own default allows everybody. Peers that this node dials are pinned by their address; see node.ts. */
@@ -19,7 +19,7 @@ export function connectionGater(gate: Gate): ConnectionGater {
       return false;
     },
     denyInboundEncryptedConnection: (peer, connection) => {
-      if (!gate.trusts(peer.toString()) && !gate.pairingOpen()) return true;
+      if (!gate.trusts(peer.toString()) && !gate.pairingOpen(peer.toString())) return true;
       uncap.get(connection)?.();
       return false;
     },

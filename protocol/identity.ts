@@ -1,11 +1,27 @@
 // A peer's lasting identity: one Ed25519 key in its state folder. The peer ID that Noise authenticates is made of it.
-import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
+import {
+  generateKeyPair,
+  generateKeyPairFromSeed,
+  privateKeyFromProtobuf,
+  privateKeyToProtobuf,
+} from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
 import { SortieError } from "./errors.ts";
-import { privateFolder } from "./home.ts";
+import { privateFolder, unusable } from "./home.ts";
 
 export interface Identity {
   readonly privateKey: PrivateKey;
@@ -13,22 +29,29 @@ export interface Identity {
   readonly peer: string;
 }
 
+const SEED_BYTES = 32;
+
 /**
  * The identity in `FOLDER/identity.key` (0600), made at the first call. Two processes that start at once end up with
- * the same one. Throws STATE_INVALID for a key that others can read, or that is damaged: a new one would silently
- * break every pairing.
+ * the same one. Throws STATE_INVALID for a key that others can read, that lies where others can write, or that is
+ * damaged: a new one would silently break every pairing.
  */
 export async function loadIdentity(folder: string): Promise<Identity> {
-  const path = join(privateFolder(folder), "identity.key");
-  if (!statSync(path, { throwIfNoEntry: false })) await makeKey(path);
-  const mode = statSync(path).mode & 0o777;
-  if (mode & 0o077) {
-    throw new SortieError("STATE_INVALID", `The key ${path} can be read by others (mode ${mode.toString(8)}).`, {
-      hint: `chmod 600 ${path}, if nobody else can have read it; otherwise remove it and pair again.`,
-    });
+  const path = join(folder, "identity.key");
+  let text: string;
+  try {
+    refuseOthers(privateFolder(folder), 0o022, "written to", `chmod 700 ${folder}`);
+    if (!existsSync(path)) await makeKey(path);
+    text = readKey(path);
+  } catch (error) {
+    throw unusable(path, error);
   }
   try {
-    const privateKey = privateKeyFromProtobuf(Buffer.from(readFileSync(path, "utf8"), "base64"));
+    const { raw } = privateKeyFromProtobuf(Buffer.from(text, "base64"));
+    // The file holds the public half too, and nothing compares the two: a key damaged in either would fail in every
+    // handshake. So it is made anew of its seed, and must be what is written, to the letter.
+    const privateKey = await generateKeyPairFromSeed("Ed25519", raw.subarray(0, SEED_BYTES));
+    if (textOf(privateKey) !== text) throw new Error("it is not what was written");
     return { privateKey, peer: peerIdFromPrivateKey(privateKey).toString() };
   } catch (error) {
     throw new SortieError("STATE_INVALID", `The key ${path} is damaged.`, {
@@ -38,19 +61,36 @@ export async function loadIdentity(folder: string): Promise<Identity> {
   }
 }
 
+function readKey(path: string): string {
+  // One open file for the look and the reading: what is read is what was looked at.
+  const file = openSync(path, "r");
+  try {
+    const hint = `chmod 600 ${path}, if nobody else can have read it; otherwise remove it and pair again.`;
+    refuseOthers(path, 0o077, "read", hint, fstatSync(file).mode);
+    return readFileSync(file, "utf8");
+  } finally {
+    closeSync(file);
+  }
+}
+
+function refuseOthers(path: string, rights: number, what: string, hint: string, mode = statSync(path).mode): void {
+  if ((mode & rights) === 0) return;
+  const octal = (mode & 0o777).toString(8);
+  throw new SortieError("STATE_INVALID", `${path} can be ${what} by others (mode ${octal}).`, { hint });
+}
+
+const textOf = (key: PrivateKey): string => `${Buffer.from(privateKeyToProtobuf(key)).toString("base64")}\n`;
+
 async function makeKey(path: string): Promise<void> {
   const key = await generateKeyPair("Ed25519");
-  const temporary = `${path}.${process.pid}.new`;
-  writeFileSync(temporary, `${Buffer.from(privateKeyToProtobuf(key)).toString("base64")}\n`, {
-    mode: 0o600,
-    flush: true,
-  });
+  const temporary = `${path}.${randomBytes(6).toString("hex")}.new`;
   try {
+    writeFileSync(temporary, textOf(key), { mode: 0o600, flag: "wx", flush: true });
     // A link fails where the file exists: whoever comes second uses the first one's key, and never half a key.
     linkSync(temporary, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   } finally {
-    rmSync(temporary);
+    rmSync(temporary, { force: true });
   }
 }

@@ -1,17 +1,19 @@
 // Invites: one-time URLs that make two peers trust each other, and the issuer's record of those that are alive.
-import { createHash, hkdfSync, randomBytes } from "node:crypto";
+// `runner invite` is another process than the runner that answers, so the record is a file that both read.
+import { hkdfSync, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { multiaddr } from "@multiformats/multiaddr";
 import * as v from "valibot";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { stateFile } from "./state-file.ts";
-import { PeerText } from "./trust.ts";
+import { Address, PeerText } from "./trust.ts";
 
 /** `sortie:/ip4/…/tcp/…/p2p/PEER?token=TOKEN[&addr=MULTIADDR…]` */
 export interface Invite {
   /** Who issued it: the one identity that may be reached. */
   readonly peer: string;
+  /** Each ends in /p2p/PEER. */
   readonly addresses: readonly string[];
   readonly id: string;
   /** Proves that one holds the invite; never sent. */
@@ -20,14 +22,16 @@ export interface Invite {
   readonly expiresAt: number;
 }
 
+/** What a token holds, in this order. The count of addresses tells a URL that a shell has cut at its first `&`. */
 const ID_BYTES = 8;
 const SECRET_BYTES = 16;
 const EXPIRY_BYTES = 6;
-const TOKEN_BYTES = ID_BYTES + SECRET_BYTES + EXPIRY_BYTES;
+const COUNT_BYTES = 1;
+const TOKEN_BYTES = ID_BYTES + SECRET_BYTES + EXPIRY_BYTES + COUNT_BYTES;
 const MOST_ADDRESSES = 16;
 const MOST_CHARACTERS = 8_192;
 
-const Record = v.strictObject({
+const Pending = v.strictObject({
   id: v.string(),
   /** Made of the secret by a one-way function: the file does not hold the invite. */
   key: v.string(),
@@ -35,13 +39,16 @@ const Record = v.strictObject({
   /** The peer that used it; the same one may ask again, where the answer was lost. */
   usedBy: v.nullable(PeerText),
 });
-type Record = v.InferOutput<typeof Record>;
+type Pending = v.InferOutput<typeof Pending>;
 
 export interface Invites {
-  /** Makes an invite that lives for `ttlMs`, and gives its URL. */
+  /**
+   * Makes an invite that lives for `ttlMs`, and gives its URL. Of more than 16 addresses the first are taken. Throws
+   * USAGE for an address that is none, or another peer's, and where 1,000 invites are alive.
+   */
   issue(peer: string, addresses: readonly string[], ttlMs?: number): string;
-  /** Whether one lives that was not used: only then may a stranger connect. */
-  anyAlive(): boolean;
+  /** Whether one lives that the peer may use: unused, or used by that very peer. Only then may a stranger connect. */
+  openTo(peer: string): boolean;
   /** The key of a living invite that this peer may use; or why not, for the issuer's eyes only. */
   keyFor(id: string, peer: string): { readonly key: Buffer; readonly used: boolean } | { readonly refused: string };
   /** Marks it used by the peer, on disk. False where another was faster. */
@@ -49,39 +56,48 @@ export interface Invites {
 }
 
 export function openInvites(folder: string, now: () => number = Date.now): Invites {
-  const file = stateFile(join(folder, "invites.json"), v.array(Record), []);
-  const alive = (record: Record): boolean => record.expiresAt > now();
+  const file = stateFile(join(folder, "invites.json"), v.array(Pending), []);
+  const alive = (invite: Pending): boolean => invite.expiresAt > now();
+  const free = (invite: Pending, peer: string): boolean => invite.usedBy === null || invite.usedBy === peer;
   return {
     issue(peer, addresses, ttlMs = limits.inviteTtlMs) {
-      const [first, ...others] = addresses;
+      const pinned = addresses.slice(0, MOST_ADDRESSES).map((address) => pinnedTo(address, peer));
+      const [first, ...others] = pinned;
       if (first === undefined)
         throw new SortieError("USAGE", "An invite needs an address that the other side can dial.");
       const expiresAt = now() + ttlMs;
       const id = randomBytes(ID_BYTES);
       const secret = randomBytes(SECRET_BYTES);
-      const expiry = Buffer.alloc(EXPIRY_BYTES);
-      expiry.writeUIntBE(expiresAt, 0, EXPIRY_BYTES);
-      const record = { id: id.toString("hex"), key: keyOf(id, secret).toString("base64"), expiresAt, usedBy: null };
-      file.change((records) => [...records.filter(alive), record]);
-      const token = Buffer.concat([id, secret, expiry]).toString("base64url");
-      const more = others.map((address) => `&addr=${pinnedTo(address, peer)}`).join("");
-      return `sortie:${pinnedTo(first, peer)}?token=${token}${more}`;
+      const rest = Buffer.alloc(EXPIRY_BYTES + COUNT_BYTES);
+      rest.writeUIntBE(expiresAt, 0, EXPIRY_BYTES);
+      rest.writeUInt8(pinned.length, EXPIRY_BYTES);
+      const invite = { id: id.toString("hex"), key: keyOf(id, secret).toString("base64"), expiresAt, usedBy: null };
+      file.change((all) => {
+        const living = all.filter(alive);
+        if (living.length >= limits.invitesAlive)
+          throw new SortieError("USAGE", `${living.length} invites are alive already.`, {
+            hint: "Wait until some of them are over.",
+          });
+        return [...living, invite];
+      });
+      const token = Buffer.concat([id, secret, rest]).toString("base64url");
+      return `sortie:${first}?token=${token}${others.map((address) => `&addr=${address}`).join("")}`;
     },
-    anyAlive: () => file.read().some(alive),
+    openTo: (peer) => file.read().some((invite) => alive(invite) && free(invite, peer)),
     keyFor(id, peer) {
-      const record = file.read().find((one) => one.id === id);
-      if (!record) return { refused: "an invite that was never issued, or is long over" };
-      if (!alive(record)) return { refused: "an invite that is over" };
-      if (record.usedBy !== null && record.usedBy !== peer) return { refused: "an invite that another peer used" };
-      return { key: Buffer.from(record.key, "base64"), used: record.usedBy !== null };
+      const invite = file.read().find((one) => one.id === id);
+      if (!invite) return { refused: "an invite that was never issued, or is long over" };
+      if (!alive(invite)) return { refused: "an invite that is over" };
+      if (!free(invite, peer)) return { refused: "an invite that another peer used" };
+      return { key: Buffer.from(invite.key, "base64"), used: invite.usedBy !== null };
     },
     use(id, peer) {
       let used = false;
-      file.change((records) =>
-        records.map((record) => {
-          if (record.id !== id || !alive(record) || (record.usedBy !== null && record.usedBy !== peer)) return record;
+      file.change((all) =>
+        all.filter(alive).map((invite) => {
+          if (invite.id !== id || !free(invite, peer)) return invite;
           used = true;
-          return { ...record, usedBy: peer };
+          return { ...invite, usedBy: peer };
         }),
       );
       return used;
@@ -89,59 +105,80 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
   };
 }
 
-/** Reads an invite URL. Throws INVITE_INVALID saying what is wrong with it. */
+/** Reads an invite URL. Throws INVITE_INVALID saying what is wrong with it, and never a piece of its token. */
 export function parseInvite(url: string, now: number = Date.now()): Invite {
-  const wrong = (what: string): SortieError => new SortieError("INVITE_INVALID", `The invite ${what}.`);
   const text = url.trim();
   if (text.length > MOST_CHARACTERS) throw wrong("is far too long");
   if (!text.startsWith("sortie:/")) throw wrong("does not begin with sortie:/");
-  const [first = "", query] = text.slice("sortie:".length).split("?");
+  const [first = "", query, more] = text.slice("sortie:".length).split("?");
   if (query === undefined) throw wrong("has no token: was the URL cut off?");
   const parameters = new URLSearchParams(query);
-  const token = Buffer.from(parameters.get("token") ?? "", "base64url");
-  if (token.length !== TOKEN_BYTES) throw wrong("has no whole token: was the URL cut off?");
-  const unknown = [...parameters.keys()].find((name) => name !== "token" && name !== "addr");
-  if (unknown !== undefined || parameters.getAll("token").length > 1)
-    throw wrong("has a part that does not belong there");
+  const [written = "", second] = parameters.getAll("token");
+  const token = Buffer.from(written, "base64url");
+  if (token.length < TOKEN_BYTES) throw wrong("has no whole token: was the URL cut off?");
+  // Written anew, since the decoder leaves out whatever does not belong into a token.
+  if (token.length !== TOKEN_BYTES || token.toString("base64url") !== written) throw wrong("has a token that is none");
+  const known = [...parameters.keys()].every((name) => name === "token" || name === "addr");
+  if (!known || second !== undefined || more !== undefined) throw wrong("has a part that does not belong there");
+
   const addresses = [first, ...parameters.getAll("addr")];
+  const count = token.readUInt8(TOKEN_BYTES - COUNT_BYTES);
   if (addresses.length > MOST_ADDRESSES) throw wrong(`has more than ${MOST_ADDRESSES} addresses`);
-  const peers = addresses.map((address) => peerOf(address, wrong));
+  const peers = addresses.map((address) => {
+    if (!isAddress(address)) throw wrong("has an address that is none");
+    const peer = peerOf(address);
+    if (peer === undefined) throw wrong("has an address without the peer's ID at its end");
+    return peer;
+  });
   const [peer = ""] = peers;
   if (peers.some((one) => one !== peer)) throw wrong("names two different peers");
+  if (addresses.length !== count)
+    throw wrong(`has ${addresses.length} of its ${count} addresses: a shell cuts a URL at & unless it is in quotes`);
+
   const expiresAt = token.readUIntBE(ID_BYTES + SECRET_BYTES, EXPIRY_BYTES);
-  if (expiresAt <= now) throw wrong("is over: invites live for ten minutes");
+  if (expiresAt <= now) {
+    const minutes = Math.ceil((now - expiresAt) / 60_000);
+    throw wrong(`is over, by the clock here for ${minutes} min`, "Make a new one with `runner invite`.");
+  }
   const id = token.subarray(0, ID_BYTES);
-  return {
-    peer,
-    addresses,
-    id: id.toString("hex"),
-    key: keyOf(id, token.subarray(ID_BYTES, ID_BYTES + SECRET_BYTES)),
-    expiresAt,
-  };
+  const key = keyOf(id, token.subarray(ID_BYTES, ID_BYTES + SECRET_BYTES));
+  return { peer, addresses, id: id.toString("hex"), key, expiresAt };
+}
+
+function wrong(what: string, hint?: string): SortieError {
+  return new SortieError("INVITE_INVALID", `The invite ${what}.`, hint === undefined ? {} : { hint });
 }
 
 function keyOf(id: Buffer, secret: Buffer): Buffer {
   return Buffer.from(hkdfSync("sha256", secret, id, "sortie invite 1", 32));
 }
 
-function peerOf(address: string, wrong: (what: string) => SortieError): string {
+/** Whether it can be dialled, at least by its form. */
+function isAddress(address: string): boolean {
   try {
-    const components = multiaddr(address).getComponents();
-    const last = components.at(-1);
-    if (
-      last?.name === "p2p" &&
-      v.is(PeerText, last.value) &&
-      components.filter((one) => one.name === "p2p").length === 1
-    )
-      return last.value;
+    return v.is(Address, address) && multiaddr(address).getComponents()[0]?.name !== "p2p";
   } catch {
-    throw wrong("has an address that is none");
+    return false;
   }
-  throw wrong("has an address without the peer's ID at its end");
 }
 
-const pinnedTo = (address: string, peer: string): string =>
-  address.includes("/p2p/") ? address : `${address}/p2p/${peer}`;
+/** The peer that the address is pinned to; `undefined` where it is not by its end alone. */
+function peerOf(address: string): string | undefined {
+  const components = multiaddr(address).getComponents();
+  const last = components.at(-1);
+  const named = components.filter((one) => one.name === "p2p").length;
+  return last?.name === "p2p" && named === 1 && v.is(PeerText, last.value) ? last.value : undefined;
+}
 
-/** A short fingerprint of an invite, for logs: it does not help to guess the token. */
-export const inviteFingerprint = (id: string): string => createHash("sha256").update(id).digest("hex").slice(0, 8);
+function pinnedTo(address: string, peer: string): string {
+  const named =
+    isAddress(address) &&
+    multiaddr(address)
+      .getComponents()
+      .some((one) => one.name === "p2p");
+  const pinned = named ? address : `${address}/p2p/${peer}`;
+  if (isAddress(pinned) && peerOf(pinned) === peer) return pinned;
+  throw new SortieError("USAGE", `${JSON.stringify(address)} is not an address of this peer.`, {
+    hint: "An address looks like /ip4/192.0.2.1/tcp/7700.",
+  });
+}

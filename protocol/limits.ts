@@ -41,7 +41,12 @@ export const limits = {
   /** Pairing: frame size, messages in all, and the whole exchange. */
   pairFrameBytes: 4 * KiB,
   pairMs: 10_000,
+  /** Pairings under way, of one peer and in all: strangers reach this, and each may hold a few frames. */
+  pairingsPerPeer: 2,
+  pairingsAtOnce: 256,
   inviteTtlMs: 10 * 60_000,
+  /** Invites alive at a time: each is one open door. */
+  invitesAlive: 1_000,
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,
   variablesPerJob: 1_000,

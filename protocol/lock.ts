@@ -1,76 +1,154 @@
-// Locks between processes, as files that hold the owner's process id: a short one around a read-modify-write, and
-// one that a runner holds on its folder for as long as it lives. A lock whose owner is gone is taken over.
+// Locks between processes, as files that name their owner: a short one around a read-modify-write, and one that a
+// runner holds on its folder for as long as it lives. A lock whose owner is gone is taken over.
 import { linkSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { SortieError } from "./errors.ts";
-import { privateFolder } from "./home.ts";
+import { privateFolder, unusable } from "./home.ts";
 
-/** The longest a read-modify-write may keep others waiting. */
+/** The longest a read-modify-write waits for others; each of them takes milliseconds. */
 const WAIT_MS = 5_000;
+
+/** What this process holds: its own process id in a lock says nothing, where a container gives everyone the same. */
+const held = new Set<string>();
 
 /** Holds the folder until the function it gives is called. Throws STATE_LOCKED naming the process that has it. */
 export function lockFolder(folder: string): () => void {
-  const path = join(privateFolder(folder), "lock");
+  const path = resolve(privateFolder(folder), "lock");
   const owner = take(path);
   if (owner !== undefined) throw new SortieError("STATE_LOCKED", `The process ${owner} uses ${folder}.`);
-  return () => rmSync(path, { force: true });
+  let released = false;
+  return () => {
+    // Once: by the second time it may be somebody else's.
+    if (!released) release(path);
+    released = true;
+  };
 }
 
-/** Runs `change` while no other process runs one on the same path. */
+/** The living process that holds the folder; `undefined` where none does. */
+export function folderOwner(folder: string): number | undefined {
+  const path = resolve(folder, "lock");
+  const owner = ownerOf(path);
+  return owner && holds(owner, path) ? owner.pid : undefined;
+}
+
+/**
+ * Runs `change` while no other process runs one on the same path. Waits by blocking the thread, so that the change
+ * stays one piece for this process too. Throws STATE_LOCKED after five seconds.
+ */
 export function locked<T>(path: string, change: () => T): T {
-  const lock = `${path}.lock`;
+  const lock = resolve(`${path}.lock`);
   const givesUp = Date.now() + WAIT_MS;
   for (let owner = take(lock); owner !== undefined; owner = take(lock)) {
     if (Date.now() > givesUp) throw new SortieError("STATE_LOCKED", `The process ${owner} holds ${lock}.`);
-    // Held for less than a millisecond by whoever has it; a synchronous pause keeps the change one piece.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + Math.random() * 3);
   }
   try {
     return change();
   } finally {
-    rmSync(lock, { force: true });
+    release(lock);
   }
 }
 
-/** Takes the lock; gives the living process that has it already. */
+/** Takes the lock; gives the living process that has it already, or that is just taking it over. */
 function take(path: string): number | undefined {
+  if (held.has(path)) return process.pid;
   const own = `${path}.${process.pid}`;
-  writeFileSync(own, String(process.pid), { mode: 0o600 });
   try {
+    // It may be left from a process of the same number, and be one file with the lock: never write into it.
+    rmSync(own, { force: true });
+    writeFileSync(own, `${process.pid} ${lifeOf(process.pid)?.began ?? ""}`, { mode: 0o600, flag: "wx" });
     for (;;) {
       try {
-        // A link appears whole, with its content: nobody ever reads an empty lock.
+        // A link appears whole, with its content: nobody ever reads the lock of a living process half written.
         linkSync(own, path);
+        held.add(path);
         return undefined;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       }
       const owner = ownerOf(path);
-      if (owner !== undefined && owner !== process.pid && isAlive(owner)) return owner;
-      try {
-        unlinkSync(path);
-      } catch {
-        // Someone else removed it first.
-      }
+      // Released meanwhile. Removing it to be sure would remove the lock of whoever was faster.
+      if (!owner) continue;
+      if (holds(owner, path)) return owner.pid;
+      const remover = removeStale(path);
+      if (remover !== undefined) return remover;
     }
+  } catch (error) {
+    throw unusable(path, error);
   } finally {
     rmSync(own, { force: true });
   }
 }
 
-function ownerOf(path: string): number | undefined {
+/**
+ * Looking whether a lock is stale and removing it are two steps; between them another process may have taken it over,
+ * and would lose a good lock. So both happen under a second lock, which is taken in the same way.
+ */
+function removeStale(path: string): number | undefined {
+  const guard = `${path}.stale`;
+  const remover = take(guard);
+  if (remover !== undefined) return remover;
   try {
-    return Number(readFileSync(path, "utf8"));
-  } catch {
+    const owner = ownerOf(path);
+    if (!owner || holds(owner, path)) return undefined;
+    unlinkSync(path);
+    // What it was killed with in its hands. A living process may be just about to use its own.
+    if (!isAlive(owner.pid)) rmSync(`${path}.${owner.pid}`, { force: true });
     return undefined;
+  } finally {
+    release(guard);
   }
+}
+
+function release(path: string): void {
+  if (held.delete(path)) rmSync(path, { force: true });
+}
+
+interface Owner {
+  /** NaN where the lock says nothing, as after a power failure. */
+  readonly pid: number;
+  /** Tells it from a later process of the same number; empty where the platform does not tell. */
+  readonly began: string;
+}
+
+/** Whom the lock names; `undefined` where there is no lock. */
+function ownerOf(path: string): Owner | undefined {
+  try {
+    const [pid, began = ""] = readFileSync(path, "latin1").split(" ");
+    return { pid: Number.parseInt(pid ?? "", 10), began };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function holds({ pid, began }: Owner, path: string): boolean {
+  if (pid === process.pid) return held.has(path);
+  if (!isAlive(pid)) return false;
+  const life = lifeOf(pid);
+  if (!life) return true;
+  return !life.ended && (began === "" || began === life.began);
 }
 
 /** Whether the process exists, also when it belongs to somebody else. */
 export function isAlive(pid: number): boolean {
+  // Zero and less are groups of processes to kill(2).
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
   try {
     return process.kill(pid, 0);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** What proc_pid_stat(5) tells: fields 3 and 22; `undefined` on other platforms, and for a process that is gone. */
+function lifeOf(pid: number): { readonly ended: boolean; readonly began: string } | undefined {
+  try {
+    const stat = readFileSync(join("/proc", String(pid), "stat"), "latin1");
+    // The program's name may hold anything, also brackets: what counts stands behind the last one.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { ended: fields[0] === "Z" || fields[0] === "X", began: fields[19] ?? "" };
+  } catch {
+    return undefined;
   }
 }

@@ -106,7 +106,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   if (options.onPair)
     await node.handle(
       PAIR_PROTOCOL,
-      serve(options.onPair, () => options.pairingOpen()),
+      serve(options.onPair, (peer) => options.pairingOpen(peer)),
       streams,
     );
 

@@ -16,16 +16,20 @@ const Challenge = v.strictObject({ nonce: Hex(32), name: RunnerName });
 const Proof = v.strictObject({ proof: Hex(32) });
 
 export interface IssuerSide {
-  /** Peer IDs as Noise authenticated them. */
+  /** Peer IDs as Noise authenticated them, never as a frame says. */
   readonly me: string;
   readonly them: string;
   readonly name: string;
   readonly invites: Invites;
   readonly trust: Trust;
-  readonly onPaired: (pin: Pin) => void;
+  /** Once the pin is on disk; whether the answer arrives is not known then. */
+  readonly onPaired?: (pin: Pin) => void;
   /** Why it was refused: for the issuer's own log, never for the peer. */
-  readonly onRefused: (reason: string) => void;
+  readonly onRefused?: (reason: string) => void;
 }
+
+/** Pairings under way, by the record of invites they are about: the peers, once for each. */
+const underWay = new WeakMap<Invites, string[]>();
 
 /** Answers one pairing. Never rejects; every failure ends the channel in the same way. */
 export async function answerPairing(
@@ -33,58 +37,75 @@ export async function answerPairing(
   side: IssuerSide,
   withinMs: number = limits.pairMs,
 ): Promise<void> {
+  const peers = underWay.get(side.invites) ?? [];
+  underWay.set(side.invites, peers);
+  peers.push(side.them);
   const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "Pairing took too long.")), withinMs);
   try {
-    const frames = new Frames(channel);
-    const hello = await frames.read(Hello);
-    const nonce = randomBytes(32).toString("hex");
-    await frames.write({ nonce, name: side.name });
-    const theirProof = await frames.read(Proof);
-    const found = side.invites.keyFor(hello.invite, side.them);
-    // An unknown invite is proven against a key of chance: its refusal takes as long and looks as any other.
-    const key = "key" in found ? found.key : randomBytes(32);
-    const transcript = {
-      invite: hello.invite,
-      issuer: side.me,
-      joiner: side.them,
-      issuerNonce: nonce,
-      joinerNonce: hello.nonce,
-      issuerName: side.name,
-      joinerName: hello.name,
-    };
-    const proven = same(theirProof.proof, prove(key, "joiner", transcript));
-    if ("refused" in found) throw new Error(found.refused);
-    // The invite that it used once does not bring a peer back that was removed since.
-    if (found.used && side.trust.wasRemoved(side.them)) throw new Error("a used invite, of a peer that was removed");
-    if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
-    if (!side.invites.use(hello.invite, side.them)) throw new Error("an invite that another peer used");
-    // On disk before the answer: a joiner that pins us must find itself pinned.
-    const pin = side.trust.pin(side.them, hello.name, []);
-    await frames.write({ proof: prove(key, "issuer", transcript) });
+    if (
+      peers.length > limits.pairingsAtOnce ||
+      peers.filter((peer) => peer === side.them).length > limits.pairingsPerPeer
+    )
+      throw new Error("too many pairings at once");
+    await answer(new Frames(channel), side);
     await channel.close();
-    side.onPaired(pin);
   } catch (error) {
-    side.onRefused(error instanceof Error ? error.message : String(error));
+    side.onRefused?.(error instanceof Error ? error.message : String(error));
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing was refused."));
   } finally {
     clearTimeout(late);
+    peers.splice(peers.indexOf(side.them), 1);
   }
 }
 
-/** Proves the invite to its issuer, and gives the issuer's name once it proved the same. Rejects with PAIRING_REFUSED. */
+/** Throws for a refusal; once the peer is pinned nothing is one any more. */
+async function answer(frames: Frames, side: IssuerSide): Promise<void> {
+  const hello = await frames.read(Hello);
+  const nonce = newNonce();
+  await frames.write({ nonce, name: side.name });
+  const theirProof = await frames.read(Proof);
+  const found = side.invites.keyFor(hello.invite, side.them);
+  // An unknown invite is proven against a key of chance: its refusal takes as long and looks as any other.
+  const key = "key" in found ? found.key : randomBytes(32);
+  const transcript = {
+    invite: hello.invite,
+    issuer: side.me,
+    joiner: side.them,
+    issuerNonce: nonce,
+    joinerNonce: hello.nonce,
+    issuerName: side.name,
+    joinerName: hello.name,
+  };
+  const proven = same(theirProof.proof, prove(key, "joiner", transcript));
+  if ("refused" in found) throw new Error(found.refused);
+  if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
+  // Asking again is for lost answers. It must not undo what the owner did since.
+  if (found.used && side.trust.wasRemoved(side.them))
+    throw new Error("an invite that this peer used before it was removed");
+  if (!side.invites.use(hello.invite, side.them)) throw new Error("an invite that another peer used");
+  // On disk before the answer: a joiner that pins us must find itself pinned.
+  const pin = side.trust.pin(side.them, hello.name, []);
+  side.onPaired?.(pin);
+  // A lost answer is the joiner's to see; it asks again.
+  await frames.write({ proof: prove(key, "issuer", transcript) }).catch(() => {});
+}
+
+/**
+ * Proves the invite to its issuer, and gives the issuer's name once it proved the same: pin it only then. Rejects with
+ * PAIRING_REFUSED, or TIMEOUT.
+ */
 export async function requestPairing(
   channel: ByteChannel,
   side: { readonly me: string; readonly them: string; readonly name: string; readonly invite: Invite },
   withinMs: number = limits.pairMs,
 ): Promise<{ readonly name: string }> {
-  const late = setTimeout(
-    () => channel.abort(new SortieError("TIMEOUT", "The peer did not answer the pairing in time.")),
-    withinMs,
-  );
+  const timeout = new SortieError("TIMEOUT", "The peer did not answer the pairing in time.");
+  const late = setTimeout(() => channel.abort(timeout), withinMs);
   try {
-    const frames = new Frames(channel);
     const { invite } = side;
-    const nonce = randomBytes(32).toString("hex");
+    if (side.them !== invite.peer) throw refused("The peer is not the one that issued the invite.");
+    const frames = new Frames(channel);
+    const nonce = newNonce();
     await frames.write({ invite: invite.id, nonce, name: side.name });
     const challenge = await frames.read(Challenge);
     const transcript = {
@@ -97,22 +118,24 @@ export async function requestPairing(
       joinerName: side.name,
     };
     await frames.write({ proof: prove(invite.key, "joiner", transcript) });
-    const answer = await frames.read(Proof);
-    if (!same(answer.proof, prove(invite.key, "issuer", transcript)))
-      throw new Error("The peer does not hold the invite itself.");
+    const { proof } = await frames.read(Proof);
+    if (!same(proof, prove(invite.key, "issuer", transcript)))
+      throw refused("The peer does not hold the invite itself; it is not trusted.");
     await channel.close();
     return { name: challenge.name };
   } catch (error) {
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing failed."));
-    throw new SortieError(
-      "PAIRING_REFUSED",
-      "The peer refused the invite: it was used, is over, or was never its own.",
-      { cause: error },
-    );
+    if (error === timeout || (error instanceof SortieError && error.code === "PAIRING_REFUSED")) throw error;
+    throw refused("The peer refused the invite: it was used, is over, or was never its own.", error);
   } finally {
     clearTimeout(late);
   }
 }
+
+const refused = (message: string, cause?: unknown): SortieError =>
+  new SortieError("PAIRING_REFUSED", message, { cause });
+
+const newNonce = (): string => randomBytes(32).toString("hex");
 
 interface Transcript {
   readonly invite: string;
@@ -159,9 +182,13 @@ class Frames {
   async read<T>(schema: v.GenericSchema<unknown, T>): Promise<T> {
     const length = (await this.#take(4)).readUInt32BE(0);
     if (length > limits.pairFrameBytes) throw new Error(`a pairing frame of ${length} bytes`);
-    const parsed = v.safeParse(schema, JSON.parse((await this.#take(length)).toString("utf8")));
-    if (!parsed.success) throw new Error("a pairing frame that is none");
-    return parsed.output;
+    const text = (await this.#take(length)).toString("utf8");
+    try {
+      return v.parse(schema, JSON.parse(text));
+    } catch {
+      // Without the parser's own words: they quote what the peer sent.
+      throw new Error("a pairing frame that is none");
+    }
   }
 
   async write(frame: object): Promise<void> {

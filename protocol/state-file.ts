@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { SortieError } from "./errors.ts";
-import { replaceFile } from "./home.ts";
+import { replaceFile, unusable } from "./home.ts";
 import { locked } from "./lock.ts";
 
 export interface StateFile<T> {
@@ -22,12 +22,19 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
     // A replaced file has another inode, so even two changes within one tick of the clock are told apart.
     const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.size}` : "";
     if (now === seen) return content;
-    content = stat ? parse(readFileSync(path, "utf8")) : empty;
+    content = load();
     seen = now;
     return content;
   }
 
-  function parse(text: string): T {
+  function load(): T {
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return empty;
+      throw unusable(path, error);
+    }
     try {
       return v.parse(schema, JSON.parse(text));
     } catch (error) {
@@ -38,8 +45,16 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
   return {
     read,
     change(change) {
-      // Checked before it is written: what could not be read again must not get in.
-      locked(path, () => replaceFile(path, `${JSON.stringify(v.parse(schema, change(read())), null, 2)}\n`));
+      locked(path, () => {
+        // Not from the cache: what is lost here is lost for good. Checked before it is written: what could not be read
+        // again must not get in.
+        const next = v.parse(schema, change(load()));
+        try {
+          replaceFile(path, `${JSON.stringify(next, null, 2)}\n`);
+        } catch (error) {
+          throw unusable(path, error);
+        }
+      });
     },
   };
 }

@@ -12,6 +12,8 @@ interface Options {
   readonly json: boolean;
 }
 
+const takes = { list: "no peer", remove: "one peer, by name or ID", rename: "a peer, and its new name" } as const;
+
 export function trustCommand(side: "runner" | "coordinator"): CommandModule<Options> {
   return {
     builder: (yargs) =>
@@ -21,6 +23,12 @@ export function trustCommand(side: "runner" | "coordinator"): CommandModule<Opti
         .positional("name", { type: "string", describe: "The new name, for rename" })
         .option("json", { type: "boolean", default: false, describe: "Print JSON" }),
     async handler({ action, peer, name, json }) {
+      const expected = { list: 0, remove: 1, rename: 2 }[action];
+      const given = [peer, name].filter((one) => one !== undefined).length;
+      if (given !== expected)
+        throw new SortieError("USAGE", `trust ${action} takes ${takes[action]}.`, {
+          hint: `See ${side} trust --help.`,
+        });
       const trust = openTrust(homeOf(side));
       if (action === "list") {
         const pins = trust.list();
@@ -30,15 +38,13 @@ export function trustCommand(side: "runner" | "coordinator"): CommandModule<Opti
             process.stdout.write(`${pin.name}  ${pin.peer}  since ${new Date(pin.pinnedAt).toISOString()}\n`);
         return;
       }
-      if (peer === undefined) throw new SortieError("USAGE", `trust ${action} needs the peer's name or ID.`);
-      const pin = trust.find(peer);
+      const pin = trust.find(peer ?? "");
       if (action === "remove") {
         trust.remove(pin.peer);
         process.stdout.write(`${pin.name} is no longer trusted.\n`);
         return;
       }
-      if (name === undefined) throw new SortieError("USAGE", "trust rename needs the new name.");
-      trust.rename(pin.peer, name);
+      trust.rename(pin.peer, name ?? "");
       process.stdout.write(`${pin.name} is now called ${name}.\n`);
     },
   };

@@ -1,15 +1,16 @@
 // Whom a side trusts: pins, made by pairing, and tombstones of those that were removed. One file a side; a running
 // process sees what another one changes.
-import { watch } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "./errors.ts";
 import { privateFolder } from "./home.ts";
 import { RunnerName } from "./messages.ts";
 import { stateFile } from "./state-file.ts";
+import { watchFolder } from "./watch-folder.ts";
 
 export const PeerText = v.pipe(v.string(), v.regex(/^[1-9A-HJ-NP-Za-km-z]{40,70}$/, "a peer ID"));
-const Address = v.pipe(v.string(), v.startsWith("/"), v.maxLength(300));
+/** A multiaddr. None of its characters means anything in a URL, in a shell, or to a terminal. */
+export const Address = v.pipe(v.string(), v.maxLength(300), v.regex(/^(\/[A-Za-z0-9._:-]+)+$/, "an address"));
 
 export const Pin = v.strictObject({
   peer: PeerText,
@@ -27,22 +28,37 @@ const Content = v.strictObject({
   removed: v.array(v.strictObject({ peer: PeerText, name: RunnerName, removedAt: v.number() })),
 });
 
-/** Tombstones kept, the oldest dropped first. */
+/** Tombstones kept, the oldest dropped first: they only have to outlive the invites that were used before them. */
 const TOMBSTONES = 1_000;
+
+/** Peer IDs of Ed25519 keys begin like this. A peer that calls itself so would be taken for the one it names. */
+const LIKE_AN_ID = /^12D3Koo/;
 
 export interface Trust {
   has(peer: string): boolean;
-  /** Whether the peer was trusted once, and removed since. */
-  wasRemoved(peer: string): boolean;
   get(peer: string): Pin | undefined;
   list(): readonly Pin[];
-  /** By name, or by an unambiguous prefix of the peer ID (or of its end, which is what is shown). */
+  /** Whether the peer was removed, and not paired anew since. */
+  wasRemoved(peer: string): boolean;
+  /**
+   * By peer ID, by name, or by a prefix of the peer ID of four or more characters (or by its end, which is what is
+   * shown). Throws NOT_FOUND, and AMBIGUOUS also where one peer's name is a piece of another one's ID.
+   */
   find(text: string): Pin;
-  /** Pins the peer, under the name it wants or one like it; a peer pinned before is updated. Gives the pin. */
+  /** Throws USAGE unless the peer may be given this name. */
+  checkName(name: string, peer: string): void;
+  /**
+   * Pins the peer, under the name it wants or one like it. One that is pinned already keeps the name it has here, and
+   * its addresses where no new ones come. Gives the pin.
+   */
   pin(peer: string, name: string, addresses: readonly string[]): Pin;
   remove(peer: string): void;
+  /** Throws USAGE for a name that is none, or taken; NOT_FOUND for a peer that is not pinned. */
   rename(peer: string, name: string): void;
-  /** Calls the listener with each peer that another process, or this one, removed. Gives the function that stops it. */
+  /**
+   * Calls the listener with each peer that another process, or this one, removed, within about a second. A damaged
+   * file removes nobody: it is looked at again when it is whole. Gives the function that stops it.
+   */
   onRemoved(listener: (peer: string) => void): () => void;
 }
 
@@ -54,29 +70,21 @@ export function openTrust(folder: string): Trust {
 
   return {
     has: (peer) => get(peer) !== undefined,
-    wasRemoved: (peer) => file.read().removed.some((one) => one.peer === peer),
     get,
     list,
-    find(text) {
-      // The ID first: a name is what a peer chose, and might be another one's ID.
-      const named = get(text) ?? list().find((pin) => pin.name === text);
-      if (named) return named;
-      const fitting =
-        text.length < 4 ? [] : list().filter((pin) => pin.peer.startsWith(text) || pin.peer.endsWith(text));
-      if (fitting.length === 1 && fitting[0]) return fitting[0];
-      if (fitting.length > 1)
-        throw new SortieError("AMBIGUOUS", `${text} fits ${fitting.map((pin) => pin.name).join(", ")}.`);
-      const names = list().map((pin) => pin.name);
-      throw new SortieError(
-        "NOT_FOUND",
-        `No peer is called ${JSON.stringify(text)}; known: ${names.join(", ") || "none"}.`,
-      );
-    },
+    wasRemoved: (peer) => file.read().removed.some((one) => one.peer === peer),
+    find: (text) => find(list(), text),
+    checkName: (name, peer) => checkName(list(), name, peer),
     pin(peer, name, addresses) {
-      const pin = { peer, name: "", addresses: [...addresses], pinnedAt: Date.now() };
+      const checked = v.safeParse(v.pick(Pin, ["peer", "addresses"]), { peer, addresses: [...addresses] });
+      if (!checked.success) throw new SortieError("PROTOCOL", "The peer's ID or one of its addresses is none.");
+      const wanted = v.is(RunnerName, name) && !LIKE_AN_ID.test(name) ? name : "peer";
+      const pin = { ...checked.output, name: wanted, pinnedAt: Date.now() };
       file.change(({ pins, removed }) => {
+        const known = pins.find((one) => one.peer === peer);
         const others = pins.filter((one) => one.peer !== peer);
-        pin.name = freeName(v.is(RunnerName, name) ? name : "peer", new Set(others.map((one) => one.name)));
+        pin.name = known?.name ?? freeName(wanted, new Set(others.map((one) => one.name)));
+        if (pin.addresses.length === 0) pin.addresses = known?.addresses ?? [];
         return { pins: [...others, pin], removed: removed.filter((one) => one.peer !== peer) };
       });
       return pin;
@@ -90,31 +98,56 @@ export function openTrust(folder: string): Trust {
       });
     },
     rename(peer, name) {
-      if (!v.is(RunnerName, name))
-        throw new SortieError("USAGE", `${JSON.stringify(name)} is not a name: letters, digits and _.- (at most 63).`);
       file.change(({ pins, removed }) => {
-        if (pins.some((pin) => pin.name === name && pin.peer !== peer))
-          throw new SortieError("USAGE", `Another peer is called ${name} already.`);
+        checkName(pins, name, peer);
+        if (!pins.some((pin) => pin.peer === peer)) throw notFound(peer, pins);
         return { pins: pins.map((pin) => (pin.peer === peer ? { ...pin, name } : pin)), removed };
       });
     },
     onRemoved(listener) {
-      let before = new Set(list().map((pin) => pin.peer));
-      // The folder is watched, not the file: a file that is replaced would be watched no more.
-      const watcher = watch(folder, { persistent: false }, () => {
+      const peers = (): Set<string> => new Set(list().map((pin) => pin.peer));
+      let before = peers();
+      return watchFolder(folder, () => {
         let now: Set<string>;
         try {
-          now = new Set(list().map((pin) => pin.peer));
+          now = peers();
         } catch {
-          // Damaged: nobody is trusted by it, and the next call says so.
-          now = new Set();
+          // Someone edits it by hand: new connections are refused meanwhile, but nobody has said whom to end.
+          return;
         }
-        for (const peer of before) if (!now.has(peer)) listener(peer);
+        const gone = [...before].filter((peer) => !now.has(peer));
         before = now;
+        for (const peer of gone) listener(peer);
       });
-      return () => watcher.close();
     },
   };
+}
+
+function checkName(pins: readonly Pin[], name: string, peer: string): void {
+  if (!v.is(RunnerName, name))
+    throw new SortieError("USAGE", `${JSON.stringify(name)} is not a name: letters, digits and _.- (at most 63).`);
+  if (LIKE_AN_ID.test(name)) throw new SortieError("USAGE", `${name} looks like a peer ID, not like a name.`);
+  if (pins.some((pin) => pin.name === name && pin.peer !== peer))
+    throw new SortieError("USAGE", `Another peer is called ${name} already.`, { hint: "Choose another name." });
+}
+
+function find(pins: readonly Pin[], text: string): Pin {
+  const exact = pins.find((pin) => pin.peer === text);
+  if (exact) return exact;
+  const partOf = (peer: string): boolean => text.length >= 4 && (peer.startsWith(text) || peer.endsWith(text));
+  // A name is the peer's own choice: one that is a piece of somebody else's ID must not win over him.
+  const fitting = pins.filter((pin) => pin.name === text || partOf(pin.peer));
+  if (fitting.length === 1 && fitting[0]) return fitting[0];
+  if (fitting.length > 1)
+    throw new SortieError("AMBIGUOUS", `${text} fits ${fitting.map((pin) => pin.name).join(", ")}.`);
+  throw notFound(text, pins);
+}
+
+function notFound(text: string, pins: readonly Pin[]): SortieError {
+  const names = pins.map((pin) => pin.name).join(", ") || "none";
+  return new SortieError("NOT_FOUND", `No peer is called ${JSON.stringify(text)}; known: ${names}.`, {
+    hint: "`trust list` shows names and peer IDs.",
+  });
 }
 
 function freeName(wanted: string, taken: ReadonlySet<string>): string {

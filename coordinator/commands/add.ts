@@ -23,6 +23,9 @@ export async function handler({ invite: url, name }: { invite: string; name: str
   const folder = homeOf("coordinator");
   const identity = await loadIdentity(folder);
   const trust = openTrust(folder);
+  // Before the invite is used up: a wrong name, or a damaged file, would come too late afterwards.
+  if (name !== undefined) trust.checkName(name, invite.peer);
+  trust.list();
   const node = await startNode({
     identity,
     listen: [],
@@ -39,7 +42,12 @@ export async function handler({ invite: url, name }: { invite: string; name: str
       throw error;
     });
     const paired = await requestPairing(channel, { me: identity.peer, them: invite.peer, name: ownName(), invite });
-    const pin = trust.pin(invite.peer, name ?? paired.name, invite.addresses);
+    let pin = trust.pin(invite.peer, name ?? paired.name, invite.addresses);
+    // A runner that was known before keeps its name, unless another one is asked for.
+    if (name !== undefined && pin.name !== name) {
+      trust.rename(pin.peer, name);
+      pin = { ...pin, name };
+    }
     process.stdout.write(
       `${pin.name} (${pin.peer}) is trusted, and trusts this coordinator.\nTry: npx coordinator exec ${pin.name} -- uname -a\n`,
     );

@@ -3,25 +3,41 @@ import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { openInvites } from "../../protocol/invite.ts";
-import { limits } from "../../protocol/limits.ts";
+import { folderOwner } from "../../protocol/lock.ts";
 import { findRunning } from "../running.ts";
 
 export const builder = (yargs: Argv) =>
   yargs
-    .option("ttl", { type: "number", default: limits.inviteTtlMs / 60_000, describe: "Minutes that the invite lives" })
+    .option("ttl", { type: "string", default: "10m", describe: "How long the invite lives: 90s, 10m, 2h, 1d" })
     .option("address", {
       type: "string",
       array: true,
       describe: "Multiaddr under which the runner is reached, where it is not the one it listens on",
     });
 
-export async function handler({ ttl, address }: { ttl: number; address: string[] | undefined }): Promise<void> {
+export async function handler({ ttl, address }: { ttl: string; address: string[] | undefined }): Promise<void> {
+  const ttlMs = parseTtl(ttl);
   const folder = homeOf("runner");
   const running = findRunning(folder);
-  if (!running)
+  // The file may be left from one that was killed, and its process id be another's by now; the lock knows better.
+  if (!running || folderOwner(folder) !== running.pid)
     throw new SortieError("NOT_FOUND", `No runner runs on ${folder}.`, {
       hint: "Start it with `runner start`; it prints an invite itself.",
     });
-  if (!(ttl > 0 && ttl <= 7 * 24 * 60)) throw new SortieError("USAGE", "--ttl takes minutes, at most a week.");
-  process.stdout.write(`${openInvites(folder).issue(running.peer, address ?? running.addresses, ttl * 60_000)}\n`);
+  process.stdout.write(`${openInvites(folder).issue(running.peer, address ?? running.addresses, ttlMs)}\n`);
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** An invite is an open door; who needs one for longer makes another. */
+const LONGEST_MS = 7 * 86_400_000;
+
+/** A bare number is minutes. */
+function parseTtl(text: string): number {
+  const [, number = "", unit = ""] = /^(\d{1,6})([smhd]?)$/.exec(text) ?? [];
+  const ttlMs = Number(number) * (UNITS_MS[unit || "m"] ?? 0);
+  if (ttlMs > 0 && ttlMs <= LONGEST_MS) return ttlMs;
+  throw new SortieError(
+    "USAGE",
+    `--ttl takes a time like 90s, 10m, 2h or 1d, at most a week, not ${JSON.stringify(text)}.`,
+  );
 }

@@ -81,7 +81,7 @@ export async function handler(options: Options): Promise<number> {
       identity,
       listen: options.listen,
       trusts: (peer) => trust.has(peer),
-      pairingOpen: () => invites.anyAlive(),
+      pairingOpen: (peer) => invites.openTo(peer),
       onCall: (channel: ByteChannel, peer: string) =>
         void serveCall(channel, runner.handlers, { peer, name: trust.get(peer)?.name ?? peer }),
       onPair: (channel: ByteChannel, peer: string) =>

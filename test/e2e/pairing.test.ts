@@ -1,0 +1,97 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { Rig } from "../rig/rig.ts";
+
+describe("trust, by the commands", () => {
+  it("is made by an invite, shown on both sides, renamed and removed", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    const id = await rig.coordinator(["id"]);
+    expect(id.text).toMatch(/^12D3Koo\w+\n$/);
+    expect((await rig.runner(["id"], runner.home)).text.trim()).toBe(runner.peer);
+
+    const invited = await rig.runner(["invite", "--ttl", "1h"], runner.home);
+    expect(invited.text).toMatch(/^sortie:\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\/\w+\?token=\S+\n$/);
+    const added = await rig.coordinator(["add", invited.text.trim(), "--name", "big"]);
+    expect(added.text).toBe(
+      `big (${runner.peer}) is trusted, and trusts this coordinator.\nTry: npx coordinator exec big -- uname -a\n`,
+    );
+    const listed = await rig.coordinator(["trust", "list", "--json"]);
+    expect(JSON.parse(listed.text)).toMatchObject([
+      { peer: runner.peer, name: "big", addresses: [expect.stringContaining(`/p2p/${runner.peer}`)] },
+    ]);
+    expect((await rig.runner(["trust", "list"], runner.home)).text).toContain(id.text.trim());
+
+    expect((await rig.coordinator(["trust", "rename", "big", "small"])).code).toBe(0);
+    expect((await rig.coordinator(["exec", "small", "--", "true"])).code).toBe(0);
+    expect((await rig.coordinator(["trust", "remove", "small"])).text).toBe("small is no longer trusted.\n");
+    expect((await rig.coordinator(["trust", "list", "--json"])).text).toBe("[]\n");
+  });
+
+  it("ends a removed peer's connection and job, and does not come back with the invite it used", async () => {
+    await using rig = new Rig();
+    const runner = await rig.pairedRunner("w1");
+    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 600"]);
+    await live.waitFor(/up/);
+    const peer = (await rig.coordinator(["id"])).text.trim();
+    expect((await rig.runner(["trust", "remove", peer], runner.home)).code).toBe(0);
+    expect((await live.ended).code).toBe(125);
+    const again = await rig.coordinator(["add", runner.invite]);
+    expect(again.code).toBe(3);
+    expect(again.stderr).toContain("error[PAIRING_REFUSED]");
+    expect((await rig.runner(["trust", "list", "--json"], runner.home)).text).toBe("[]\n");
+  });
+
+  it("says what is wrong before an invite is used up", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    for (const [args, text] of [
+      [["add", runner.invite, "--name", "a b"], /error\[USAGE\]: "a b" is not a name/],
+      [["add", runner.invite.slice(0, -6)], /error\[INVITE_INVALID\]: The invite has no whole token/],
+      [["add", "https://example.com"], /error\[INVITE_INVALID\]: The invite does not begin with sortie:/],
+      [["trust", "remove"], /error\[USAGE\]: trust remove takes one peer/],
+      [["trust", "remove", "w1", "w2"], /error\[USAGE\]: trust remove takes one peer/],
+      [["trust", "list", "w1"], /error\[USAGE\]: trust list takes no peer/],
+      [["trust", "remove", "nobody"], /error\[NOT_FOUND\]: .*\n +hint: `trust list`/],
+    ] as const) {
+      const { code, stderr } = await rig.coordinator(args);
+      expect(stderr).toMatch(text);
+      expect(code).toBe(2);
+      expect(stderr).not.toContain(runner.invite.slice(-30, -8));
+    }
+    expect((await rig.coordinator(["add", runner.invite])).code).toBe(0);
+  });
+
+  it("names a runner that is down, one whose invite is used, and a damaged file", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    expect((await rig.coordinator(["add", runner.invite])).code).toBe(0);
+    const elsewhere = { env: { SORTIE_HOME: join(rig.folder, "other") } };
+    const used = await rig.coordinator(["add", runner.invite], elsewhere);
+    expect([used.code, used.stderr]).toEqual([3, expect.stringContaining("error[PAIRING_REFUSED]")]);
+    const invited = (await rig.runner(["invite"], runner.home)).text.trim();
+    await runner.stop();
+    const down = await rig.coordinator(["add", invited], elsewhere);
+    expect([down.code, down.stderr]).toEqual([3, expect.stringContaining("error[RUNNER_UNREACHABLE]")]);
+    writeFileSync(join(rig.home, "coordinator", "trust.json"), "{");
+    const damaged = await rig.coordinator(["add", invited]);
+    expect([damaged.code, damaged.stderr]).toEqual([3, expect.stringContaining("error[STATE_INVALID]")]);
+  });
+
+  it("needs a runner that runs for an invite, and says what it takes", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    for (const ttl of ["0", "8d", "x", "-1m", "1.5h"]) {
+      const refused = await rig.runner(["invite", `--ttl=${ttl}`], runner.home);
+      expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("--ttl takes a time like")]);
+    }
+    const elsewhere = await rig.runner(["invite", "--address", "w1:7700"], runner.home);
+    expect([elsewhere.code, elsewhere.stderr]).toEqual([2, expect.stringContaining("is not an address of this peer")]);
+    const second = await rig.runner(["start", "--listen", "/ip4/127.0.0.1/tcp/0"], runner.home);
+    expect(second.stderr).toMatch(new RegExp(`error\\[STATE_LOCKED\\]: The process ${runner.pid} uses`));
+    await runner.stop("SIGKILL");
+    const none = await rig.runner(["invite"], runner.home);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/No runner runs on .*\n +hint: Start it/)]);
+  });
+});
