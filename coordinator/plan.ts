@@ -3,9 +3,11 @@ import * as v from "valibot";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import { type Command, Environment, Labels } from "../protocol/messages.ts";
+import { type Command, Environment, Labels, RunnerName } from "../protocol/messages.ts";
+import { closest } from "./closest.ts";
 import { parseDuration } from "./recipe/duration.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
+import { nameAt } from "./recipe/location.ts";
 import type { Job } from "./recipe/sdk.ts";
 import { isShellCommand } from "./recipe/shell.ts";
 
@@ -35,7 +37,7 @@ export interface Plan {
 }
 
 /** Throws RECIPE_INVALID or RECIPE_CYCLE, pointing at the job's own line. */
-export function planOf({ path, recipe }: LoadedRecipe): Plan {
+export function planOf({ path, recipe, source }: LoadedRecipe): Plan {
   const entries = Object.entries(recipe.jobs);
   if (entries.length === 0)
     throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", {
@@ -50,13 +52,21 @@ export function planOf({ path, recipe }: LoadedRecipe): Plan {
     if (other !== undefined) throw fail(`One job has two names, ${other} and ${name}: call job() for each.`);
     names.set(job, name);
   }
-  const jobs = entries.map(([, job]) => planJob(job, names, path));
+  /** A job that has no name yet, by that of its variable. */
+  const calledInSource = ({ location }: Job): string | undefined =>
+    location?.file === path ? nameAt(source, location) : undefined;
+  const jobs = entries.map(([, job]) => planJob(job, names, path, calledInSource));
   return { recipe: path, jobs: inOrder(jobs) };
 }
 
 const isJobName = (name: string): name is JobName => v.safeParse(JobName, name).success;
 
-function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): PlanJob {
+function planJob(
+  job: Job,
+  names: ReadonlyMap<Job, JobName>,
+  path: string,
+  calledInSource: (job: Job) => string | undefined,
+): PlanJob {
   const fail = failAt(job, path);
   const name = names.get(job) as JobName;
   const { options } = job;
@@ -64,15 +74,20 @@ function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): Plan
     const needed = names.get(need);
     if (needed === undefined)
       throw fail(
-        `${name} needs a job that recipe() does not list${need.location ? ` (made on line ${need.location.line})` : ""}.`,
+        `${name} needs ${calledInSource(need) ?? "a job"}, which recipe() does not list${need.location ? ` (made ${placeIn(need.location, path)})` : ""}.`,
       );
     return needed;
   });
   const env = v.safeParse(Environment, Object.entries(options.env ?? {}));
   if (!env.success) throw fail(`${name}: env has a wrong entry: ${env.issues[0].message}.`);
   const { runner, ...wanted } = options.on ?? {};
+  if (runner !== undefined && !v.is(RunnerName, runner))
+    throw fail(`${name}: on.runner must be a runner's name: letters, digits and _.- (at most 63).`);
   const labels = v.safeParse(Labels, wanted);
   if (!labels.success) throw fail(`${name}: on has a wrong label: ${labels.issues[0].message}.`);
+  // The schema drops such names as `constructor` in silence; a label less would mean more runners.
+  for (const label of Object.keys(wanted))
+    if (!Object.hasOwn(labels.output, label)) throw fail(`${name}: on cannot have a label ${label}.`);
   const timeoutMs = parseDuration(options.timeout);
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
   if (graceMs > limits.graceMaximumMs)
@@ -93,6 +108,9 @@ function planJob(job: Job, names: ReadonlyMap<Job, JobName>, path: string): Plan
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
 }
+
+const placeIn = ({ file, line }: { file: string; line: number }, path: string): string =>
+  file === path ? `on line ${line}` : `in ${file} on line ${line}`;
 
 function stepsOf(run: Job["options"]["run"]): Command[] {
   if (typeof run === "string") return [{ shell: run }];
@@ -143,29 +161,46 @@ export const fits = (on: Selector, runner: { readonly name: string; readonly lab
   (on.runner === undefined || on.runner === runner.name) &&
   Object.entries(on.labels).every(([name, value]) => runner.labels[name] === value);
 
-/** Throws SELECTOR_UNKNOWN where a job asks for what none of the runners is. */
+/** Runners that an error names one by one. */
+const MOST_NAMED = 10;
+
+/** Throws SELECTOR_UNKNOWN where a job asks for what none of the runners is, and says what there is. */
 export function checkSelectors(
   plan: Plan,
   runners: readonly { readonly name: string; readonly labels: Labels }[],
 ): void {
+  // Many jobs ask for the same; runners may be hundreds.
+  const served = new Set<string>();
   for (const job of plan.jobs) {
+    const key = selectorKey(job.on);
+    if (served.has(key)) continue;
+    served.add(key);
     if (runners.some((runner) => fits(job.on, runner))) continue;
-    const there = runners.map((runner) => `${runner.name} (${describeLabels(runner.labels)})`).join(", ");
+    const there = runners.slice(0, MOST_NAMED).map((runner) => `${runner.name} (${describeLabels(runner.labels)})`);
+    if (runners.length > MOST_NAMED) there.push(`${runners.length - MOST_NAMED} more`);
+    const { runner: asked } = job.on;
+    const near =
+      asked !== undefined && !runners.some(({ name }) => name === asked)
+        ? closest(
+            asked,
+            runners.map(({ name }) => name),
+          )
+        : undefined;
     throw new SortieError(
       "SELECTOR_UNKNOWN",
-      `${job.name} asks for ${describeSelector(job.on)}; there is ${there || "no runner"}.`,
-      job.at ? { at: job.at } : {},
+      `${job.name} asks for ${describeSelector(job.on)}; there is ${there.join(", ") || "no runner"}.`,
+      { ...(job.at ? { at: job.at } : {}), ...(near ? { hint: `Did you mean the runner ${near}?` } : {}) },
     );
   }
 }
 
-export const describeSelector = (on: Selector): string =>
-  [
-    ...(on.runner === undefined ? [] : [`runner=${on.runner}`]),
-    ...Object.entries(on.labels).map(([name, value]) => `${name}=${value}`),
-  ].join(" ") || "any runner";
+const labelList = (labels: Labels): string[] => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 
-const describeLabels = (labels: Labels): string =>
-  Object.entries(labels)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(" ") || "no labels";
+/** The same for selectors that ask for the same, and for those alone. */
+export const selectorKey = (on: Selector): string =>
+  JSON.stringify([on.runner ?? null, ...labelList(on.labels).sort()]);
+
+export const describeSelector = (on: Selector): string =>
+  [...(on.runner === undefined ? [] : [`runner=${on.runner}`]), ...labelList(on.labels)].join(" ") || "any runner";
+
+const describeLabels = (labels: Labels): string => labelList(labels).join(" ") || "no labels";

@@ -3,7 +3,7 @@
 import type { JobName } from "../protocol/ids.ts";
 import type { Labels } from "../protocol/messages.ts";
 import type { JobOutcome } from "./events.ts";
-import { describeSelector, fits, type Plan, type PlanJob } from "./plan.ts";
+import { fits, type Plan, type PlanJob, selectorKey } from "./plan.ts";
 
 /** A runner that takes jobs now. `free` is what is left of its slots. */
 export interface RunnerState {
@@ -47,6 +47,13 @@ class Line {
     this.#jobs.push({ job, since });
   }
 
+  /** A job that stood here before comes back to where it stood: near the head, which it had reached. */
+  putBack(job: PlanJob, since: number): void {
+    let at = this.#head;
+    while ((this.#jobs[at]?.since ?? Number.POSITIVE_INFINITY) < since) at++;
+    this.#jobs.splice(at, 0, { job, since });
+  }
+
   shift(): void {
     this.#head++;
     // The served part is cut off now and then, so that the line does not grow with the run.
@@ -63,8 +70,10 @@ export class Schedule {
   readonly #dependants = new Map<JobName, PlanJob[]>();
   readonly #byName = new Map<JobName, PlanJob>();
   readonly #unsettled: Set<JobName>;
-  readonly #placed = new Set<JobName>();
-  #clock = 0;
+  /** Jobs that were handed out, by place() or as hopeless, and are still to be settled. */
+  readonly #taken = new Set<JobName>();
+  /** When a job became ready, in turns. */
+  readonly #since = new Map<JobName, number>();
 
   constructor(plan: Plan) {
     this.#unsettled = new Set(plan.jobs.map((job) => job.name));
@@ -104,7 +113,7 @@ export class Schedule {
       best.free--;
       line.shift();
       if (!line.first) open.delete(line);
-      this.#placed.add(first.job.name);
+      this.#taken.add(first.job.name);
       placements.push({ job: first.job, runner: best.id });
     }
     return placements;
@@ -112,8 +121,8 @@ export class Schedule {
 
   /** The job came out so: unlocks what needs it, or skips it and what needs that. Gives the skipped. */
   settle(name: JobName, outcome: JobOutcome): Skip[] {
-    this.#unsettled.delete(name);
-    this.#placed.delete(name);
+    if (!this.#unsettled.delete(name)) return [];
+    this.#taken.delete(name);
     const skipped: Skip[] = [];
     const doomed = outcome === "passed" ? [] : [...(this.#dependants.get(name) ?? [])];
     if (outcome === "passed") {
@@ -126,23 +135,22 @@ export class Schedule {
     for (let job = doomed.pop(); job; job = doomed.pop()) {
       if (!this.#unsettled.delete(job.name)) continue;
       skipped.push({ job, because: name });
-      doomed.push(...(this.#dependants.get(job.name) ?? []));
+      for (const dependant of this.#dependants.get(job.name) ?? []) doomed.push(dependant);
     }
     return skipped;
   }
 
-  /** A placement that came to nothing: the job waits again. */
+  /** A placement that came to nothing: the job waits again, ahead of those that became ready after it. */
   requeue(name: JobName): void {
     const job = this.#byName.get(name);
-    if (!job || !this.#unsettled.has(name)) return;
-    this.#placed.delete(name);
-    this.#ready(job);
+    if (!job || !this.#taken.delete(name)) return;
+    this.#lineOf(job).putBack(job, this.#since.get(name) ?? 0);
   }
 
   /** No more placements. Gives the jobs that never started. */
   stop(): PlanJob[] {
     const never = [...this.#unsettled]
-      .filter((name) => !this.#placed.has(name))
+      .filter((name) => !this.#taken.has(name))
       .map((name) => this.#byName.get(name) as PlanJob);
     for (const job of never) this.#unsettled.delete(job.name);
     this.#lines.clear();
@@ -154,16 +162,25 @@ export class Schedule {
     const hopeless: PlanJob[] = [];
     for (const [key, line] of this.#lines) {
       if (!line.first || servable(line.on)) continue;
-      hopeless.push(...line.jobs);
+      for (const job of line.jobs) {
+        hopeless.push(job);
+        this.#taken.add(job.name);
+      }
       this.#lines.delete(key);
     }
     return hopeless;
   }
 
   #ready(job: PlanJob): void {
-    const key = describeSelector(job.on);
+    const since = this.#since.size;
+    this.#since.set(job.name, since);
+    this.#lineOf(job).push(job, since);
+  }
+
+  #lineOf(job: PlanJob): Line {
+    const key = selectorKey(job.on);
     const line = this.#lines.get(key) ?? new Line(job.on);
     this.#lines.set(key, line);
-    line.push(job, this.#clock++);
+    return line;
   }
 }

@@ -8,20 +8,61 @@ export interface Gate {
   pairingOpen(peer: string): boolean;
 }
 
-/** libp2p's own default allows everybody. Peers that this node dials are pinned by their address; see node.ts. */
+/**
+ * libp2p's own default allows everybody. What peers may send before they are authenticated is capped in both
+ * directions: whoever listens at a runner's old address is a stranger, too. A stranger that was let in for pairing
+ * stays capped, is one of few, and loses the connection when the time for pairing is over.
+ */
 export function connectionGater(gate: Gate): ConnectionGater {
-  const uncap = new WeakMap<MultiaddrConnection, () => void>();
+  const caps = new WeakMap<MultiaddrConnection, Cap>();
+  let strangers = 0;
+
+  function begin(connection: MultiaddrConnection): boolean {
+    const cap = capInput(connection);
+    if (!cap) return false;
+    caps.set(connection, cap);
+    return true;
+  }
+
+  function admitStranger(peer: string, connection: MultiaddrConnection, cap: Cap): boolean {
+    if (strangers >= limits.strangers) return false;
+    const late = setTimeout(() => {
+      if (gate.trusts(peer)) cap.lift();
+      else connection.abort(new Error("A stranger's time is over."));
+    }, limits.pairMs);
+    late.unref();
+    strangers++;
+    connection.addEventListener("close", () => {
+      clearTimeout(late);
+      strangers--;
+    });
+    // Whoever has paired meanwhile may go on.
+    cap.whenFull(() => {
+      if (gate.trusts(peer)) cap.lift();
+      else connection.abort(new Error("A stranger sent more than pairing takes."));
+    });
+    return true;
+  }
+
   return {
-    denyInboundConnection: (connection) => {
-      const lift = capInput(connection);
-      if (!lift) return true;
-      uncap.set(connection, lift);
+    denyInboundConnection: (connection) => !begin(connection),
+    denyInboundEncryptedConnection: (peer, connection) => {
+      const cap = caps.get(connection);
+      if (!cap) return true;
+      const known = gate.trusts(peer.toString());
+      if (!known && !gate.pairingOpen(peer.toString())) return true;
+      if (!known) return !admitStranger(peer.toString(), connection, cap);
+      cap.lift();
       return false;
     },
-    denyInboundEncryptedConnection: (peer, connection) => {
-      if (!gate.trusts(peer.toString()) && !gate.pairingOpen(peer.toString())) return true;
-      uncap.get(connection)?.();
-      return false;
+    denyOutboundConnection: (_peer, connection) => !begin(connection),
+    denyOutboundEncryptedConnection: (peer, connection) => {
+      // Noise has compared them already; a dial without a pin ends here.
+      const dialled = connection.remoteAddr.getComponents().findLast((component) => component.name === "p2p")?.value;
+      if (dialled !== peer.toString()) return true;
+      const cap = caps.get(connection);
+      cap?.lift();
+      return !cap;
     },
     // Nothing is ever dialled but what open() names, with its peer ID; the addresses peers tell are not looked at.
     denyDialMultiaddr: () => false,
@@ -36,17 +77,24 @@ interface Inner {
   sendResume?: () => void;
 }
 
+interface Cap {
+  /** Lets everything through from now on, and what was held back first. */
+  lift(): void;
+  /** Called once more comes than is let through, or at once where that was so already. */
+  whenFull(listener: () => void): void;
+}
+
 /**
  * Before a peer is authenticated a megabyte of garbage costs hundreds of megabytes of memory and a second of the
- * event loop; a handshake needs about one kibibyte. So only so much is let through, and the socket is not read any
- * further until the handshake is over: an honest peer's first calls may well arrive right behind it. Gives the
- * function that lets everything through.
+ * event loop; a handshake needs about one kibibyte, pairing less than ten. So only so much is let through, and the
+ * socket is not read any further: an honest peer's first calls may well arrive right behind its handshake, and wait.
  */
-function capInput(connection: MultiaddrConnection): (() => void) | undefined {
+function capInput(connection: MultiaddrConnection): Cap | undefined {
   const inner = connection as unknown as Inner;
   const { onData, sendPause, sendResume } = inner;
   if (!onData || !sendPause || !sendResume) return undefined;
   let room: number = limits.unauthenticatedBytes;
+  let full = (): void => {};
   const held: Uint8Array[] = [];
   inner.onData = (bytes) => {
     const passed = bytes.subarray(0, room);
@@ -56,10 +104,18 @@ function capInput(connection: MultiaddrConnection): (() => void) | undefined {
       sendPause.call(connection);
     }
     if (passed.length > 0) onData.call(connection, passed);
+    if (held.length > 0) full();
   };
-  return () => {
-    delete inner.onData;
-    for (const bytes of held) onData.call(connection, bytes);
-    if (held.length > 0) sendResume.call(connection);
+  return {
+    lift() {
+      delete inner.onData;
+      const waiting = held.splice(0);
+      for (const bytes of waiting) onData.call(connection, bytes);
+      if (waiting.length > 0) sendResume.call(connection);
+    },
+    whenFull(listener) {
+      full = listener;
+      if (held.length > 0) full();
+    },
   };
 }

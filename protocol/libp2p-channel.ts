@@ -8,28 +8,52 @@ import type { ByteChannel } from "./channel.ts";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
 
+/** Unread pieces that are joined into one where they are small. */
+const PIECES = 256;
+const SMALL_PIECE = 4 * 1024;
+
 /** Call it in the same tick in which the stream was given, so that no byte comes before its listener. */
 export function channelOf(stream: Stream): ByteChannel {
   const queue: Uint8Array[] = [];
   let queued = 0;
+  /** Pieces at the queue's end that were not looked at for joining yet. */
+  let loose = 0;
+  /** The peer ended its direction. */
   let ended = false;
+  /** The end of this side's direction: asked for, and sent behind everything before it. */
+  let closing: Promise<void> | undefined;
+  let endSent = false;
   let failure: Error | undefined;
-  let writeClosed = false;
   let wakeReader: (() => void) | undefined;
   let wakeWriters: (() => void)[] = [];
   const lost = new AbortController();
 
-  const wake = (): void => {
-    wakeReader?.();
+  const wakeAllWriters = (): void => {
     const writers = wakeWriters;
     wakeWriters = [];
     for (const writer of writers) writer();
   };
+  const wake = (): void => {
+    wakeReader?.();
+    wakeAllWriters();
+  };
+  const whole = (): boolean => ended && endSent;
   const fail = (error: Error): void => {
-    if (failure || (ended && writeClosed)) return;
+    if (failure) return;
     failure = error;
     lost.abort(error);
     wake();
+  };
+  const connectionLost = (cause?: Error): SortieError =>
+    new SortieError(
+      "CONNECTION_LOST",
+      cause ? `The connection was lost: ${cause.message}.` : "The connection was closed.",
+    );
+  const drop = (): void => {
+    queue.length = 0;
+    queued = 0;
+    // What is left of the input is gone with the rest: reading on must fail, not look like its end.
+    ended = false;
   };
 
   stream.addEventListener("message", (event) => {
@@ -38,47 +62,49 @@ export function channelOf(stream: Stream): ByteChannel {
       if (bytes.length === 0) continue;
       queue.push(bytes);
       queued += bytes.length;
+      if (++loose >= PIECES) joinLoose();
     }
     if (queued > limits.channelUnreadBytes) {
       const flooded = new SortieError(
         "CHANNEL_FLOODED",
         `The peer sent ${queued} bytes that nobody had asked for yet.`,
       );
-      queue.length = 0;
+      drop();
       fail(flooded);
       stream.abort(flooded);
       return;
     }
     wakeReader?.();
   });
+
+  /** A piece costs more than its bytes, and holds the whole frame that it came in: a flood of one-byte pieces must not. */
+  function joinLoose(): void {
+    const pieces = queue.slice(-Math.min(loose, queue.length));
+    loose = 0;
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (bytes < pieces.length * SMALL_PIECE) queue.splice(-pieces.length, pieces.length, Buffer.concat(pieces, bytes));
+  }
+
   stream.addEventListener("remoteCloseWrite", () => {
     ended = true;
     wake();
   });
-  // The peer may have ended its direction before there was anybody to listen; what it sent is told in a microtask of
-  // the listener above, so its end comes one later.
-  if (stream.remoteWriteStatus === "closed") {
+  stream.addEventListener("drain", wakeAllWriters);
+  stream.addEventListener("close", (event) => {
+    // Without an error either both sides ended, or the transport closed in good order, maybe in the middle of this
+    // side's last bytes: close() below learns which.
+    if (event.error || !(ended && closing)) fail(connectionLost(event.error));
+    else wake();
+  });
+  // Whatever happened before there was anybody to listen is told now; but what the peer had sent until then comes in a
+  // microtask of the message listener, and is read first. A broken stream also says that its remote end is closed.
+  if (stream.status !== "open") queueMicrotask(() => fail(connectionLost()));
+  else if (stream.remoteWriteStatus === "closed") {
     queueMicrotask(() => {
       ended = true;
       wake();
     });
   }
-  stream.addEventListener("drain", () => {
-    const writers = wakeWriters;
-    wakeWriters = [];
-    for (const writer of writers) writer();
-  });
-  stream.addEventListener("close", (event) => {
-    // Without an error it is the transport that closed in good order; only a stream that both sides ended is whole.
-    if (ended && writeClosed) return wake();
-    fail(
-      new SortieError(
-        "CONNECTION_LOST",
-        event.error ? `The connection was lost: ${event.error.message}.` : "The connection was closed.",
-      ),
-    );
-  });
-  if (stream.status !== "open") fail(new SortieError("CONNECTION_LOST", "The connection was closed."));
 
   return {
     lost: lost.signal,
@@ -99,7 +125,7 @@ export function channelOf(stream: Stream): ByteChannel {
     },
     async write(bytes) {
       if (failure) throw failure;
-      if (writeClosed) throw new SortieError("CONNECTION_LOST", "The channel was closed for writing.");
+      if (closing) throw new SortieError("CONNECTION_LOST", "The channel was closed for writing.");
       if (bytes.length === 0) return;
       let more: boolean;
       try {
@@ -115,17 +141,37 @@ export function channelOf(stream: Stream): ByteChannel {
       }
       if (failure) throw failure;
     },
-    async close() {
-      if (writeClosed || failure) return;
-      writeClosed = true;
-      // libp2p waits for unsent bytes itself; a stream that breaks meanwhile has told by its close event.
-      await stream.close().catch(() => {});
+    close() {
+      if (failure) return Promise.resolve();
+      // libp2p waits for unsent bytes itself, and rejects when the stream breaks meanwhile; but where the stream is
+      // aborted just then it may wait for ever.
+      closing ??= new Promise((resolve) => {
+        lost.signal.addEventListener("abort", () => resolve(), { once: true });
+        stream
+          .close()
+          .then(
+            () => {
+              endSent = !failure;
+            },
+            () => fail(connectionLost()),
+          )
+          .then(resolve);
+      });
+      return closing;
     },
     abort(reason) {
-      if (ended && writeClosed && queue.length === 0) return;
+      if (whole() && queue.length === 0) return;
+      drop();
       fail(reason);
       stream.abort(reason);
-      queue.length = 0;
     },
   };
+}
+
+/**
+ * Resets the streams that this side has not ended: libp2p would end them in good order when their connection closes,
+ * and the peer would take half an input for a whole one. What is being closed already is left to flush.
+ */
+export function resetUnfinished(streams: readonly Stream[], reason: Error): void {
+  for (const stream of [...streams]) if (stream.writeStatus === "writable") stream.abort(reason);
 }

@@ -26,8 +26,12 @@ export const limits = {
   pendingConnections: 1_000,
   /** New connections a second from one address; a fleet behind one NAT gateway dials in together after an outage. */
   newConnectionsPerSecond: 1_000,
-  /** An unauthenticated peer may send this much; a Noise handshake needs about 1 KiB. */
+  /** A peer that is not trusted may send this much; a Noise handshake needs about 1 KiB, pairing less than 10. */
   unauthenticatedBytes: 16 * KiB,
+  /** Strangers connected at a time while an invite lives: pairing is done by hand, one or two at once. */
+  strangers: 64,
+  /** The longest frame of a connection's streams, and with it the window of libp2p's own: no more can be asked for. */
+  frameBytes: 16 * MiB,
   /** A handshake that is not through by now is a slow socket holding a place. */
   handshakeMs: 3_000,
   dialMs: 10_000,

@@ -7,11 +7,12 @@ import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
+import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
 import { SortieError } from "./errors.ts";
 import { connectionGater, type Gate } from "./gater.ts";
 import type { Identity } from "./identity.ts";
-import { channelOf } from "./libp2p-channel.ts";
+import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
 import { refuseCall } from "./serve-call.ts";
 
@@ -64,13 +65,19 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     ],
     connectionEncrypters: [noise()],
     streamMuxers: [
-      yamux({
-        maxInboundStreams: perConnection,
-        maxOutboundStreams: perConnection,
-        maxEarlyStreams: perConnection,
-        keepAliveInterval: limits.pingEveryMs,
-        streamOptions: { maxReadBufferLength: limits.channelUnreadBytes, inactivityTimeout: limits.timeoutMaximumMs },
-      }),
+      boundedFrames(
+        yamux({
+          maxInboundStreams: perConnection,
+          maxOutboundStreams: perConnection,
+          maxEarlyStreams: perConnection,
+          keepAliveInterval: limits.pingEveryMs,
+          streamOptions: {
+            maxReadBufferLength: limits.channelUnreadBytes,
+            maxStreamWindowSize: limits.frameBytes,
+            inactivityTimeout: limits.timeoutMaximumMs,
+          },
+        }),
+      ),
     ],
     connectionGater: connectionGater(options),
     connectionMonitor: { enabled: false },
@@ -166,9 +173,10 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     },
     async stop() {
       await Promise.all(
-        node
-          .getConnections()
-          .map((connection) => connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {})),
+        node.getConnections().map((connection) => {
+          resetUnfinished(connection.streams, new SortieError("CONNECTION_LOST", "This side is stopping."));
+          return connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {});
+        }),
       );
       await node.stop();
     },

@@ -56,6 +56,7 @@ describe("the house", () => {
       importsOf(file).some((name) => /^(@libp2p\/|libp2p$|@multiformats\/)/.test(name)),
     );
     expect(users.sort()).toEqual([
+      "protocol/bounded-frames.ts",
       "protocol/gater.ts",
       "protocol/identity.ts",
       "protocol/invite.ts",

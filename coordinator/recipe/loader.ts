@@ -1,60 +1,85 @@
-// Loads a recipe file with tsx, and turns whatever goes wrong into an error that points at the person's own line.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+// Loads a recipe file with tsx, and lists recipes without running them. `coordinator run` calls both. Whatever goes
+// wrong becomes an error that points at the person's own line: see load-error.ts and guard.ts.
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { SortieError } from "../../protocol/errors.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { closest } from "../closest.ts";
-import { framesOf, type Location } from "./location.ts";
-import { isRecipeError } from "./recipe-error.ts";
-import { isRecipe, type Recipe } from "./sdk.ts";
+import { checkSource } from "./check-source.ts";
+import { guarded } from "./guard.ts";
+import { loadError } from "./load-error.ts";
+import { isJob, isRecipe, type Recipe } from "./sdk.ts";
 
-const EXTENSIONS = [".ts", ".mts", ".js", ".mjs"];
+const EXTENSIONS = [".ts", ".mts", ".cts", ".js", ".mjs", ".cjs"];
 
 export interface LoadedRecipe {
+  /** Absolute. */
   readonly path: string;
   readonly recipe: Recipe;
+  /** The file's text: errors name a job by what stands there. */
+  readonly source: string;
 }
 
-/** Loads the recipe at `path`. Rejects with one of the RECIPE_ codes. */
-export async function loadRecipe(path: string): Promise<LoadedRecipe> {
+export interface LoadOptions {
+  /** Ends the waiting for a recipe that awaits something at its top level. */
+  readonly signal?: AbortSignal;
+}
+
+/** Loads the recipe at `path`. Rejects with one of the RECIPE_ codes, or INTERRUPTED when `signal` is aborted. */
+export async function loadRecipe(path: string, options: LoadOptions = {}): Promise<LoadedRecipe> {
   const file = resolve(path);
   if (!existsSync(file)) throw notFound(path, file);
-  if (!EXTENSIONS.includes(extname(file))) {
+  if (!EXTENSIONS.includes(extname(file)))
     throw new SortieError("RECIPE_INVALID", `${path} is not a recipe: its name must end in ${EXTENSIONS.join(", ")}.`);
-  }
-  await checkSource(file);
+  if (!statSync(file).isFile()) throw new SortieError("RECIPE_INVALID", `${path} is not a file.`);
+  const source = readFileSync(file, "utf8");
+  const [{ tsImport }] = await Promise.all([import("tsx/esm/api"), checkSource(source, file)]);
   let module: { default?: unknown };
   try {
-    const { tsImport } = await import("tsx/esm/api");
-    module = await tsImport(pathToFileURL(file).href, import.meta.url);
+    module = await guarded(
+      () => tsImport(pathToFileURL(file).href, { parentURL: import.meta.url, tsconfig: tsconfigOf(file) }),
+      { file, source, signal: options.signal },
+    );
   } catch (error) {
-    throw loadError(error, file);
+    throw loadError(error, file, source);
   }
   // A CommonJS recipe's exports come as the default of the default.
-  const exported = isRecipe(module.default)
-    ? module.default
-    : (module.default as { default?: unknown } | undefined)?.default;
-  if (!isRecipe(exported)) {
-    const what =
-      module.default === undefined
-        ? "has no default export"
-        : "exports something by default that recipe() did not make";
-    throw new SortieError("RECIPE_INVALID", `${path} ${what}.`, {
-      at: { file, line: 1 },
-      hint: "End it with: export default recipe({ … });",
-    });
+  const inner = (module.default as { default?: unknown } | null | undefined)?.default;
+  const exported = isRecipe(module.default) || inner === undefined ? module.default : inner;
+  if (isRecipe(exported)) return { path: file, recipe: exported, source };
+  throw new SortieError("RECIPE_INVALID", `${path} ${whatIsExported(exported)}.`, {
+    at: { file, line: 1 },
+    hint: "End it with: export default recipe({ … });",
+  });
+}
+
+/** The settings (`paths` and the like) of the recipe's own project, wherever the command is run. */
+function tsconfigOf(file: string): string | false {
+  for (let folder = dirname(file); ; folder = dirname(folder)) {
+    const path = join(folder, "tsconfig.json");
+    if (existsSync(path)) return path;
+    if (folder === dirname(folder)) return false;
   }
-  return { path: file, recipe: exported };
+}
+
+function whatIsExported(exported: unknown): string {
+  if (exported === undefined) return "has no default export";
+  if (isJob(exported)) return "exports a job by default, which recipe() must make a recipe of";
+  return `exports ${exported instanceof Promise ? "a promise" : "something"} by default that recipe() did not make`;
 }
 
 /** Recipes in a folder, each with the first line of its doc comment, without running any. */
 export function listRecipes(folder: string): { readonly path: string; readonly summary: string }[] {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((name) => EXTENSIONS.includes(extname(name)) && !name.endsWith(".d.ts"))
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => !entry.isDirectory() && EXTENSIONS.includes(extname(entry.name)))
+    .map((entry) => join(folder, entry.name))
+    .filter((path) => !/\.d\.[mc]?ts$/.test(path) && existsSync(path))
     .sort()
-    .map((name) => ({ path: join(folder, name), summary: summaryOf(readFileSync(join(folder, name), "utf8")) }));
+    .map((path) => ({ path, source: readFileSync(path, "utf8") }))
+    .filter(({ source }) => /\bexport\s+default\b|\bas\s+default\b|\bexports\b/.test(source))
+    .map(({ path, source }) => ({ path, summary: summaryOf(source) }));
 }
 
 function summaryOf(source: string): string {
@@ -67,68 +92,6 @@ function summaryOf(source: string): string {
     .map((line) => line.replace(/^\s*\*?\s?/, "").trim())
     .find((line) => line !== "");
   return oneLine(first ?? "");
-}
-
-/**
- * What only the source shows: a syntax error with its place, and a name given twice, of which JavaScript silently
- * takes the last.
- */
-async function checkSource(file: string): Promise<void> {
-  const { transform } = await import("esbuild");
-  const loader = extname(file).endsWith("ts") ? "ts" : "js";
-  try {
-    const { warnings } = await transform(readFileSync(file, "utf8"), { loader, sourcefile: file, logLevel: "silent" });
-    const double = warnings.find((warning) => warning.id === "duplicate-object-key");
-    if (double)
-      throw new SortieError(
-        "RECIPE_INVALID",
-        `${double.text.replace(/ in object literal$/, "")}: a name can stand only once.`,
-        { at: placeOf(double.location, file) },
-      );
-  } catch (error) {
-    if (error instanceof SortieError) throw error;
-    const [first] =
-      (error as { errors?: { text: string; location: { line: number; column: number } | null }[] }).errors ?? [];
-    if (!first) throw error;
-    throw new SortieError("RECIPE_SYNTAX", `The recipe is not valid TypeScript: ${oneLine(first.text)}.`, {
-      at: placeOf(first.location, file),
-    });
-  }
-}
-
-const placeOf = (location: { line: number; column: number } | null, file: string) => ({
-  file,
-  line: location?.line ?? 1,
-  column: (location?.column ?? 0) + 1,
-});
-
-function loadError(error: unknown, file: string): SortieError {
-  if (isRecipeError(error))
-    return new SortieError("RECIPE_INVALID", error.message, { at: error.location ?? { file, line: 1 }, cause: error });
-  if (!(error instanceof Error))
-    return new SortieError("RECIPE_THREW", `The recipe threw ${oneLine(String(error))}.`, { at: { file, line: 1 } });
-  const syntax = /^(?:.*\n)?(\/[^\n]*?):(\d+):(\d+): ERROR: ([^\n]*)/.exec(error.message);
-  if (syntax?.[1]) {
-    const at = { file: syntax[1], line: Number(syntax[2]), column: Number(syntax[3]) + 1 };
-    return new SortieError(
-      "RECIPE_SYNTAX",
-      `The recipe's import is not valid TypeScript: ${oneLine(syntax[4] ?? "")}.`,
-      { at, cause: error },
-    );
-  }
-  return new SortieError("RECIPE_THREW", `The recipe threw ${error.name}: ${oneLine(error.message)}.`, {
-    at: ownFrame(error, file),
-    cause: error,
-  });
-}
-
-/** The topmost frame that is the person's: neither Node's nor a package's. */
-function ownFrame(error: Error, file: string): Location | { file: string; line: number } {
-  const frames = framesOf(error.stack ?? "");
-  return (
-    frames.find((frame) => frame.file === file) ??
-    frames.find((frame) => !frame.file.includes("/node_modules/")) ?? { file, line: 1 }
-  );
 }
 
 function notFound(path: string, file: string): SortieError {

@@ -7,10 +7,13 @@ export class RecipeError extends Error {
   override readonly name = "RecipeError";
   readonly [RECIPE_ERROR] = true;
   readonly location: Location | undefined;
+  /** What was being made at the location. */
+  readonly making: "job" | "recipe";
 
-  constructor(message: string, location: Location | undefined) {
+  constructor(message: string, location: Location | undefined, making: "job" | "recipe") {
     super(message);
     this.location = location;
+    this.making = making;
   }
 }
 

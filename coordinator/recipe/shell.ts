@@ -1,10 +1,12 @@
 // The `sh` template: a command for /bin/sh in which every interpolation is quoted, always.
+import { TemplateReader } from "./template.ts";
 
 const SHELL = Symbol.for("sortie.shell");
 
 /** A command for `/bin/sh -c`, made by `sh`. */
 export interface ShellCommand {
   readonly [SHELL]: true;
+  /** The command as the shell gets it. */
   readonly text: string;
 }
 
@@ -12,11 +14,23 @@ export interface ShellCommand {
 export type ShellValue = string | number | boolean | readonly (string | number | boolean)[];
 
 /**
- * A shell command. Each interpolation becomes one quoted word, a list several; anything else throws at the call.
+ * A command for `/bin/sh -c`. Each interpolation becomes one quoted word, a list as many as it has; so it needs no
+ * quotes of its own. The text around it reaches the shell as it is written, backslashes too.
+ *
+ * Throws a TypeError at the call where an interpolation is anything else (an object, `undefined`, a function, `NaN`),
+ * and where it stands within quotes, an arithmetic expression, a comment or a here-document: no word can be quoted there.
  * @example sh`tar czf ${archive} ${files}`
+ * @example sh`cp ${file} backup-${date}/ && echo "copied to $PWD"`
  */
 export function sh(strings: TemplateStringsArray, ...values: readonly ShellValue[]): ShellCommand {
-  const text = strings.raw.map((part, index) => (index === 0 ? part : words(values[index - 1]) + part)).join("");
+  const reader = new TemplateReader();
+  const text = strings.raw
+    .map((part, index) => {
+      const within = reader.read(part);
+      if (within && index < values.length) throw new TypeError(misplaced(within));
+      return index < values.length ? part + words(values[index]) : part;
+    })
+    .join("");
   if (text.trim() === "") throw new TypeError("sh`` is an empty command.");
   return Object.freeze({ [SHELL]: true as const, text });
 }
@@ -24,20 +38,39 @@ export function sh(strings: TemplateStringsArray, ...values: readonly ShellValue
 export const isShellCommand = (value: unknown): value is ShellCommand =>
   typeof value === "object" && value !== null && SHELL in value;
 
-/** One word for a POSIX shell: within single quotes nothing is special but the quote itself. */
-export const quote = (word: string): string =>
-  /^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+/** A word as a person would write it for a shell, to be shown: quoted where it must be. */
+export const quote = (word: string): string => (/^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : alwaysQuoted(word));
+
+/**
+ * Within single quotes nothing is special but the quote itself. Quoted even where it looks plain: a bare `A=1` could be
+ * an assignment, `if` a keyword, and the 2 of `echo 2>file` a file descriptor.
+ */
+const alwaysQuoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+
+const misplaced = (within: string): string =>
+  within.endsWith("quotes")
+    ? `sh\`\` has an interpolation within ${within}: it is quoted already, so take it out of them.`
+    : `sh\`\` has an interpolation within or behind ${within}, where it cannot be quoted: give it to the job by env instead.`;
 
 function words(value: unknown): string {
-  return Array.isArray(value) ? value.map(word).join(" ") : word(value);
+  return Array.isArray(value) ? Array.from(value, word).join(" ") : word(value);
 }
 
 function word(value: unknown): string {
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") {
-    const what = value === null ? "null" : Array.isArray(value) ? "a list within a list" : typeof value;
+  const isWord =
+    typeof value === "string" || typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value));
+  if (!isWord) {
+    const what =
+      value === null
+        ? "null"
+        : Array.isArray(value)
+          ? "a list within a list"
+          : typeof value === "number"
+            ? String(value)
+            : typeof value;
     throw new TypeError(`sh\`\` cannot hold ${what}: interpolate a string, a number, a boolean, or a list of those.`);
   }
   const text = String(value);
   if (text.includes("\0")) throw new TypeError("sh`` cannot hold a NUL character.");
-  return quote(text);
+  return alwaysQuoted(text);
 }

@@ -49,8 +49,10 @@ describe("the schedule", () => {
     const schedule = new Schedule(planOf([makeJob("a", [], { gpu: "yes" }), makeJob("b"), makeJob("c", ["b"])]));
     expect(schedule.takeHopeless((on) => fits(on, runner("w", 1))).map((job) => job.name)).toEqual(["a"]);
     schedule.place([runner("w", 1)]);
-    expect(schedule.stop().map((job) => job.name)).toEqual(["a", "c"]);
+    expect(schedule.stop().map((job) => job.name)).toEqual(["c"]);
     schedule.settle("b" as JobName, "cancelled");
+    expect(schedule.settled).toBe(false);
+    schedule.settle("a" as JobName, "lost");
     expect(schedule.settled).toBe(true);
   });
 

@@ -1,0 +1,77 @@
+// What job() checks of its options: each function throws an error that names the option and says what it wants.
+import { parseDuration } from "./duration.ts";
+import type { RecipeError } from "./recipe-error.ts";
+import { isShellCommand } from "./shell.ts";
+
+/** Makes the error, at the recipe's line that called job(). */
+export type Wrong = (message: string) => RecipeError;
+
+export const isRecord = (value: unknown): value is Record<PropertyKey, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+export function checkRun(run: unknown, wrong: Wrong): void {
+  if (typeof run === "string") {
+    if (run.trim() === "") throw wrong("run is an empty command.");
+    return;
+  }
+  if (isShellCommand(run)) return;
+  if (!Array.isArray(run)) throw wrong("run must be a shell string, an sh template, argv, or a list of steps.");
+  if (run.length === 0) throw wrong("run is an empty list.");
+  if (isStrings(run)) {
+    const [program = ""] = run;
+    if (program.trim() === "") throw wrong("run has no program at the beginning of its argv.");
+    if (/\s/.test(program)) {
+      throw wrong(
+        `A list of strings is argv, and there is no program ${JSON.stringify(program)}; for several steps write [sh\`…\`, sh\`…\`].`,
+      );
+    }
+    return;
+  }
+  const odd = run.findIndex((part) => typeof part !== "string");
+  if (run.every((part) => typeof part !== "object" || part === null))
+    throw wrong(`A list of strings is argv, and number ${odd + 1} of run is ${shown(run[odd])}.`);
+  for (const [index, step] of run.entries()) {
+    if (isShellCommand(step)) continue;
+    if (!Array.isArray(step) || !isStrings(step) || (step[0] ?? "") === "")
+      throw wrong(
+        `Step ${index + 1} of run must be an sh template or argv${typeof step === "string" ? `: write sh\`${step}\`` : ""}.`,
+      );
+  }
+}
+
+export function checkNeeds(needs: unknown, isJob: (value: unknown) => boolean, wrong: Wrong): void {
+  if (needs === undefined) return;
+  if (!Array.isArray(needs)) throw wrong("needs must be a list of jobs (the values that job() gave, not their names).");
+  // An index loop sees the holes of a list too.
+  for (let index = 0; index < needs.length; index++) {
+    if (isJob(needs[index])) continue;
+    throw wrong(
+      needs[index] === undefined
+        ? `needs must be a list of jobs, and number ${index + 1} is undefined: is that job made further down?`
+        : `needs must be a list of jobs (the values that job() gave, not their names), and number ${index + 1} is ${shown(needs[index])}.`,
+    );
+  }
+}
+
+export function checkStrings(option: string, value: unknown, wrong: Wrong): void {
+  if (value === undefined) return;
+  if (!isRecord(value)) throw wrong(`${option} must be an object of strings, not ${shown(value)}.`);
+  for (const [name, text] of Object.entries(value)) {
+    if (typeof text !== "string")
+      throw wrong(`${option}.${name} must be a string, not ${text === null ? "null" : typeof text}.`);
+  }
+}
+
+export function checkDuration(option: string, value: unknown, wrong: Wrong): void {
+  if (value === undefined || parseDuration(value) !== undefined) return;
+  throw wrong(`${option} must be milliseconds or a duration such as "90s" or "10m", not ${shown(value)}.`);
+}
+
+const isStrings = (list: readonly unknown[]): list is string[] => list.every((part) => typeof part === "string");
+
+/** A wrong value, for an error: what JSON cannot say by its type. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 100));
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "number" || value === null ? String(value) : typeof value;
+}

@@ -1,0 +1,101 @@
+// Where in a shell's command an interpolation of `sh` stands. A quoted word is one word only where the shell is not
+// in the middle of quotes, a comment and the like: there its own quotes would be text, and a `$(…)` in it would run.
+// https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02
+
+/** What the shell is in the middle of. In a substitution, `$(` or `(`, quoting begins anew. */
+type Context =
+  | "a substitution"
+  | "an arithmetic expression"
+  | "double quotes"
+  | "single quotes"
+  | "a comment"
+  | "a here-document";
+
+/** Behind these, where a shell is depends on more than can be read off its characters, or on which shell it is. */
+type Unsure = "a case within a substitution" | "a $'…' string" | "a backslash" | "backticks";
+
+/** Reads a template part by part. */
+export class TemplateReader {
+  readonly #contexts: Context[] = [];
+  /** Ends of the here-documents that were announced on this line. */
+  #announced: { readonly end: string; readonly tabs: boolean }[] = [];
+  /** The character before the part. */
+  #before = "\n";
+  #unsure: Unsure | undefined;
+
+  /** Reads the next part, and says what an interpolation behind it would stand in, where no quoted word can stand. */
+  read(part: string): Exclude<Context, "a substitution"> | Unsure | undefined {
+    let at = 0;
+    while (at < part.length) at += this.#take(part, at);
+    if (at > part.length) this.#unsure = "a backslash";
+    this.#before = "x";
+    if (this.#unsure) return this.#unsure;
+    const context = this.#contexts.at(-1);
+    return context === "a substitution" ? undefined : context;
+  }
+
+  /** Takes what stands at `at`, and says how many characters that was. */
+  #take(part: string, at: number): number {
+    const character = part[at] ?? "";
+    const context = this.#contexts.at(-1);
+    if (context === "single quotes") return this.#takeOne(character === "'");
+    if (context === "a comment") {
+      if (character !== "\n") return 1;
+      this.#contexts.pop();
+      return this.#lineEnd(part, at);
+    }
+    if (character === "\\") return 2;
+    if (character === "`") this.#unsure = "backticks";
+    for (const [opening, opened] of [
+      ["$((", ["an arithmetic expression", "an arithmetic expression"]],
+      ["$(", ["a substitution"]],
+    ] as const) {
+      if (!part.startsWith(opening, at)) continue;
+      this.#contexts.push(...opened);
+      return opening.length;
+    }
+    if (character === '"') return this.#takeOne(context === "double quotes", "double quotes");
+    if (context === "double quotes") return 1;
+    if (part.startsWith("$'", at)) this.#unsure = "a $'…' string";
+    if (context === "a substitution" && /^case\s/.test(part.slice(at, at + 5)))
+      this.#unsure = "a case within a substitution";
+    if (character === "'") return this.#takeOne(false, "single quotes");
+    if (character === "(")
+      return this.#takeOne(false, context === "an arithmetic expression" ? context : "a substitution");
+    if (character === ")") return this.#takeOne(context !== undefined);
+    if (context === "an arithmetic expression") return 1;
+    if (character === "#" && /[\s;&|()]/.test(part[at - 1] ?? this.#before)) return this.#takeOne(false, "a comment");
+    if (character === "\n") return this.#lineEnd(part, at);
+    return part.startsWith("<<", at) ? this.#announce(part, at) : 1;
+  }
+
+  /** One character, which ends the context or begins one. */
+  #takeOne(ends: boolean, begins?: Context): 1 {
+    if (ends) this.#contexts.pop();
+    else if (begins) this.#contexts.push(begins);
+    return 1;
+  }
+
+  #announce(part: string, at: number): number {
+    const [text, dash, word] = /^<<(-?)[ \t]*(\\?[\w.-]+|'[^'\n]*'|"[^"\n]*")/.exec(part.slice(at)) ?? [];
+    if (text === undefined || word === undefined) return 2;
+    this.#announced.push({ end: word.replace(/^\\|['"]/g, ""), tabs: dash === "-" });
+    return text.length;
+  }
+
+  /** Behind a line that announced here-documents come their bodies. */
+  #lineEnd(part: string, at: number): number {
+    let next = at + 1;
+    for (let body = this.#announced[0]; body; body = this.#announced[0]) {
+      const newline = part.indexOf("\n", next);
+      const line = part.slice(next, newline === -1 ? undefined : newline);
+      if (newline === -1) {
+        this.#contexts.push("a here-document");
+        return part.length - at;
+      }
+      if ((body.tabs ? line.replace(/^\t+/, "") : line) === body.end) this.#announced.shift();
+      next = newline + 1;
+    }
+    return next - at;
+  }
+}
