@@ -7,6 +7,7 @@ import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { CallerControl, type JobRunInput } from "../protocol/messages.ts";
 import type { Keeper } from "./keeper/keeper.ts";
+import { stdinQueue } from "./stdin-queue.ts";
 
 /** Bytes sent at once: several pieces of a pipe, so that a busy job costs few frames. */
 const MOST_AT_ONCE = 256 * 1024;
@@ -62,6 +63,13 @@ export async function serveJob(
     const decoder = new ChunkDecoder();
     let waiting = 0;
     let ended = false;
+    const stdin = stdinQueue({
+      write: (bytes) => keeper.writeStdin(attemptId, bytes),
+      onWritten(length) {
+        waiting -= length;
+      },
+      end: () => keeper.endStdin(attemptId),
+    });
     for (;;) {
       const slice = await carriage.read();
       if (!slice) {
@@ -84,14 +92,7 @@ export async function serveJob(
       // The caller counts what it was told; up to a step of `received` more may be taken and not told yet.
       if (waiting > limits.window)
         throw new SortieError("CHANNEL_FLOODED", "The caller sent more stdin than the window allows.");
-      // Not one after the other: the keeper keeps their order, and writes what waits in one go. It fails only where
-      // the job was forgotten meanwhile.
-      keeper.writeStdin(attemptId, payload).then(
-        () => {
-          waiting -= payload.length;
-        },
-        () => {},
-      );
+      stdin.push(payload);
     }
 
     function control(json: unknown): void {
@@ -102,7 +103,7 @@ export async function serveJob(
       switch (message.type) {
         case "eof":
           ended = true;
-          return keeper.endStdin(attemptId);
+          return stdin.end();
         case "signal":
           return keeper.signal(attemptId, message.name);
         case "cancel":

@@ -15,6 +15,7 @@ import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { processesOf, until } from "../rig/rig.ts";
+import { heldNow } from "./held.ts";
 
 let folder: string;
 let runner: Runner;
@@ -67,6 +68,18 @@ async function finish(
     }
   }
   throw new Error("the stream ended without an exit");
+}
+
+/** Reads until the job has said this; the rest is read from where the calls are whole chunks. */
+async function untilSaid(call: ByteChannel, text: string): Promise<void> {
+  const decoder = new ChunkDecoder();
+  let said = "";
+  while (!said.endsWith(text)) {
+    const bytes = await call.read();
+    if (!bytes) throw new Error(`the stream ended without ${JSON.stringify(text)}`);
+    for (const part of decoder.push(bytes)) if (part.kind === "data") said += Buffer.from(part.payload).toString();
+  }
+  expect(decoder.atBoundary).toBe(true);
 }
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
@@ -162,6 +175,104 @@ describe("a job's session", () => {
       type: "received",
       offset: 1024 * 1024,
     });
+  });
+
+  it("hands stdin on byte by byte, whole and in order, to a process that begins to read late", async () => {
+    const call = await start(request("sleep 0.3; cat", { stdin: true }), limits.window);
+    const finished = finish(call);
+    const text = Array.from({ length: 20_000 }, (_, index) => String.fromCharCode(97 + (index % 26))).join("");
+    const pieces = Array.from(text, (letter) => encodeChunk(STDIN, Buffer.from(letter)));
+    for (let at = 0; at < pieces.length; at += 1_000) await call.write(Buffer.concat(pieces.slice(at, at + 1_000)));
+    await call.write(encodeControl({ type: "eof" }));
+    expect((await finished).stdout).toBe(text);
+  });
+
+  it("holds a window of stdin in single bytes for a process that does not read, and still hears the caller", async () => {
+    const call = await start(request("sleep 4866", { stdin: true }));
+    const piece = encodeChunk(STDIN, Buffer.from("x"));
+    const many = Buffer.concat(Array.from({ length: 64 * 1024 }, () => piece));
+    const before = heldNow();
+    for (let sent = 0; sent < limits.window; sent += 64 * 1024) await call.write(many);
+    await until(heldNow, (held) => held - before < 8 * limits.window);
+    expect(heldNow() - before).toBeLessThan(8 * limits.window);
+    await call.write(encodeControl({ type: "cancel", by: "user" }));
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user" });
+  });
+
+  it("serves a caller that acknowledges as late as its window allows, up to the largest window", async () => {
+    const call = await start(request("head -c 30000000 /dev/zero"), limits.windowMaximum);
+    const decoder = new ChunkDecoder();
+    let acknowledged = 0;
+    let exit: Exit | undefined;
+    while (!exit) {
+      const bytes = await call.read();
+      if (!bytes) break;
+      for (const part of decoder.push(bytes)) {
+        const message = part.kind === "control" ? v.parse(JournalControl, part.json) : undefined;
+        if (message?.type === "exit") exit = message;
+      }
+      if (!exit && decoder.offset - acknowledged < limits.windowMaximum) continue;
+      acknowledged = decoder.offset;
+      await call.write(encodeControl({ type: "ack", offset: acknowledged }));
+    }
+    expect(exit).toMatchObject({ reason: "exited", bytes: { stdout: 30_000_000, stderr: 0 } });
+    await call.close();
+  });
+
+  it("is over with the exit's acknowledgement: a caller that leaves its direction open keeps nothing", async () => {
+    const call = await start(request("echo x > file"));
+    const decoder = new ChunkDecoder();
+    let over = false;
+    while (!over) {
+      for (const part of decoder.push((await call.read()) ?? Buffer.alloc(0)))
+        over ||= part.kind === "control" && v.parse(JournalControl, part.json).type === "exit";
+      await call.write(encodeControl({ type: "ack", offset: decoder.offset }));
+    }
+    expect(await call.read()).toBeUndefined();
+    expect(readdirSync(join(folder, "work"))).toEqual([]);
+  });
+
+  it("tells a program whose name is longer than a control chunk as missing, in brief", async () => {
+    const { exit, stderr } = await finish(await start(request("", { steps: [{ argv: ["x".repeat(100_000)] }] })));
+    expect(exit).toMatchObject({ reason: "failed-to-start", stage: "command", code: 127 });
+    expect(stderr.length).toBeLessThan(2_000);
+    expect(exit.bytes.stderr).toBe(Buffer.byteLength(stderr));
+  });
+
+  it("cancels a job that cleared its environment and ignores TERM", async () => {
+    const stubborn = ["env", "-i", "/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"];
+    const call = await start(request("", { steps: [{ argv: stubborn }] }));
+    await untilSaid(call, "up\n");
+    await call.write(encodeControl({ type: "cancel", by: "user" }));
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", signal: "KILL" });
+  });
+
+  it("stops in spite of callers that never acknowledge: the job's time to end, and ten seconds to listen", async () => {
+    const calls = await Promise.all([start(request("echo over")), start(request("sleep 4865"))]);
+    await runner.close();
+    expect(processesOf("sleep\x004865")).toEqual([]);
+    for (const call of calls)
+      expect(
+        await codeOf(
+          (async () => {
+            for (;;) await call.read();
+          })(),
+        ),
+      ).toBe("CONNECTION_LOST");
+  });
+
+  it("leaves nothing running when the runner leaves at once, not even what cleared its environment", async () => {
+    await start(request("", { steps: [{ argv: ["env", "-i", "sleep", "4862"] }] }));
+    await start(request("setsid sleep 4863 & sleep 4864"));
+    const running = (): number[] => ["4862", "4863", "4864"].flatMap((seconds) => processesOf(`sleep\0${seconds}`));
+    expect(
+      await until(
+        () => running().length,
+        (count) => count === 3,
+      ),
+    ).toBe(3);
+    runner.kill();
+    expect(await until(running, (pids) => pids.length === 0)).toEqual([]);
   });
 
   const violations: Record<string, { bytes: Uint8Array; stdin?: boolean }> = {
