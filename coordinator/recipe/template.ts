@@ -3,22 +3,14 @@
 // https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02
 
 /** What the shell is in the middle of. In a substitution, `$(` or `(`, quoting begins anew. */
-type Context =
-  | "a substitution"
-  | "an arithmetic expression"
-  | "double quotes"
-  | "single quotes"
-  | "a comment"
-  | "a here-document";
+type Context = "a substitution" | "an arithmetic expression" | "double quotes" | "single quotes" | "a comment";
 
 /** Behind these, where a shell is depends on more than can be read off its characters, or on which shell it is. */
-type Unsure = "a case within a substitution" | "a $'…' string" | "a backslash" | "backticks";
+type Unsure = "a here-document" | "a case within a substitution" | "a $'…' string" | "a backslash" | "backticks";
 
 /** Reads a template part by part. */
 export class TemplateReader {
   readonly #contexts: Context[] = [];
-  /** Ends of the here-documents that were announced on this line. */
-  #announced: { readonly end: string; readonly tabs: boolean }[] = [];
   /** The character before the part. */
   #before = "\n";
   #unsure: Unsure | undefined;
@@ -39,11 +31,7 @@ export class TemplateReader {
     const character = part[at] ?? "";
     const context = this.#contexts.at(-1);
     if (context === "single quotes") return this.#takeOne(character === "'");
-    if (context === "a comment") {
-      if (character !== "\n") return 1;
-      this.#contexts.pop();
-      return this.#lineEnd(part, at);
-    }
+    if (context === "a comment") return this.#takeOne(character === "\n");
     if (character === "\\") return 2;
     if (character === "`") this.#unsure = "backticks";
     for (const [opening, opened] of [
@@ -65,8 +53,9 @@ export class TemplateReader {
     if (character === ")") return this.#takeOne(context !== undefined);
     if (context === "an arithmetic expression") return 1;
     if (character === "#" && /[\s;&|()]/.test(part[at - 1] ?? this.#before)) return this.#takeOne(false, "a comment");
-    if (character === "\n") return this.#lineEnd(part, at);
-    return part.startsWith("<<", at) ? this.#announce(part, at) : 1;
+    // Some shells read a substitution in its body beyond its end.
+    if (part.startsWith("<<", at)) this.#unsure = "a here-document";
+    return 1;
   }
 
   /** One character, which ends the context or begins one. */
@@ -74,28 +63,5 @@ export class TemplateReader {
     if (ends) this.#contexts.pop();
     else if (begins) this.#contexts.push(begins);
     return 1;
-  }
-
-  #announce(part: string, at: number): number {
-    const [text, dash, word] = /^<<(-?)[ \t]*(\\?[\w.-]+|'[^'\n]*'|"[^"\n]*")/.exec(part.slice(at)) ?? [];
-    if (text === undefined || word === undefined) return 2;
-    this.#announced.push({ end: word.replace(/^\\|['"]/g, ""), tabs: dash === "-" });
-    return text.length;
-  }
-
-  /** Behind a line that announced here-documents come their bodies. */
-  #lineEnd(part: string, at: number): number {
-    let next = at + 1;
-    for (let body = this.#announced[0]; body; body = this.#announced[0]) {
-      const newline = part.indexOf("\n", next);
-      const line = part.slice(next, newline === -1 ? undefined : newline);
-      if (newline === -1) {
-        this.#contexts.push("a here-document");
-        return part.length - at;
-      }
-      if ((body.tabs ? line.replace(/^\t+/, "") : line) === body.end) this.#announced.shift();
-      next = newline + 1;
-    }
-    return next - at;
   }
 }
