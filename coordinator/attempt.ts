@@ -1,13 +1,19 @@
-// One attempt's stream, from the caller's side: decodes what a runner sends, hands it to a sink, and acknowledges
-// what the sink has taken. dispatch.ts uses it for the jobs of a run, exec for a single command.
+// One attempt of a job, from the owner's side: asks a runner for it, hands what comes to a sink, acknowledges what the
+// sink has taken, and when the connection is lost finds the runner again and goes on where it was. dispatch.ts uses it
+// for the jobs of a run, exec for a single command.
+import { setTimeout as delay } from "node:timers/promises";
 import * as v from "valibot";
+import type { RawCarriage } from "../protocol/call.ts";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { ChunkDecoder, encodeControl, STDERR, STDOUT } from "../protocol/chunk.ts";
-import { asSortieError, SortieError } from "../protocol/errors.ts";
+import { asSortieError, type ErrorCode, SortieError } from "../protocol/errors.ts";
 import type { CancelledBy, Exit, SignalName } from "../protocol/exit.ts";
+import { OutputTally } from "../protocol/hash.ts";
+import { type AttemptId, newId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
-import { type JobRequest, JournalControl } from "../protocol/messages.ts";
+import { type CallerControl, type JobRequest, JournalControl } from "../protocol/messages.ts";
+import type { RunnerLink } from "./fleet.ts";
 import { StdinSender } from "./stdin-sender.ts";
 
 /** Where an attempt's stream goes. The attempt waits for each promise before it acknowledges. */
@@ -16,70 +22,192 @@ export interface AttemptSink {
   store(bytes: Uint8Array): Promise<void> | void;
   output(stream: "stdout" | "stderr", bytes: Uint8Array, at: number): Promise<void> | void;
   control?(message: JournalControl): Promise<void> | void;
+  /** The connection was lost, and why; or it is there again. */
+  connection?(lost: string | undefined): void;
+}
+
+export interface AttemptEnd {
+  readonly exit: Exit;
+  /** What of the outputs did not arrive; absent where every byte is proven by the runner's counts and hashes. */
+  readonly gap?: string;
 }
 
 export interface Attempt {
   /**
-   * The exit, once every byte before it was taken by the sink. Rejects with CONNECTION_LOST or PROTOCOL when the
-   * stream ended without one, and with the sink's own error when it could not take the bytes.
+   * The exit, once every byte before it was taken by the sink. Rejects with CONNECTION_LOST when the runner could not be
+   * found again in time, with NOT_FOUND when it no longer knows the job, with PROTOCOL or SUPERSEDED, and with the
+   * sink's own error when it could not take the bytes.
    */
-  readonly exit: Promise<Exit>;
+  readonly end: Promise<AttemptEnd>;
+  /** Also while the connection is lost: it is told when that is there again. */
   cancel(by: CancelledBy): void;
   signal(name: SignalName): void;
-  /** Leaves at once; the runner treats it as a lost connection and ends the job. */
+  /** Leaves at once. The job goes on for its lease, unless it was cancelled. */
   abandon(reason: Error): void;
 }
 
-/** Asks the runner behind `channel` to run the request. Rejects with the runner's own refusal (DENIED, RUNNER_FULL, …). */
-export async function startAttempt(
-  channel: ByteChannel,
-  request: JobRequest,
-  sink: AttemptSink,
-  stdin?: AsyncIterable<Uint8Array>,
-): Promise<Attempt> {
-  const window = limits.window;
-  const call = await callRaw(channel, "/job/run", { request, window });
-  const decoder = new ChunkDecoder();
-  const sender = stdin && new StdinSender(call, stdin);
+export interface AttemptOptions {
+  readonly link: RunnerLink;
+  readonly attemptId: AttemptId;
+  /** Absent for an attempt that an earlier coordinator began. */
+  readonly request?: JobRequest;
+  /** What that coordinator has stored. */
+  readonly stored?: AsyncIterable<Uint8Array>;
+  readonly sink: AttemptSink;
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
+  /** How long a lost runner is looked for; milliseconds. */
+  readonly reconnectMs: number;
+}
 
-  /** What is sent after the stream broke has nowhere to go; the exit's rejection already tells. */
-  const send = (message: Parameters<typeof encodeControl>[0]): void => {
-    call.write(encodeControl(message)).catch(() => {});
+/** Who this process is to a keeper, among the processes of one coordinator. */
+const holder = newId();
+const window = limits.window;
+/** Of an output whose hash is another one. */
+export const NOT_JOURNALED = "is not what the runner journaled";
+/** Signals that wait for a connection; what is more is lost. */
+const MOST_SIGNALS = 16;
+
+/** Answers that no second try would change. */
+const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "PROTOCOL", "DENIED", "USAGE"];
+
+/**
+ * Asks the runner for the attempt, and resolves once it has taken it. Rejects with the runner's own refusal (DENIED,
+ * RUNNER_FULL, …), and with RUNNER_UNREACHABLE; nothing runs then.
+ */
+export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
+  const { link, attemptId, request, sink } = options;
+  const decoder = new ChunkDecoder();
+  const tally = new OutputTally();
+  const dropped = { stdout: 0, stderr: 0 };
+  const left = new AbortController();
+  const signals: SignalName[] = [];
+  let cancelledBy: CancelledBy | undefined;
+  let state: { at: number; exit?: Exit } = { at: Date.now() };
+  let call: RawCarriage | undefined;
+  /** Whether the runner is known to have taken it. */
+  let taken = request === undefined;
+  const sender =
+    options.stdin &&
+    new StdinSender(options.stdin, (error) => leave(error instanceof Error ? error : new Error(String(error))));
+
+  if (options.stored) {
+    for await (const bytes of options.stored) {
+      for (const part of decoder.push(bytes)) {
+        if (part.kind === "data") tally.add(part.stream, part.payload);
+        else note(part.json);
+      }
+    }
+  }
+
+  /** What is sent over a broken stream has nowhere to go; the next connection says it again where it matters. */
+  const send = (message: CallerControl): void => {
+    call?.write(encodeControl(message)).catch(() => {});
   };
 
-  async function takeControl(json: unknown, state: { at: number; exit?: Exit }): Promise<void> {
+  function leave(reason: Error): void {
+    left.abort(reason);
+    call?.abort(reason);
+  }
+
+  function note(json: unknown): JournalControl {
     const parsed = v.safeParse(JournalControl, json);
     if (!parsed.success)
       throw new SortieError("PROTOCOL", "The runner sent a control message that is not one of Sortie's.");
     const message = parsed.output;
-    if ("at" in message) state.at = message.at;
-    if (message.type === "received") sender?.received(message.offset);
-    if (message.type === "exit") state.exit = message;
-    await sink.control?.(message);
+    if ("at" in message) state = { ...state, at: message.at };
+    if (message.type === "exit") state = { ...state, exit: message };
+    if (message.type === "dropped") {
+      dropped.stdout += message.stdout;
+      dropped.stderr += message.stderr;
+    }
+    return message;
   }
 
-  async function follow(): Promise<Exit> {
-    const state: { at: number; exit?: Exit } = { at: Date.now() };
-    let acknowledged = 0;
+  async function run(channel: ByteChannel, asked: JobRequest): Promise<RawCarriage> {
+    const started = await callRaw(channel, "/job/run", { request: asked, window, holder });
+    taken = true;
+    sender?.connect(started, 0);
+    return started;
+  }
+
+  async function attach(): Promise<RawCarriage> {
+    const input = { attemptId, offset: decoder.offset, control: true, window, holder };
+    const found = await callRaw(await link.open(), "/job/attach", input);
+    taken = true;
+    sender?.connect(found, found.output.stdin);
+    return found;
+  }
+
+  /** `undefined` where the connection broke after the request: that leaves open whether it was taken. */
+  async function begin(asked: JobRequest): Promise<RawCarriage | undefined> {
+    const channel = await link.open();
+    try {
+      return await run(channel, asked);
+    } catch (error) {
+      if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
+      return undefined;
+    }
+  }
+
+  /** Looks for the runner until it answers, or the time is up. */
+  async function find(why: string): Promise<RawCarriage> {
+    const lostAt = performance.now();
+    let pause: number = limits.reconnectFirstMs;
+    sink.connection?.(why);
     for (;;) {
-      const bytes = await call.read();
-      if (!bytes) {
-        decoder.end();
-        throw new SortieError("CONNECTION_LOST", "The runner ended the stream without an exit.");
+      if (left.signal.aborted) throw left.signal.reason;
+      try {
+        const found = await attach();
+        sink.connection?.(undefined);
+        return found;
+      } catch (error) {
+        const failure = asSortieError(error);
+        if (failure.code === "NOT_FOUND" && !taken && request) {
+          // It never arrived. Should it arrive yet, the same id keeps it from running twice.
+          const started = await begin(request);
+          if (started) {
+            sink.connection?.(undefined);
+            return started;
+          }
+        } else if (FINAL.includes(failure.code)) throw failure;
+        if (performance.now() - lostAt > options.reconnectMs)
+          throw new SortieError(
+            "CONNECTION_LOST",
+            `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${failure.message}`,
+          );
       }
+      await delay(pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});
+      pause = Math.min(pause * 2, limits.reconnectMostMs);
+    }
+  }
+
+  /** Reads one connection until the exit; `undefined` where the connection is lost before. */
+  async function follow(current: RawCarriage): Promise<Exit | undefined> {
+    let acknowledged = decoder.offset;
+    for (;;) {
+      let bytes: Uint8Array | undefined;
+      try {
+        bytes = await current.read();
+      } catch (error) {
+        if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
+      }
+      if (!bytes) return undefined;
       const stored = sink.store(bytes);
       if (stored) await stored;
       for (const part of decoder.push(bytes)) {
         if (state.exit) throw new SortieError("PROTOCOL", "The runner sent more after the exit.");
-        if (part.kind === "control") await takeControl(part.json, state);
-        else if (part.stream === STDOUT || part.stream === STDERR) {
-          const taken = sink.output(part.stream === STDOUT ? "stdout" : "stderr", part.payload, state.at);
-          if (taken) await taken;
+        if (part.kind === "control") {
+          const message = note(part.json);
+          if (message.type === "received") sender?.received(message.offset);
+          await sink.control?.(message);
+        } else if (part.stream === STDOUT || part.stream === STDERR) {
+          tally.add(part.stream, part.payload);
+          const shown = sink.output(part.stream === STDOUT ? "stdout" : "stderr", part.payload, state.at);
+          if (shown) await shown;
         } else throw new SortieError("PROTOCOL", "The runner sent a chunk of stdin.");
       }
       if (state.exit) {
-        await call.write(encodeControl({ type: "ack", offset: decoder.offset }));
-        await call.close();
+        await acknowledgeExit(current);
         return state.exit;
       }
       if (decoder.offset - acknowledged >= window / 4) {
@@ -89,21 +217,78 @@ export async function startAttempt(
     }
   }
 
-  const exit = follow().catch((error: unknown) => {
-    const failure = asSortieError(error);
-    call.abort(failure);
-    throw failure;
-  });
-  const over = exit.then(
-    () => sender?.stop(),
-    () => sender?.stop(),
-  );
-  void over;
+  /** A runner that is not told keeps the journal for longer; the exit is the same. */
+  async function acknowledgeExit(current: RawCarriage): Promise<void> {
+    await current.write(encodeControl({ type: "ack", offset: decoder.offset })).catch(() => {});
+    await current.close().catch(() => {});
+  }
+
+  async function toTheEnd(): Promise<AttemptEnd> {
+    try {
+      for (;;) {
+        const current = (call ??= await find("the connection was lost"));
+        if (cancelledBy) send({ type: "cancel", by: cancelledBy });
+        for (const name of signals.splice(0)) send({ type: "signal", name });
+        const exit = await follow(current);
+        if (exit) return ended(exit);
+        current.abort(new SortieError("CONNECTION_LOST", "The connection was lost."));
+        if (left.signal.aborted) throw left.signal.reason;
+        call = undefined;
+      }
+    } catch (error) {
+      const failure = asSortieError(error);
+      call?.abort(failure);
+      throw failure;
+    } finally {
+      sender?.stop();
+    }
+  }
+
+  function ended(exit: Exit): AttemptEnd {
+    const gap = gapOf(exit, tally, dropped);
+    return gap === undefined ? { exit } : { exit, gap };
+  }
+
+  let end: Promise<AttemptEnd>;
+  if (state.exit) {
+    // The coordinator ended between the exit and its record. The runner may still wait for the acknowledgement.
+    end = Promise.resolve(ended(state.exit));
+    await attach().then(acknowledgeExit, () => {});
+  } else {
+    try {
+      call = request && (await begin(request));
+    } catch (error) {
+      sender?.stop();
+      throw error;
+    }
+    end = toTheEnd();
+  }
 
   return {
-    exit,
-    cancel: (by) => send({ type: "cancel", by }),
-    signal: (name) => send({ type: "signal", name }),
-    abandon: (reason) => call.abort(reason),
+    end,
+    cancel(by) {
+      cancelledBy ??= by;
+      send({ type: "cancel", by: cancelledBy });
+    },
+    signal(name) {
+      if (call) send({ type: "signal", name });
+      else if (signals.length < MOST_SIGNALS) signals.push(name);
+    },
+    abandon: leave,
   };
+}
+
+/** What is missing of the outputs by the exit's own account. */
+function gapOf(exit: Exit, tally: OutputTally, dropped: { stdout: number; stderr: number }): string | undefined {
+  const gaps: string[] = [];
+  const hash = tally.hash();
+  for (const stream of ["stdout", "stderr"] as const) {
+    const held = tally.bytes[stream];
+    if (held !== exit.bytes[stream]) {
+      const why = held + dropped[stream] === exit.bytes[stream] ? " (dropped at the runner's limit)" : "";
+      gaps.push(`${stream} has ${held} of ${exit.bytes[stream]} bytes${why}`);
+    }
+    if (exit.hash && exit.hash[stream] !== hash[stream]) gaps.push(`${stream} ${NOT_JOURNALED}`);
+  }
+  return gaps.length === 0 ? undefined : gaps.join(", ");
 }

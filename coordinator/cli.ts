@@ -16,7 +16,26 @@ await runCommandLine(
       load: () => import("./commands/exec.ts"),
       failureCode: SORTIE_FAILED,
     },
-    { command: "logs <job>", describe: "Show a job's output; -f follows it", load: () => import("./commands/logs.ts") },
+    {
+      command: "logs [job]",
+      describe: "Show a job's output; -f follows it, --from RUNNER asks the runner itself",
+      load: () => import("./commands/logs.ts"),
+    },
+    {
+      command: "attach <run>",
+      describe: "Show a run that another process conducts",
+      load: () => import("./commands/attach.ts"),
+    },
+    {
+      command: "resume <run>",
+      describe: "Go on with a run whose coordinator was killed",
+      load: () => import("./commands/resume.ts"),
+    },
+    {
+      command: "cancel <what>",
+      describe: "Cancel a run, or one job of it, from any terminal",
+      load: () => import("./commands/cancel.ts"),
+    },
     { command: "runs", describe: "List past and present runs", load: () => import("./commands/runs.ts") },
     { command: "show <run>", describe: "Show one run and its jobs", load: () => import("./commands/show.ts") },
     {

@@ -1,9 +1,11 @@
 // One attempt of one job: opens the call, keeps the log, acknowledges, and tells what happens as events.
+import { createReadStream, existsSync } from "node:fs";
 import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
-import { newAttemptId, type RunId } from "../protocol/ids.ts";
+import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
 import type { JobRequest } from "../protocol/messages.ts";
-import { type Attempt, startAttempt } from "./attempt.ts";
+import { type Attempt, NOT_JOURNALED, startAttempt } from "./attempt.ts";
 import type { JobOutcome, RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
@@ -14,12 +16,16 @@ export interface DispatchOptions {
   readonly run: RunId;
   readonly job: PlanJob;
   readonly attempt: number;
+  /** An attempt that an earlier coordinator process began. */
+  readonly begun?: AttemptId | undefined;
   readonly runner: RunnerLink;
   /** The coordinator's folder. */
   readonly folder: string;
   readonly emit: (event: RunEvent) => void | Promise<void>;
-  /** Aborted when the run is cancelled; its reason says by whom. */
+  /** Aborted when the job is cancelled; its reason says by whom. */
   readonly cancelled: AbortSignal;
+  /** Aborted when this process lets go of the job without ending it. */
+  readonly abandoned: AbortSignal;
 }
 
 export type Dispatched =
@@ -28,73 +34,117 @@ export type Dispatched =
       readonly kind: "ended";
       readonly outcome: JobOutcome;
       readonly exit?: Exit;
+      readonly gap?: string;
       readonly message?: string;
+      /** The runner was not found again. */
+      readonly runnerGone?: boolean;
       readonly durationMs: number;
     }
   /** The runner did not take it, and nothing ran: another may, or the same one later. */
   | { readonly kind: "not-taken"; readonly error: SortieError };
 
-/** Never rejects, but with STORE_FAILED: without its record a run cannot go on. */
+/** Never rejects, but with STORE_FAILED, without its record a run cannot go on, and with SUPERSEDED or when abandoned. */
 export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
-  const { run, job, runner, emit, cancelled } = options;
-  const attemptId = newAttemptId();
+  const { run, job, runner, emit, cancelled, abandoned, begun } = options;
+  const attemptId = begun ?? newAttemptId();
   const startedAt = Date.now();
-  const request: JobRequest = {
+  const path = logPath(options.folder, run, attemptId);
+  const hasLog = begun !== undefined && existsSync(path);
+  if (!begun)
+    // On disk before the runner hears of it: whoever resumes the run must know that it may be there.
+    await emit({
+      type: "job-dispatched",
+      at: startedAt,
+      job: job.name,
+      attempt: options.attempt,
+      attemptId,
+      runner: runner.name,
+      runnerId: runner.id,
+    });
+  const log = createLog(path);
+  let attempt: Attempt;
+  try {
+    attempt = await startAttempt({
+      link: runner,
+      attemptId,
+      ...(begun ? {} : { request: requestOf(options, attemptId) }),
+      ...(hasLog ? { stored: createReadStream(path) } : {}),
+      reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
+      sink: {
+        store: (bytes) => log.write(bytes),
+        output: (stream, bytes, at) => emit({ type: "job-output", at, job: job.name, stream, bytes }),
+        control(message) {
+          if (message.type === "started")
+            return emit({
+              type: "job-started",
+              at: message.at,
+              job: job.name,
+              attempt: options.attempt,
+              attemptId,
+              runner: runner.name,
+            });
+          if (message.type === "step")
+            return emit({ type: "job-step", at: message.at, job: job.name, index: message.index, of: message.of });
+        },
+        connection(lost) {
+          const at = Date.now();
+          if (lost === undefined) void emit({ type: "job-reconnected", at, job: job.name });
+          else void emit({ type: "job-reconnecting", at, job: job.name, message: `${runner.name}: ${lost}` });
+        },
+      },
+    });
+  } catch (error) {
+    await log.close();
+    await emit({ type: "job-returned", at: Date.now(), job: job.name, attemptId });
+    return { kind: "not-taken", error: asSortieError(error) };
+  }
+  const cancel = (): void => attempt.cancel(cancelled.reason === "run" ? "run" : "user");
+  const abandon = (): void => attempt.abandon(abandoned.reason as Error);
+  cancelled.addEventListener("abort", cancel, { once: true });
+  abandoned.addEventListener("abort", abandon, { once: true });
+  if (cancelled.aborted) cancel();
+  if (abandoned.aborted) abandon();
+  try {
+    const { exit, gap } = await attempt.end;
+    const durationMs = Date.now() - startedAt;
+    // What was dropped at a limit is missing and said so; what is not what the runner journaled proves nothing.
+    const outcome = gap?.includes(NOT_JOURNALED) ? "lost" : outcomeOf(exit);
+    return { kind: "ended", outcome, exit, ...(gap === undefined ? {} : { gap }), durationMs };
+  } catch (error) {
+    const failure = asSortieError(error);
+    if (abandoned.aborted || ["STORE_FAILED", "INTERNAL", "SUPERSEDED"].includes(failure.code)) throw failure;
+    if (begun && failure.code === "NOT_FOUND" && !hasLog) {
+      await emit({ type: "job-returned", at: Date.now(), job: job.name, attemptId });
+      return { kind: "not-taken", error: failure };
+    }
+    return {
+      kind: "ended",
+      outcome: "lost",
+      message: `${failure.message} ${failure.hint}`,
+      runnerGone: failure.code === "CONNECTION_LOST",
+      durationMs: Date.now() - startedAt,
+    };
+  } finally {
+    cancelled.removeEventListener("abort", cancel);
+    abandoned.removeEventListener("abort", abandon);
+    await log.close();
+  }
+}
+
+function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
+  return {
     attemptId,
     run,
     job: job.name,
-    attempt: options.attempt,
+    attempt,
     steps: [...job.steps],
     env: job.env,
     graceMs: job.graceMs,
     stdin: false,
     ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
     ...(job.timeoutMs === undefined ? {} : { timeoutMs: job.timeoutMs }),
+    ...(job.leaseMs === undefined ? {} : { leaseMs: job.leaseMs }),
   };
-  const log = createLog(logPath(options.folder, run, attemptId));
-  let attempt: Attempt;
-  try {
-    const channel = await runner.open();
-    attempt = await startAttempt(channel, request, {
-      store: (bytes) => log.write(bytes),
-      output: (stream, bytes, at) => emit({ type: "job-output", at, job: job.name, stream, bytes }),
-      control(message) {
-        if (message.type === "started")
-          return emit({
-            type: "job-started",
-            at: message.at,
-            job: job.name,
-            attempt: options.attempt,
-            attemptId,
-            runner: runner.name,
-          });
-        if (message.type === "step")
-          return emit({ type: "job-step", at: message.at, job: job.name, index: message.index, of: message.of });
-      },
-    });
-  } catch (error) {
-    await log.close();
-    return { kind: "not-taken", error: asSortieError(error) };
-  }
-  const cancel = (): void => attempt.cancel(cancelled.reason === "run" ? "run" : "user");
-  cancelled.addEventListener("abort", cancel, { once: true });
-  if (cancelled.aborted) cancel();
-  try {
-    const exit = await attempt.exit;
-    return { kind: "ended", outcome: outcomeOf(exit), exit, durationMs: Date.now() - startedAt };
-  } catch (error) {
-    const failure = asSortieError(error);
-    if (failure.code === "STORE_FAILED" || failure.code === "INTERNAL") throw failure;
-    return {
-      kind: "ended",
-      outcome: "lost",
-      message: `${failure.message} ${failure.hint}`,
-      durationMs: Date.now() - startedAt,
-    };
-  } finally {
-    cancelled.removeEventListener("abort", cancel);
-    await log.close();
-  }
 }
 
 function outcomeOf(exit: Exit): JobOutcome {

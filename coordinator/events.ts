@@ -22,9 +22,32 @@ export type RunEvent =
       readonly run: RunId;
       readonly recipe: string;
       readonly jobs: readonly PlannedJob[];
+      /** Tells whether a recipe is still the same when the run is resumed; absent where it cannot be. */
+      readonly fingerprint?: string;
+    }
+  /** Another coordinator process goes on with the run. */
+  | {
+      readonly type: "run-resumed";
+      readonly at: number;
+      readonly run: RunId;
+      readonly recipe: string;
+      readonly jobs: readonly PlannedJob[];
     }
   | { readonly type: "runner-connected"; readonly at: number; readonly runner: string; readonly slots: number }
   | { readonly type: "runner-unreachable"; readonly at: number; readonly runner: string; readonly message: string }
+  /** About to be asked of a runner: from here on it may run there, whatever becomes of this coordinator. */
+  | {
+      readonly type: "job-dispatched";
+      readonly at: number;
+      readonly job: JobName;
+      readonly attempt: number;
+      readonly attemptId: AttemptId;
+      readonly runner: string;
+      /** Its peer ID, or `embedded`. */
+      readonly runnerId: string;
+    }
+  /** The runner did not take it; nothing ran. */
+  | { readonly type: "job-returned"; readonly at: number; readonly job: JobName; readonly attemptId: AttemptId }
   | {
       readonly type: "job-started";
       readonly at: number;
@@ -40,6 +63,9 @@ export type RunEvent =
       readonly index: number;
       readonly of: number;
     }
+  /** The connection was lost; the job goes on for its lease, and the runner is looked for. */
+  | { readonly type: "job-reconnecting"; readonly at: number; readonly job: JobName; readonly message: string }
+  | { readonly type: "job-reconnected"; readonly at: number; readonly job: JobName }
   | {
       readonly type: "job-output";
       readonly at: number;
@@ -54,6 +80,8 @@ export type RunEvent =
       readonly outcome: JobOutcome;
       /** Absent for a skipped job, and where no exit arrived. */
       readonly exit?: Exit;
+      /** What of its outputs did not arrive; absent where they are proven whole, or there is no exit to prove them. */
+      readonly gap?: string;
       /** One sentence where the exit does not say it all: why it was skipped or lost, with the hint. */
       readonly message?: string;
       readonly durationMs: number;

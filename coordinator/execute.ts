@@ -1,10 +1,10 @@
 // Drives a plan to its end: places ready jobs on runners with free slots, dispatches them, settles what came out.
 import PQueue from "p-queue";
 import { SortieError } from "../protocol/errors.ts";
-import type { RunId } from "../protocol/ids.ts";
+import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 import { dispatch } from "./dispatch.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
-import type { KnownRunner } from "./fleet.ts";
+import type { KnownRunner, RunnerLink } from "./fleet.ts";
 import type { Plan, PlanJob } from "./plan.ts";
 import { fits } from "./plan.ts";
 import { Schedule } from "./schedule.ts";
@@ -24,10 +24,25 @@ export interface ExecuteOptions {
   readonly jobs: number;
   readonly emit: (event: RunEvent) => void | Promise<void>;
   readonly cancelled: AbortSignal;
+  /** Called with what cancels one job by its name. */
+  readonly onCancellable?: (cancelJob: (name: JobName) => void) => void;
+  /** What an earlier coordinator process did of this run. */
+  readonly earlier?: Earlier;
+}
+
+export interface Earlier {
+  readonly outcomes: ReadonlyMap<JobName, JobOutcome>;
+  /** Attempts of each job that it began. */
+  readonly attempts: ReadonlyMap<JobName, number>;
+  /** Attempts that may still run: under their jobs' names, with the runner each was given to. */
+  readonly begun: ReadonlyMap<
+    JobName,
+    { readonly attemptId: AttemptId; readonly runner: RunnerLink; readonly startedAt: number }
+  >;
 }
 
 interface Place {
-  readonly runner: KnownRunner;
+  readonly runner: RunnerLink;
   free: number;
   /** Why it takes no more jobs of this run. */
   gone?: SortieError;
@@ -41,14 +56,17 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const { plan, emit, cancelled } = options;
   const schedule = new Schedule(plan);
   const queue = new PQueue({ concurrency: options.jobs });
-  const places = new Map<string, Place>(
+  const places = new Map<string, Place & { readonly runner: KnownRunner }>(
     options.runners.map((runner) => [runner.id, { runner, free: runner.info.slots, pauseMs: ASK_AGAIN_MS }]),
   );
-  const attempts = new Map<string, number>();
+  const attempts = new Map<JobName, number>(options.earlier?.attempts);
   const outcomes = new Set<JobOutcome>();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
   const stopping = new AbortController();
+  /** Lets go of what runs without ending it: the run can be resumed. */
+  const abandoning = new AbortController();
+  const cancels = new Map<JobName, AbortController>();
   const finished = Promise.withResolvers<void>();
 
   async function settle(
@@ -72,29 +90,37 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     }
   }
 
-  async function attempt(job: PlanJob, place: Place): Promise<void> {
-    const number = (attempts.get(job.name) ?? 0) + 1;
+  async function attempt(job: PlanJob, place: Place, begun?: AttemptId): Promise<void> {
+    const number = begun ? (attempts.get(job.name) ?? 1) : (attempts.get(job.name) ?? 0) + 1;
+    const cancel = new AbortController();
+    cancels.set(job.name, cancel);
     const result = await dispatch({
       run: options.run,
       job,
       attempt: number,
+      begun,
       runner: place.runner,
       folder: options.folder,
       emit,
-      cancelled: stopping.signal,
-    });
+      cancelled: AbortSignal.any([stopping.signal, cancel.signal]),
+      abandoned: abandoning.signal,
+    }).finally(() => cancels.delete(job.name));
     place.free++;
     if (result.kind === "ended") {
       attempts.set(job.name, number);
       place.pauseMs = ASK_AGAIN_MS;
-      const { kind: _, outcome, ...how } = result;
-      if (outcome === "lost" && !result.exit && !stopping.signal.aborted) {
-        // The connection went: whoever else fits may try, and this runner is not asked any more.
-        place.gone ??= new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost.");
+      const { kind: _, outcome, runnerGone, ...how } = result;
+      const wanted = !stopping.signal.aborted && !cancel.signal.aborted;
+      if (outcome === "lost" && wanted) {
+        // Whoever else fits may try; a runner that is gone is not asked any more.
+        if (runnerGone) place.gone ??= new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost.");
         if (number < MOST_ATTEMPTS && someoneFits(job)) return schedule.requeue(job.name);
       }
       return settle(job, outcome, how);
     }
+    if (begun) attempts.set(job.name, number - 1);
+    if (cancel.signal.aborted)
+      return settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 });
     await notTaken(job, place, result.error);
   }
 
@@ -109,6 +135,9 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           void step();
         }, place.pauseMs);
         place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
+        return schedule.requeue(job.name);
+      case "NOT_FOUND":
+        // It never reached its runner before the earlier coordinator ended.
         return schedule.requeue(job.name);
       case "RUNNER_UNREACHABLE":
       case "RUNNER_DRAINING":
@@ -155,10 +184,50 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     }
   }
 
-  /** Without its record the run cannot go on: what runs is cancelled, and then the failure is told. */
+  /** Without its record the run cannot go on, but it can be resumed: what runs is left alone, and the failure told. */
   function fail(error: unknown): void {
     failure.reject(error);
-    stop("run");
+    schedule.stop();
+    abandoning.abort(error);
+  }
+
+  function cancelJob(name: JobName): void {
+    const cancel = cancels.get(name);
+    if (cancel) return cancel.abort("user");
+    const job = schedule.take(name);
+    if (job)
+      void settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 }).then(step, fail);
+  }
+
+  /** Goes on with what the earlier process left. */
+  async function takeOver({ outcomes: known, begun }: Earlier): Promise<void> {
+    for (const { name } of plan.jobs) {
+      const outcome = known.get(name);
+      if (outcome === undefined) continue;
+      outcomes.add(outcome);
+      for (const { job, because } of schedule.settle(name, outcome)) {
+        if (known.has(job.name)) continue;
+        outcomes.add("skipped");
+        const message = `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`;
+        await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome: "skipped", message, durationMs: 0 });
+      }
+    }
+    for (const [name, { attemptId, runner, startedAt }] of begun) {
+      const job = schedule.take(name);
+      if (!job) continue;
+      const attemptNumber = attempts.get(name) ?? 1;
+      await emit({
+        type: "job-started",
+        at: startedAt,
+        job: name,
+        attempt: attemptNumber,
+        attemptId,
+        runner: runner.name,
+      });
+      const place = places.get(runner.id) ?? { runner, free: 0, pauseMs: ASK_AGAIN_MS };
+      place.free--;
+      queue.add(() => attempt(job, place, attemptId)).then(step, fail);
+    }
   }
 
   function stop(by: "user" | "run"): void {
@@ -184,7 +253,9 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const onCancelled = (): void => stop("user");
   cancelled.addEventListener("abort", onCancelled, { once: true });
   if (cancelled.aborted) onCancelled();
+  options.onCancellable?.(cancelJob);
   try {
+    if (options.earlier) await takeOver(options.earlier);
     await step();
     await Promise.race([finished.promise, failure.promise]);
     if (cancelled.aborted) return "cancelled";

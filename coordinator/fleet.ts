@@ -1,10 +1,13 @@
 // The runners of a run: those this coordinator trusts, reached over libp2p, or one embedded in this process when it
 // knows none. Nothing above tells them apart.
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
 import { loadIdentity } from "../protocol/identity.ts";
+import { limits } from "../protocol/limits.ts";
+import { isAlive } from "../protocol/lock.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
@@ -16,7 +19,7 @@ export interface RunnerLink {
   /** Its peer ID, or `embedded`. */
   readonly id: string;
   readonly name: string;
-  /** A channel for one call. Rejects with RUNNER_UNREACHABLE or UNTRUSTED. */
+  /** A channel for one call; over a connection that is there, or a new one. Rejects with RUNNER_UNREACHABLE or UNTRUSTED. */
   open(): Promise<ByteChannel>;
 }
 
@@ -43,7 +46,7 @@ export interface Fleet {
 }
 
 /** Opens nothing by itself: a node is started by the first link that is used. */
-export function openFleet(folder: string = homeOf("coordinator")): Fleet {
+export function openFleet(folder: string = homeOf("coordinator"), silenceMs: number = limits.silenceMs): Fleet {
   const trust = openTrust(folder);
   let node: Promise<Node> | undefined;
   let closeEmbedded: (() => Promise<void>) | undefined;
@@ -52,7 +55,13 @@ export function openFleet(folder: string = homeOf("coordinator")): Fleet {
   async function startedNode(): Promise<Node> {
     node ??= (async () => {
       const [{ startNode }, identity] = await Promise.all([import("../protocol/node.ts"), loadIdentity(folder)]);
-      return startNode({ identity, listen: [], trusts: (peer) => trust.has(peer), pairingOpen: () => false });
+      return startNode({
+        identity,
+        listen: [],
+        silenceMs,
+        trusts: (peer) => trust.has(peer),
+        pairingOpen: () => false,
+      });
     })();
     return node;
   }
@@ -92,21 +101,43 @@ export function openFleet(folder: string = homeOf("coordinator")): Fleet {
     link,
     reachAll: () => Promise.all(trust.list().map(reach)),
     async embedded(slots) {
-      const { createRunner } = await import("../runner/runner.ts");
-      const { memoryChannelPair } = await import("../protocol/memory-channel.ts");
-      const { serveCall } = await import("../protocol/serve-call.ts");
-      const { platformLabels } = await import("../runner/labels.ts");
+      const [
+        { createRunner },
+        { embeddedKeeper },
+        { defaultJournalLimits },
+        { memoryChannelPair },
+        { serveCall },
+        { platformLabels },
+      ] = await Promise.all([
+        import("../runner/runner.ts"),
+        import("../runner/keeper/keeper-link.ts"),
+        import("../runner/keeper/disk-budget.ts"),
+        import("../protocol/memory-channel.ts"),
+        import("../protocol/serve-call.ts"),
+        import("../runner/labels.ts"),
+      ]);
       // A folder of this process's own: several coordinators may each embed a runner.
+      const embeddedFolder = await ownFolder(join(folder, "embedded"), embeddedKeeper);
+      const keeper = await embeddedKeeper(embeddedFolder);
       const runner = await createRunner({
         name: "local",
         labels: platformLabels(),
         slots,
         grants: { all: true },
-        folder: join(folder, "embedded", String(process.pid)),
-        temporary: true,
+        keeper,
+        leaseMs: limits.leaseMs,
+        journals: defaultJournalLimits,
       });
-      closeEmbedded = () => runner.close();
-      killEmbedded = () => runner.kill();
+      const remove = (): void => rmSync(embeddedFolder, { recursive: true, force: true });
+      closeEmbedded = async () => {
+        await runner.cancelAll();
+        await runner.close();
+        remove();
+      };
+      killEmbedded = () => {
+        keeper.kill();
+        remove();
+      };
       return {
         id: "embedded",
         name: "local",
@@ -125,6 +156,20 @@ export function openFleet(folder: string = homeOf("coordinator")): Fleet {
       await (await node)?.stop();
     },
   };
+}
+
+/** The folder for this process. What coordinators that were killed left beside it is ended, and removed. */
+async function ownFolder(
+  parent: string,
+  openKeeper: (folder: string) => Promise<{ close(): Promise<void> }>,
+): Promise<string> {
+  for (const name of existsSync(parent) ? readdirSync(parent) : []) {
+    if (isAlive(Number(name))) continue;
+    const left = join(parent, name);
+    await (await openKeeper(left)).close();
+    rmSync(left, { recursive: true, force: true });
+  }
+  return join(parent, String(process.pid));
 }
 
 /**

@@ -1,11 +1,12 @@
 // recipe -> graph of jobs. Pure: no I/O, no clock.
+import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { type Command, Environment, Labels, RunnerName } from "../protocol/messages.ts";
 import { closest } from "./closest.ts";
-import { parseDuration } from "./recipe/duration.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
 import type { Job } from "./recipe/sdk.ts";
@@ -27,6 +28,8 @@ export interface PlanJob {
   readonly cwd?: string;
   readonly timeoutMs?: number;
   readonly graceMs: number;
+  /** How long it goes on without its coordinator; null: for ever. Absent: as the runner has it. */
+  readonly leaseMs?: number | null;
   readonly at?: { readonly file: string; readonly line: number };
 }
 
@@ -89,6 +92,7 @@ function planJob(
   for (const label of Object.keys(wanted))
     if (!Object.hasOwn(labels.output, label)) throw fail(`${name}: on cannot have a label ${label}.`);
   const timeoutMs = parseDuration(options.timeout);
+  const leaseMs = options.lease === "none" ? null : parseDuration(options.lease);
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
   if (graceMs > limits.graceMaximumMs)
     throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
@@ -105,6 +109,7 @@ function planJob(
     graceMs,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(leaseMs === undefined ? {} : { leaseMs }),
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
 }
@@ -204,3 +209,15 @@ export const describeSelector = (on: Selector): string =>
   [...(on.runner === undefined ? [] : [`runner=${on.runner}`]), ...labelList(on.labels)].join(" ") || "any runner";
 
 const describeLabels = (labels: Labels): string => labelList(labels).join(" ") || "no labels";
+
+/**
+ * Tells whether a recipe still describes the same jobs. Values of variables are not part of it: they may be secrets, and
+ * this is kept.
+ */
+export function fingerprintOf(plan: Plan): string {
+  const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs }) => {
+    const variables = env.map(([variable]) => variable);
+    return { name, needs, on: selectorKey(on), steps, variables, cwd, timeoutMs, graceMs };
+  });
+  return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
+}

@@ -1,14 +1,16 @@
 // READ FIRST: the whole way of a run. recipe -> plan -> runners -> schedule -> dispatch; what happens is told as
-// events, which the store records and a view shows.
-import { availableParallelism } from "node:os";
+// events, which the store records and a view shows. resume.ts finds out what an earlier process did of it.
 import { SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
-import { newRunId } from "../protocol/ids.ts";
+import { newRunId, type RunId } from "../protocol/ids.ts";
+import { listenForCancels } from "./cancels.ts";
 import type { RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
-import { type Fleet, type KnownRunner, openFleet } from "./fleet.ts";
-import { checkSelectors, type Plan, planOf } from "./plan.ts";
+import { openFleet } from "./fleet.ts";
+import { gather, standIns } from "./gather.ts";
+import { checkSelectors, fingerprintOf, planOf } from "./plan.ts";
 import { loadRecipe } from "./recipe/loader.ts";
+import { earlierOf, type Resumed } from "./resume.ts";
 import { openStore } from "./store/store.ts";
 import { chooseView, combine, type Format } from "./views/index.ts";
 
@@ -19,53 +21,50 @@ export interface RunOptions {
   readonly jobs: number | undefined;
   /** Use the embedded runner although others are known. */
   readonly local: boolean;
+  /** A runner of which nothing is heard for so long is looked for anew; milliseconds. */
+  readonly silenceMs: number;
   /** Aborted by the first Ctrl-C. */
   readonly cancelled: AbortSignal;
   /** Given the function that ends what this process itself started, at once: for the second Ctrl-C. */
   readonly onKillable: (kill: () => void) => void;
+  /** Once the run is on record. */
+  readonly onStarted?: (run: RunId) => void;
+  /** The run that is gone on with. */
+  readonly resumed?: Resumed;
 }
 
 /** Runs a recipe to its end. Rejects with a SortieError where it could not begin, or could not be recorded. */
 export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const folder = homeOf("coordinator");
-  const plan = planOf(await loadRecipe(options.recipe));
-  const fleet = openFleet(folder);
+  const { resumed } = options;
+  const plan = planOf(await loadRecipe(options.recipe, { signal: options.cancelled }));
+  if (resumed && resumed.fingerprint !== fingerprintOf(plan))
+    throw new SortieError("RECIPE_CHANGED", `${options.recipe} is not what it was when the run ${resumed.run} began.`);
+  const fleet = openFleet(folder, options.silenceMs);
   options.onKillable(fleet.killEmbedded);
   try {
-    const { runners, unreachable } = await gather(fleet, options.local);
-    if (unreachable.length === 0)
-      checkSelectors(
-        plan,
-        runners.map((runner) => runner.info),
-      );
-    else checkSelectors(plan, [...runners.map((runner) => runner.info), ...standIns(plan)]);
+    const { runners, unreachable } = await gather(fleet, options.local || resumed?.local === true);
+    const known = runners.map((runner) => runner.info);
+    checkSelectors(plan, unreachable.length === 0 ? known : [...known, ...standIns(plan)]);
     const store = openStore(folder);
-    const readers = combine([store.reader(), await chooseView(options.format)]);
+    const readers = combine([store.reader(resumed?.begun), await chooseView(options.format)]);
     const emit = (event: RunEvent): void | Promise<void> => readers.on(event);
-    const run = newRunId();
-    const startedAt = Date.now();
+    const run = resumed?.run ?? newRunId();
+    const startedAt = resumed?.startedAt ?? Date.now();
+    const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
     try {
-      await emit({
-        type: "run-started",
-        at: startedAt,
-        run,
-        recipe: plan.recipe,
-        jobs: plan.jobs.map(({ name, needs }) => ({ name, needs })),
-      });
+      const jobs = plan.jobs.map(({ name, needs }) => ({ name, needs }));
+      const { recipe } = plan;
+      if (resumed) await emit({ type: "run-resumed", at: Date.now(), run, recipe, jobs });
+      else await emit({ type: "run-started", at: startedAt, run, recipe, jobs, fingerprint: fingerprintOf(plan) });
+      options.onStarted?.(run);
       for (const runner of runners)
         await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });
       for (const { name, message } of unreachable)
         await emit({ type: "runner-unreachable", at: Date.now(), runner: name, message });
-      options.cancelled.addEventListener(
-        "abort",
-        () =>
-          void emit({
-            type: "run-cancelling",
-            at: Date.now(),
-            message: "cancelling: waiting for the jobs to end (Ctrl-C again leaves at once)",
-          }),
-        { once: true },
-      );
+      const message = "cancelling: waiting for the jobs to end (Ctrl-C again leaves at once)";
+      const tellCancelling = (): void => void emit({ type: "run-cancelling", at: Date.now(), message });
+      cancelled.addEventListener("abort", tellCancelling, { once: true });
       const slots = runners.reduce((sum, runner) => sum + runner.info.slots, 0);
       const outcome = await execute({
         run,
@@ -74,11 +73,14 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         folder,
         jobs: options.jobs ?? Math.max(1, slots),
         emit,
-        cancelled: options.cancelled,
+        cancelled,
+        onCancellable: cancelsJobs,
+        ...(resumed ? { earlier: earlierOf(resumed, fleet, runners) } : {}),
       });
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
       return outcome;
     } finally {
+      stop();
       await readers.close();
       store.close();
     }
@@ -86,26 +88,3 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     await fleet.close();
   }
 }
-
-/** The runners that answer; the embedded one when none is known. */
-async function gather(
-  fleet: Fleet,
-  local: boolean,
-): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
-  if (local || fleet.trust.list().length === 0)
-    return { runners: [await fleet.embedded(availableParallelism())], unreachable: [] };
-  const reached = await fleet.reachAll();
-  const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));
-  const unreachable = reached.flatMap((one) =>
-    "error" in one ? [{ name: one.pin.name, message: `${one.error.message} ${one.error.hint}` }] : [],
-  );
-  if (runners.length > 0) return { runners, unreachable };
-  throw new SortieError(
-    "NO_RUNNER",
-    `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`,
-    { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
-  );
-}
-
-/** A runner that does not answer may be what a job asks for: that job is then lost, not wrong. */
-const standIns = (plan: Plan) => plan.jobs.map((job) => ({ name: job.on.runner ?? "", labels: job.on.labels }));

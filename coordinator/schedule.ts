@@ -54,6 +54,11 @@ class Line {
     this.#jobs.splice(at, 0, { job, since });
   }
 
+  remove(job: PlanJob): void {
+    const at = this.#jobs.findIndex((one, index) => index >= this.#head && one.job === job);
+    if (at >= 0) this.#jobs.splice(at, 1);
+  }
+
   shift(): void {
     this.#head++;
     // The served part is cut off now and then, so that the line does not grow with the run.
@@ -117,6 +122,15 @@ export class Schedule {
       placements.push({ job: first.job, runner: best.id });
     }
     return placements;
+  }
+
+  /** Takes one ready job off its line, for somebody who knows where it is already. Gives it, where it stood there. */
+  take(name: JobName): PlanJob | undefined {
+    const job = this.#byName.get(name);
+    if (!job || !this.#unsettled.has(name) || this.#taken.has(name)) return undefined;
+    this.#lineOf(job).remove(job);
+    this.#taken.add(name);
+    return job;
   }
 
   /** The job came out so: unlocks what needs it, or skips it and what needs that. Gives the skipped. */

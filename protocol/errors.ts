@@ -92,6 +92,26 @@ export const errorCatalog = {
     "The connection ended before the call did.",
     "Look at the network and at the runner's own output.",
   ),
+  SUPERSEDED: entry(
+    infrastructure,
+    "Another coordinator process of the same identity took the job over.",
+    "`coordinator attach RUN` shows the run from there.",
+  ),
+  OFFSET_GONE: entry(
+    infrastructure,
+    "The journal does not hold this offset: it was acknowledged and removed, or lost with the runner's disk.",
+    "`coordinator logs --from RUNNER JOB` shows what is left.",
+  ),
+  KEEPER_VERSION: entry(
+    infrastructure,
+    "The runner's jobs are kept by another version of Sortie.",
+    "Let them end first: start that version again, and `runner drain`.",
+  ),
+  KEEPER_FAILED: entry(
+    infrastructure,
+    "The process that keeps the runner's jobs could not be started, or does not answer.",
+    "Its own words are in keeper.log in the runner's state folder.",
+  ),
   CHANNEL_FLOODED: entry(
     infrastructure,
     "The peer sent more than the window allows.",
@@ -126,6 +146,22 @@ export const errorCatalog = {
     infrastructure,
     "The address could not be listened on.",
     "Is the port taken? `--listen /ip4/…/tcp/0` picks a free one.",
+  ),
+  OUTPUT_INCOMPLETE: entry(
+    infrastructure,
+    "Something of a command's output did not arrive, by the runner's own count.",
+    "Run it again; a larger --journal-size at the runner holds more while nobody reads.",
+  ),
+  RECIPE_CHANGED: entry(
+    usage,
+    "The recipe is not the one that the run began with.",
+    "Run it anew, or bring the recipe back to what it was.",
+  ),
+  RUN_ENDED: entry(usage, "The run is over already.", "`coordinator show RUN` tells how it came out."),
+  RUN_LIVES: entry(
+    usage,
+    "The run's coordinator is still at work.",
+    "`coordinator attach RUN` shows it, and `coordinator cancel RUN` ends it.",
   ),
   JOB_FAILED: entry(failed, "A job failed.", "`coordinator logs RUN/JOB` shows its output."),
   INTERRUPTED: entry(interrupted, "Interrupted; jobs were cancelled first.", "Run again."),

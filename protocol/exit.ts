@@ -10,6 +10,9 @@ export const SignalName = v.pipe(
 );
 export type SignalName = v.InferOutput<typeof SignalName>;
 
+/** BLAKE3 of a stream, as hexadecimal digits. */
+const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "a BLAKE3 hash"));
+
 /** An exit code, 0 to 255. */
 const Code = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
 const Bytes = v.pipe(v.number(), v.integer(), v.minValue(0));
@@ -18,6 +21,8 @@ const common = {
   type: v.literal("exit"),
   /** Bytes the process wrote on each output: what a whole log holds. */
   bytes: v.strictObject({ stdout: Bytes, stderr: Bytes }),
+  /** Of what the journal holds of each output, which is all but what it says it dropped. Absent only for a lost job. */
+  hash: v.optional(v.strictObject({ stdout: Hash, stderr: Hash })),
   /** Something the job started kept an output open after the command itself exited; it was ended and the output closed. */
   heldOpen: v.optional(v.literal(true)),
   /** Index of the step that ended the job; absent when no step began. */

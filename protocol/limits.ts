@@ -35,9 +35,15 @@ export const limits = {
   /** A handshake that is not through by now is a slow socket holding a place. */
   handshakeMs: 3_000,
   dialMs: 10_000,
-  /** yamux pings this often, so that a socket is never idle for long while its peer lives. */
-  pingEveryMs: 30_000,
+  /** A peer of which nothing was heard for so long is gone, though nothing was closed. Pings are sent three times as often. */
+  silenceMs: 15_000,
+  silenceMinimumMs: 1_000,
   socketIdleMs: 5 * 60_000,
+  /** A lost connection is tried again after the first, doubled up to the second, each with jitter. */
+  reconnectFirstMs: 100,
+  reconnectMostMs: 5_000,
+  /** A coordinator looks for a detached job's runner for so long; for others as long as the lease. */
+  reconnectDetachedMs: 24 * 60 * 60_000,
   /** The most time a connection may take to say goodbye. */
   closeMs: 500,
   /** From an open stream to its first whole envelope. */
@@ -57,6 +63,32 @@ export const limits = {
   /** TERM to KILL, unless the job says otherwise. */
   graceMs: 5_000,
   graceMaximumMs: 10 * 60_000,
+  /** A job whose owner is gone goes on for so long, unless the job or the runner says otherwise. */
+  leaseMs: 5 * 60_000,
+  leaseMinimumMs: 1_000,
+  /** A segment of a journal: acknowledged ones can go one by one. */
+  segmentBytes: 16 * MiB,
+  /** What one journal may take of the disk, and all of a runner together; see docs/journal.md. */
+  journalBytes: 1024 * MiB,
+  journalsBytes: 10 * 1024 * MiB,
+  journalMinimumBytes: 1 * MiB,
+  /** Journals that are over and acknowledged are kept so long, and so many; those that nobody acknowledged, longer. */
+  journalKeptMs: 24 * 60 * 60_000,
+  journalsKept: 1_000,
+  journalUnclaimedMs: 7 * 24 * 60 * 60_000,
+  /** Bytes of one journal, and of all, that wait in memory for the disk or for a reader that is a little behind. */
+  journalMemoryBytes: 4 * MiB,
+  journalsMemoryBytes: 64 * MiB,
+  /** A disk that is full is tried again after this. */
+  journalRetryMs: 1_000,
+  /** Jobs that /job/list tells, the latest first. */
+  listedJobs: 1_000,
+  /** Text of one /job/logs call; the next one goes on at its offset. */
+  logsBytes: 1 * MiB,
+  /** A keeper with no running job and no front leaves after this. */
+  keeperIdleMs: 10_000,
+  /** A keeper has come up within this. */
+  keeperStartMs: 10_000,
   /** setTimeout cannot hold more than this (24.8 days). */
   timeoutMaximumMs: 2 ** 31 - 1,
   /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */

@@ -50,6 +50,13 @@ export const Environment = v.pipe(
 );
 export type Environment = v.InferOutput<typeof Environment>;
 
+export const Lease = v.pipe(
+  v.number(),
+  v.integer(),
+  v.minValue(limits.leaseMinimumMs),
+  v.maxValue(limits.timeoutMaximumMs),
+);
+
 /** What a runner is asked to run: one attempt of one job. */
 export const JobRequest = v.strictObject({
   attemptId: AttemptId,
@@ -66,18 +73,71 @@ export const JobRequest = v.strictObject({
   timeoutMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.timeoutMaximumMs))),
   /** From TERM to KILL. */
   graceMs: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(limits.graceMaximumMs)),
+  /** The job goes on for so long without its owner, and is cancelled then; null: for ever. Absent: as the runner has it. */
+  leaseMs: v.optional(v.nullable(Lease)),
   /** Whether stdin chunks will come; without it the steps read an empty stdin. Only a job of one step may have it. */
   stdin: v.boolean(),
 });
 export type JobRequest = v.InferOutput<typeof JobRequest>;
 
-export const JobRunInput = v.strictObject({
-  request: JobRequest,
-  /** Bytes the runner may send beyond the last acknowledgement. */
-  window: v.pipe(v.number(), v.integer(), v.minValue(limits.windowMinimum), v.maxValue(limits.windowMaximum)),
-});
+/** Bytes the runner may send beyond the last acknowledgement. */
+const Window = v.pipe(v.number(), v.integer(), v.minValue(limits.windowMinimum), v.maxValue(limits.windowMaximum));
+
+/** One process of an owner. Once another one took a job over, the one before gets it no more: see SUPERSEDED. */
+const Holder = v.pipe(v.string(), v.maxLength(64));
+
+export const JobRunInput = v.strictObject({ request: JobRequest, window: Window, holder: Holder });
 export type JobRunInput = v.InferOutput<typeof JobRunInput>;
 export const JobRunOutput = v.strictObject({ attemptId: AttemptId });
+
+export const JobAttachInput = v.strictObject({
+  attemptId: AttemptId,
+  /** Where in the journal to begin. */
+  offset: Count,
+  /** The owner's own session: acknowledges, may send stdin, signals and cancel. There is one; a new one ends the other. */
+  control: v.boolean(),
+  window: Window,
+  holder: Holder,
+});
+export type JobAttachInput = v.InferOutput<typeof JobAttachInput>;
+export const JobAttachOutput = v.strictObject({
+  attemptId: AttemptId,
+  /** Where it begins indeed: a reader that asks for what is gone gets what is left. */
+  offset: Count,
+  /** Bytes of each output that are gone, where it begins later than was asked. */
+  missing: v.strictObject({ stdout: Count, stderr: Count }),
+  /** Bytes of stdin that the runner has; the owner goes on behind them. */
+  stdin: Count,
+});
+export type JobAttachOutput = v.InferOutput<typeof JobAttachOutput>;
+
+/** A job as its runner knows it. */
+export const JobState = v.strictObject({
+  attemptId: AttemptId,
+  run: RunId,
+  job: JobName,
+  attempt: Count,
+  startedAt: Time,
+  /** Whether its processes may still run; the exit can be read once they do not. */
+  running: v.boolean(),
+  /** The journal's end so far. */
+  end: Count,
+  /** Whether its owner is connected. */
+  attached: v.boolean(),
+  /** Whether the owner has stored everything, the exit too. */
+  acknowledged: v.boolean(),
+});
+export type JobState = v.InferOutput<typeof JobState>;
+
+export const JobLogsInput = v.strictObject({ attemptId: AttemptId, offset: Count, follow: v.boolean() });
+/** A piece of text as it was written, with broken UTF-8 replaced. `offset` is where the next call goes on. */
+export const JobLogsOutput = v.strictObject({
+  stream: v.picklist(["stdout", "stderr"]),
+  text: v.string(),
+  at: Time,
+  offset: Count,
+});
+export type JobLogsOutput = v.InferOutput<typeof JobLogsOutput>;
 
 export const RunnerInfo = v.strictObject({
   name: RunnerName,
@@ -106,18 +166,47 @@ export type CallerControl = v.InferOutput<typeof CallerControl>;
 
 /** What a journal holds on its control stream. The exit is always its last chunk. */
 export const JournalControl = v.variant("type", [
-  v.strictObject({ type: v.literal("started"), at: Time, attemptId: AttemptId }),
+  v.strictObject({
+    type: v.literal("started"),
+    at: Time,
+    attemptId: AttemptId,
+    run: RunId,
+    job: JobName,
+    attempt: Count,
+  }),
   /** Step `index` of `of` begins. */
   v.strictObject({ type: v.literal("step"), at: Time, index: Count, of: Count }),
   /** The time of what follows, milliseconds since the epoch. */
   v.strictObject({ type: v.literal("mark"), at: Time }),
   /** Bytes of stdin that the process's pipe has taken, or that were thrown away because it no longer reads. */
   v.strictObject({ type: v.literal("received"), offset: Count }),
-  /** Bytes that are not in this log, and why: only where a limit was set for it. */
+  /** Bytes that are not in this journal or log, and why: what came at a limit while nobody read, or is not kept. */
   v.strictObject({ type: v.literal("dropped"), stdout: Count, stderr: Count, reason: v.string() }),
   Exit,
 ]);
 export type JournalControl = v.InferOutput<typeof JournalControl>;
+
+/** The peer ID that started a job, or `embedded`. */
+const Owner = v.pipe(v.string(), v.maxLength(100));
+
+/** How much of the disk journals take, and for how long; see docs/journal.md. */
+export const JournalLimits = v.strictObject({
+  /** Bytes of one journal, and of all. */
+  job: Count,
+  all: Count,
+  /** After the exit was acknowledged. */
+  keptMs: Count,
+});
+export type JournalLimits = v.InferOutput<typeof JournalLimits>;
+
+export const KeeperInfo = v.strictObject({
+  /** A front speaks to a keeper of the same number only. */
+  protocol: Count,
+  version: v.string(),
+  pid: Count,
+  running: Count,
+});
+export type KeeperInfo = v.InferOutput<typeof KeeperInfo>;
 
 /** Every operation that can be called: its carriage, and what goes in and comes out. */
 export const operations = {
@@ -125,6 +214,40 @@ export const operations = {
   /** The info again whenever slots or draining change, until the caller leaves. */
   "/runner/watch": { carriage: "json", input: Empty, output: RunnerInfo },
   "/job/run": { carriage: "raw", input: JobRunInput, output: JobRunOutput },
+  /** The journal from an offset on. A peer sees its own jobs only. */
+  "/job/attach": { carriage: "raw", input: JobAttachInput, output: JobAttachOutput },
+  "/job/list": { carriage: "json", input: Empty, output: v.strictObject({ jobs: v.array(JobState) }) },
+  /** At most `limits.logsBytes` of text a call, then it completes; call again from the last offset. */
+  "/job/logs": { carriage: "json", input: JobLogsInput, output: JobLogsOutput },
+
+  // What a runner's front asks of its keeper, on the socket between them and nowhere else. The first two never change,
+  // so that every front can tell what every keeper is.
+  "/keeper/info": { carriage: "json", input: Empty, output: KeeperInfo },
+  /** Leaves once no job runs, and answers before; refuses while one does. */
+  "/keeper/leave": { carriage: "json", input: Empty, output: Empty },
+  /** While this subscription lasts there is a front. Told whenever the count changes. */
+  "/keeper/watch": {
+    carriage: "json",
+    input: v.strictObject({ limits: JournalLimits }),
+    output: v.strictObject({ running: Count }),
+  },
+  "/keeper/run": {
+    carriage: "raw",
+    input: v.strictObject({ owner: Owner, slots: Count, leaseMs: v.nullable(Lease), ...JobRunInput.entries }),
+    output: JobRunOutput,
+  },
+  "/keeper/attach": {
+    carriage: "raw",
+    input: v.strictObject({ owner: Owner, ...JobAttachInput.entries }),
+    output: JobAttachOutput,
+  },
+  "/keeper/list": {
+    carriage: "json",
+    input: v.strictObject({ owner: Owner }),
+    output: v.strictObject({ jobs: v.array(JobState) }),
+  },
+  /** Cancels the jobs of an owner, or of all, with their grace; answers when the exit of each is in its journal. */
+  "/keeper/cancel": { carriage: "json", input: v.strictObject({ owner: v.nullable(Owner) }), output: Empty },
 } as const satisfies Record<string, OperationSchema>;
 
 interface OperationSchema {

@@ -15,6 +15,7 @@ import type { Identity } from "./identity.ts";
 import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
 import { refuseCall } from "./serve-call.ts";
+import { endSilent } from "./silence.ts";
 
 export const CALL_PROTOCOL = "/sortie/call/1";
 export const PAIR_PROTOCOL = "/sortie/pair/1";
@@ -24,6 +25,8 @@ export interface NodeOptions extends Gate {
   readonly identity: Identity;
   /** Multiaddrs to listen on; none for a peer that only dials. */
   readonly listen: readonly string[];
+  /** A peer of which nothing is heard for so long has its connection ended; milliseconds. */
+  readonly silenceMs?: number;
   /** A trusted peer's call. */
   readonly onCall?: (channel: ByteChannel, peer: string) => void;
   /** A stranger or a known peer that wants to pair. */
@@ -50,12 +53,13 @@ const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 10
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
+  const silenceMs = options.silenceMs ?? limits.silenceMs;
   const node = await createLibp2p({
     privateKey: options.identity.privateKey,
     addresses: { listen: [...options.listen] },
     transports: [
       tcp({
-        // A quiet job is not a dead one: yamux pings every 30 s, and a socket may be idle for longer than that.
+        // A quiet job is not a dead one: yamux pings, and a socket may be idle for longer than that.
         inboundSocketInactivityTimeout: limits.socketIdleMs,
         outboundSocketInactivityTimeout: limits.socketIdleMs,
         backlog: limits.pendingConnections,
@@ -65,18 +69,21 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     ],
     connectionEncrypters: [noise()],
     streamMuxers: [
-      boundedFrames(
-        yamux({
-          maxInboundStreams: perConnection,
-          maxOutboundStreams: perConnection,
-          maxEarlyStreams: perConnection,
-          keepAliveInterval: limits.pingEveryMs,
-          streamOptions: {
-            maxReadBufferLength: limits.channelUnreadBytes,
-            maxStreamWindowSize: limits.frameBytes,
-            inactivityTimeout: limits.timeoutMaximumMs,
-          },
-        }),
+      endSilent(
+        silenceMs,
+        boundedFrames(
+          yamux({
+            maxInboundStreams: perConnection,
+            maxOutboundStreams: perConnection,
+            maxEarlyStreams: perConnection,
+            keepAliveInterval: silenceMs / 3,
+            streamOptions: {
+              maxReadBufferLength: limits.channelUnreadBytes,
+              maxStreamWindowSize: limits.frameBytes,
+              inactivityTimeout: limits.timeoutMaximumMs,
+            },
+          }),
+        ),
       ),
     ],
     connectionGater: connectionGater(options),

@@ -9,6 +9,11 @@ await runCommandLine(
       describe: "Serve jobs to the coordinators that are trusted",
       load: () => import("./commands/start.ts"),
     },
+    {
+      command: "drain",
+      describe: "Finish what runs, take nothing new, and leave",
+      load: () => import("./commands/drain.ts"),
+    },
     { command: "id", describe: "Print this runner's peer ID", load: () => import("./commands/id.ts") },
     {
       command: "invite",

@@ -1,25 +1,28 @@
-// A runner without its network: the operations it serves, its slots and its grants. `runner start` serves it to
-// peers; a coordinator embeds one and calls it in memory.
-import { rmSync } from "node:fs";
+// A runner's front, without its network: the operations it serves, and its grants. It starts nothing itself: that is
+// the keeper's. `runner start` serves it to peers; a coordinator embeds one and calls it in memory.
 import { setTimeout as delay } from "node:timers/promises";
-import type { Handlers, RawCarriage } from "../protocol/call.ts";
-import { SortieError } from "../protocol/errors.ts";
+import type { Caller, Handlers, RawCarriage } from "../protocol/call.ts";
+import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import type { Labels, RunnerInfo } from "../protocol/messages.ts";
+import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
+import type { JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
 import { version } from "../protocol/version.ts";
 import { decide, type Grants } from "./grants.ts";
-import { openKeeper } from "./keeper/local-keeper.ts";
-import { describeEnd, serveJob } from "./session.ts";
+import { jobLogs } from "./job-logs.ts";
+import type { KeeperLink } from "./keeper/keeper-link.ts";
+import { relay } from "./relay.ts";
 
 export interface RunnerOptions {
   readonly name: string;
   readonly labels: Labels;
   readonly slots: number;
   readonly grants: Grants;
-  /** For this runner alone: working directories and pipes live there. */
-  readonly folder: string;
-  /** Whether the folder goes away with the runner. */
-  readonly temporary?: boolean;
+  readonly keeper: KeeperLink;
+  /** How long a job goes on without its owner, where the job does not say; null: for ever. */
+  readonly leaseMs: number | null;
+  readonly journals: JournalLimits;
+  /** Takes one job, and is drained then. */
+  readonly once?: boolean;
   /** One line about what happened to a job; nothing of the job's own output. */
   readonly log?: (line: string) => void;
 }
@@ -29,45 +32,75 @@ export interface Runner {
   info(): RunnerInfo;
   /** Takes no new jobs from now on. */
   drain(): void;
-  /** Cancels what runs, with its grace, and resolves when nothing of it is left. */
+  /** Resolves once it is drained, no job runs, and the owners that are there have their exits. */
+  readonly idle: Promise<void>;
+  /** Cancels the jobs of the peer, with their grace. */
+  revoke(peer: string): Promise<void>;
+  /** Cancels what runs, with its grace, and resolves when the owners that listen know. */
+  cancelAll(): Promise<void>;
+  /** Ends every session, and leaves the keeper. */
   close(): Promise<void>;
-  /** KILL to every process of every job, now, without waiting: for a process that is about to leave. */
-  kill(): void;
 }
 
-/** A job's call under way. */
-interface Session {
-  readonly over: Promise<void>;
-  readonly graceMs: number;
-  readonly accepted: Promise<RawCarriage>;
-}
-
+/** Rejects where the keeper cannot be reached. */
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
-  const keeper = await openKeeper(options.folder);
-  const { name, labels, slots, grants } = options;
-  let busy = 0;
+  const { name, labels, slots, grants, keeper, log = () => {} } = options;
+  let running = 0;
+  let starting = 0;
   let draining = false;
-  const sessions = new Set<Session>();
+  let closed = false;
+  const sessions = new Set<RawCarriage>();
   const watchers = new Set<() => void>();
+  const idle = Promise.withResolvers<void>();
 
-  const info = (): RunnerInfo => ({ name, version, labels, slots, busy, draining });
+  const info = (): RunnerInfo => ({ name, version, labels, slots, busy: Math.min(slots, running), draining });
   const changed = (): void => {
     for (const watcher of watchers) watcher();
+    if (draining && running + starting === 0 && sessions.size === 0) idle.resolve();
   };
 
-  function takeSlot(): () => void {
-    if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
-    if (busy >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner ${name} are taken.`);
-    busy++;
-    changed();
-    let taken = true;
-    return () => {
-      if (!taken) return;
-      taken = false;
-      busy--;
-      changed();
-    };
+  /** Follows the keeper's count for as long as this front lives; a keeper that dies is followed by another. */
+  async function watchKeeper(first: () => void): Promise<void> {
+    while (!closed) {
+      try {
+        for await (const news of subscribe(await keeper.open(), "/keeper/watch", { limits: options.journals })) {
+          running = news.running;
+          changed();
+          first();
+          if (closed) return;
+        }
+      } catch (error) {
+        if (closed) return;
+        log(`the keeper: ${asSortieError(error).message}`);
+        running = 0;
+        changed();
+        await delay(limits.reconnectFirstMs);
+      }
+    }
   }
+
+  async function serve(accepted: Promise<RawCarriage>, to: RawCarriage): Promise<void> {
+    let carriage: RawCarriage;
+    try {
+      carriage = await accepted;
+    } catch (error) {
+      to.abort(error as Error);
+      throw error;
+    }
+    sessions.add(carriage);
+    try {
+      await relay(carriage, to);
+    } finally {
+      sessions.delete(carriage);
+      changed();
+    }
+  }
+
+  /** What a session ended with, for the log: readers and owners come and go, only the rest is news. */
+  const tell = (caller: Caller, what: string, error: unknown): void => {
+    const { code, message } = asSortieError(error);
+    if (code !== "CONNECTION_LOST") log(`${what} of ${caller.name}: ${message}`);
+  };
 
   const handlers: Handlers = {
     "/runner/info": async () => info(),
@@ -96,67 +129,74 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         left.removeEventListener("abort", watcher);
       }
     },
-    async "/job/run"(input, caller, accept) {
-      const { request } = input;
+    async "/job/run"(asked, caller, accept) {
+      const { request } = asked;
       if (request.stdin && request.steps.length > 1)
         throw new SortieError("USAGE", "Only a job of one step may have stdin.");
       const decision = decide(grants, request);
       if (!decision.allowed) {
-        options.log?.(`refused ${request.job} for ${caller.name}: ${decision.message}`);
+        log(`refused ${request.job} for ${caller.name}: ${decision.message}`);
         throw new SortieError("DENIED", `${decision.message} (runner ${name})`, {
           hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.`,
         });
       }
-      const release = takeSlot();
-      let session: Session | undefined;
+      if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+      if (options.once) draining = true;
+      starting++;
       try {
-        await keeper.start(request);
-        const accepted = accept({ attemptId: request.attemptId });
-        const over = accepted
-          .catch(async (error: unknown) => {
-            await keeper.forget(request.attemptId);
-            throw error;
-          })
-          .then((carriage) => serveJob(keeper, input, carriage, release));
-        session = { over, graceMs: request.graceMs, accepted };
-        sessions.add(session);
-        await over;
+        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked };
+        const to = await callRaw(await keeper.open(), "/keeper/run", input).finally(() => starting--);
+        await serve(accept(to.output), to);
       } catch (error) {
-        options.log?.(`${request.job} of ${caller.name}: ${describeEnd(error)}`);
+        tell(caller, request.job, error);
         throw error;
       } finally {
-        if (session) sessions.delete(session);
-        release();
+        changed();
       }
     },
+    async "/job/attach"(input, caller, accept) {
+      try {
+        const to = await callRaw(await keeper.open(), "/keeper/attach", { owner: caller.peer, ...input });
+        await serve(accept(to.output), to);
+      } catch (error) {
+        tell(caller, input.attemptId, error);
+        throw error;
+      }
+    },
+    "/job/list": async (_input, caller) => callJson(await keeper.open(), "/keeper/list", { owner: caller.peer }),
+    "/job/logs": (input, caller, left) => jobLogs(keeper, caller.peer, input, left),
   };
+
+  await new Promise<void>((resolve, reject) => {
+    watchKeeper(resolve).catch(reject);
+  });
+
+  const cancel = async (owner: string | null): Promise<void> => {
+    await callJson(await keeper.open(), "/keeper/cancel", { owner });
+  };
+
+  function drain(): void {
+    draining = true;
+    changed();
+  }
 
   return {
     handlers,
     info,
-    drain() {
-      draining = true;
-      changed();
+    drain,
+    idle: idle.promise,
+    revoke: cancel,
+    async cancelAll() {
+      drain();
+      await cancel(null);
+      // Callers are told the exit of what was cancelled; one that does not read is not waited for.
+      await within(limits.drainMaximumMs, idle.promise);
     },
     async close() {
-      draining = true;
-      // Callers are told the exit of what is cancelled; one that does not read is not waited for.
-      const over = (): Promise<unknown> => Promise.allSettled([...sessions].map((session) => session.over));
-      const longestGrace = Math.max(0, ...[...sessions].map(({ graceMs }) => graceMs));
-      await within(longestGrace + limits.drainMaximumMs, keeper.cancelAll().then(over));
+      closed = true;
       const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
-      for (const { accepted } of sessions)
-        accepted.then(
-          (carriage) => carriage.abort(stopped),
-          () => {},
-        );
+      for (const carriage of sessions) carriage.abort(stopped);
       await keeper.close();
-      await within(limits.closeMs, over());
-      if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
-    },
-    kill() {
-      keeper.kill();
-      if (options.temporary) rmSync(options.folder, { recursive: true, force: true });
     },
   };
 }

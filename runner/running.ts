@@ -7,7 +7,13 @@ import { isAlive } from "../protocol/lock.ts";
 import { RunnerName } from "../protocol/messages.ts";
 import { PeerText } from "../protocol/trust.ts";
 
-const Running = v.strictObject({ pid: v.number(), peer: PeerText, name: RunnerName, addresses: v.array(v.string()) });
+const Running = v.strictObject({
+  pid: v.number(),
+  peer: PeerText,
+  name: RunnerName,
+  addresses: v.array(v.string()),
+  draining: v.boolean(),
+});
 export type Running = v.InferOutput<typeof Running>;
 
 const pathIn = (folder: string): string => join(folder, "runner.json");

@@ -48,6 +48,7 @@ async function bundle(): Promise<void> {
     entryPoints: {
       coordinator: "scripts/bin/coordinator.ts",
       runner: "scripts/bin/runner.ts",
+      keeper: "scripts/bin/keeper.ts",
       sdk: "coordinator/recipe/sdk.ts",
     },
     outdir: staging,
@@ -57,8 +58,8 @@ async function bundle(): Promise<void> {
     platform: "node",
     target: "node24",
     chunkNames: "chunks/[name]-[hash]",
-    // Both load code of their own at run time.
-    external: ["tsx", "tsx/*", "esbuild"],
+    // These load code of their own at run time.
+    external: ["tsx", "tsx/*", "esbuild", "@napi-rs/blake-hash"],
     // Some dependencies are CommonJS and call require().
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',

@@ -1,6 +1,7 @@
 // `coordinator exec RUNNER -- COMMAND…`: one command, its streams and its exit code, as if it ran here.
 import { basename } from "node:path";
 import type { Argv } from "yargs";
+import { parseDuration } from "../../protocol/duration.ts";
 import { asSortieError, exitCodes, SortieError } from "../../protocol/errors.ts";
 import { describeExit, exitCodeOf } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
@@ -9,8 +10,9 @@ import { interruptSignal } from "../../protocol/interrupt.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type Attempt, startAttempt } from "../attempt.ts";
 import type { RunEvent } from "../events.ts";
+import { listenForCancels } from "../cancels.ts";
 import { findRunner, openFleet } from "../fleet.ts";
-import { parseDuration } from "../recipe/duration.ts";
+import { parseLease, parseSilence } from "../options.ts";
 import { createBoundedLog } from "../store/log.ts";
 import { logPath, openStore } from "../store/store.ts";
 import { writeTo } from "../views/format.ts";
@@ -24,6 +26,8 @@ interface Options {
   readonly cwd: string | undefined;
   readonly env: readonly string[];
   readonly timeout: string | undefined;
+  readonly lease: string | undefined;
+  readonly "silence-after": string | undefined;
   readonly stdin: boolean;
 }
 
@@ -45,6 +49,14 @@ export const builder = (yargs: Argv) =>
       describe: "NAME=VALUE for the command",
     })
     .option("timeout", { type: "string", describe: "Ends the command after this: 90s, 10m" })
+    .option("lease", {
+      type: "string",
+      describe: "How long the command goes on when this side is gone; none: for ever; default: the runner's, 5m",
+    })
+    .option("silence-after", {
+      type: "string",
+      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
+    })
     .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
     .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
     .example("tar cf - . | $0 exec w1 -- tar tf -", "stdin is piped");
@@ -59,17 +71,18 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       `--timeout takes a duration such as 90s or 10m, not ${JSON.stringify(options.timeout)}.`,
     );
 
+  const leaseMs = parseLease(options.lease);
+
   let attempt: Attempt | undefined;
   const cancelled = interruptSignal(() => attempt?.abandon(new SortieError("INTERRUPTED", "Interrupted twice.")));
   const folder = homeOf("coordinator");
-  const fleet = openFleet(folder);
+  const fleet = openFleet(folder, parseSilence(options["silence-after"]));
   const run = newRunId();
   const job = "exec" as JobName;
   const attemptId = newAttemptId();
   const startedAt = Date.now();
   try {
     const runner = await findRunner(fleet, options.runner);
-    const channel = await runner.open();
     const request = {
       attemptId,
       run,
@@ -81,15 +94,27 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       stdin: options.stdin,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(leaseMs === undefined ? {} : { leaseMs }),
     };
     const log = createBoundedLog(logPath(folder, run, attemptId), KEPT_BYTES);
     const output = { stdout: process.stdout, stderr: process.stderr };
-    attempt = await startAttempt(
-      channel,
+    attempt = await startAttempt({
+      link: runner,
+      attemptId,
       request,
-      { store: (bytes) => log.write(bytes), output: (stream, bytes) => writeTo(output[stream], bytes) },
-      options.stdin ? process.stdin : undefined,
-    );
+      reconnectMs: leaseMs === null ? limits.reconnectDetachedMs : (leaseMs ?? limits.leaseMs),
+      sink: {
+        store: (bytes) => log.write(bytes),
+        output: (stream, bytes) => writeTo(output[stream], bytes),
+        connection: (lost) =>
+          void process.stderr.write(
+            lost === undefined
+              ? `sortie: ${runner.name} is there again\n`
+              : `sortie: ${lost} the command goes on; looking for ${runner.name}\n`,
+          ),
+      },
+      stdin: options.stdin ? process.stdin : undefined,
+    });
     const started = attempt;
     const cancel = (): void => {
       process.stderr.write("sortie: cancelling; Ctrl-C again leaves at once\n");
@@ -101,6 +126,9 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
     const store = openStore(folder);
     const record = store.reader();
     const tell = (event: RunEvent) => record.on(event);
+    const asked = listenForCancels(store, run, cancelled);
+    asked.cancelsJobs(() => started.cancel("user"));
+    asked.signal.addEventListener("abort", () => started.cancel("user"), { once: true });
     try {
       await tell({
         type: "run-started",
@@ -109,14 +137,25 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
         recipe: `exec ${basename(argv[0] ?? "")}`,
         jobs: [{ name: job, needs: [] }],
       });
-      await tell({ type: "job-started", at: startedAt, job, attempt: 1, attemptId, runner: runner.name });
-      const end = await attempt.exit.then(
-        (exit) => ({ exit }),
-        (error: unknown) => ({ error: asSortieError(error) }),
-      );
+      await tell({
+        type: "job-dispatched",
+        at: startedAt,
+        job,
+        attempt: 1,
+        attemptId,
+        runner: runner.name,
+        runnerId: runner.id,
+      });
+      const end = await attempt.end.catch((error: unknown) => ({ error: asSortieError(error) }));
       const code = "exit" in end ? exitCodeOf(end.exit) : exitCodes.infrastructure;
       const outcome =
-        "error" in end ? "lost" : end.exit.reason === "cancelled" ? "cancelled" : code === 0 ? "passed" : "failed";
+        "error" in end || end.gap !== undefined
+          ? "lost"
+          : end.exit.reason === "cancelled"
+            ? "cancelled"
+            : code === 0
+              ? "passed"
+              : "failed";
       const durationMs = Date.now() - startedAt;
       await tell({
         type: "job-ended",
@@ -124,13 +163,16 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
         job,
         outcome,
         durationMs,
-        ...("exit" in end ? { exit: end.exit } : { message: end.error.message }),
+        ...("exit" in end ? end : { message: end.error.message }),
       });
       await tell({ type: "run-ended", at: Date.now(), run, outcome, durationMs });
       if ("error" in end) throw end.error;
+      if (end.gap !== undefined)
+        throw new SortieError("OUTPUT_INCOMPLETE", `The command's output is not whole: ${end.gap}.`);
       if (end.exit.reason !== "exited") process.stderr.write(`sortie: ${describeExit(end.exit)}\n`);
       return code;
     } finally {
+      asked.stop();
       await log.close();
       store.close();
     }

@@ -2,7 +2,8 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
-import { interruptSignal } from "../../protocol/interrupt.ts";
+import { parseSilence } from "../options.ts";
+import { runToEnd } from "../run-to-end.ts";
 import { type Format, formats } from "../views/index.ts";
 
 interface Options {
@@ -11,14 +12,9 @@ interface Options {
   readonly format: Format;
   readonly jobs: string | undefined;
   readonly local: boolean;
+  readonly detach: boolean;
+  readonly "silence-after": string | undefined;
 }
-
-const exitCode = {
-  passed: exitCodes.passed,
-  failed: exitCodes.failed,
-  cancelled: exitCodes.interrupted,
-  lost: exitCodes.infrastructure,
-} as const;
 
 export const builder = (yargs: Argv) =>
   yargs
@@ -35,6 +31,15 @@ export const builder = (yargs: Argv) =>
       describe: "Jobs under way at once, over all runners; default: every slot",
     })
     .option("local", { type: "boolean", default: false, describe: "Run on this machine, although runners are known" })
+    .option("detach", {
+      type: "boolean",
+      default: false,
+      describe: "Leave at once and print the run's id; `coordinator attach RUN` shows it",
+    })
+    .option("silence-after", {
+      type: "string",
+      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
+    })
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do");
 
@@ -53,20 +58,14 @@ export async function handler(options: Options): Promise<number> {
   const jobs = options.jobs === undefined ? undefined : Number(options.jobs);
   if (jobs !== undefined && !(Number.isInteger(jobs) && jobs > 0))
     throw new SortieError("USAGE", `--jobs takes a number from 1, not ${JSON.stringify(options.jobs)}.`);
-  let kill = (): void => {};
-  const cancelled = interruptSignal(() => kill());
-  const { runRecipe } = await import("../run.ts");
-  const outcome = await runRecipe({
-    recipe: options.recipe,
-    format: options.format,
-    jobs,
-    local: options.local,
-    cancelled,
-    onKillable: (killable) => {
-      kill = killable;
-    },
-  });
-  return exitCode[outcome];
+  const silenceMs = parseSilence(options["silence-after"]);
+  if (options.detach) {
+    const { runDetached } = await import("../detach.ts");
+    process.stdout.write(`${await runDetached()}\n`);
+    return exitCodes.passed;
+  }
+  const { recipe, format, local } = options;
+  return runToEnd({ recipe, format, jobs, local, silenceMs });
 }
 
 async function listRecipesIn(folder: string): Promise<number> {

@@ -65,5 +65,8 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
 function logState(store: Store, attempt: AttemptRow): string {
   const held = measureLog(store.logPath(attempt));
   if (!held?.exit && store.isLive(attempt)) return "still growing";
-  return held ? describeCompleteness(held) : "missing";
+  if (!held) return "missing";
+  const state = describeCompleteness(held);
+  // Counts are looked at now; what the hashes said is on record since the job ended.
+  return state === "complete" && attempt.gap !== null ? `incomplete: ${attempt.gap}` : state;
 }

@@ -1,5 +1,5 @@
 // What job() checks of its options: each function throws an error that names the option and says what it wants.
-import { parseDuration } from "./duration.ts";
+import { parseDuration } from "../../protocol/duration.ts";
 import type { RecipeError } from "./recipe-error.ts";
 import { isShellCommand } from "./shell.ts";
 

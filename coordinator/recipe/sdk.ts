@@ -2,9 +2,10 @@
 // made, so an error points at the line of the recipe that made them. Marks are registered symbols: a recipe's copy
 // of this module and the coordinator's own understand each other.
 
+import { parseDuration } from "../../protocol/duration.ts";
+import { limits } from "../../protocol/limits.ts";
 import { closest } from "../closest.ts";
 import { checkDuration, checkNeeds, checkRun, checkStrings, isRecord, shown, type Wrong } from "./check.ts";
-import { parseDuration } from "./duration.ts";
 import { callSite, type Location } from "./location.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { ShellCommand } from "./shell.ts";
@@ -65,6 +66,12 @@ export interface JobOptions {
    */
   readonly timeout?: Duration;
   /**
+   * How long the job goes on when its coordinator is gone: its computer sleeps, or the network is cut. Then it is
+   * cancelled, and its exit says `lease`. `"none"`: for ever. Default: the runner's, five minutes.
+   * @example lease: "1h"
+   */
+  readonly lease?: Duration | "none";
+  /**
    * From TERM to KILL when the job is cancelled or its time is up; at most ten minutes. Default: 5 seconds.
    * @example grace: "30s"
    */
@@ -85,7 +92,7 @@ export interface Recipe {
   readonly location: Location | undefined;
 }
 
-const jobOptions = ["run", "needs", "on", "env", "cwd", "timeout", "grace"];
+const jobOptions = ["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease"];
 
 /**
  * Describes a job. What is wrong with it is thrown at once, so that the error points at this very line.
@@ -102,7 +109,7 @@ export function job(options: JobOptions): Job {
       `job() has no option ${JSON.stringify(name)}; ${near ? `did you mean ${near}?` : `it has ${jobOptions.join(", ")}.`}`,
     );
   }
-  const { run, needs, on, env, cwd, timeout, grace } = options as JobOptions;
+  const { run, needs, on, env, cwd, timeout, grace, lease } = options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, isJob, wrong);
   checkStrings("on", on, wrong);
@@ -110,6 +117,9 @@ export function job(options: JobOptions): Job {
   if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
     throw wrong(`cwd must be an absolute path, not ${shown(cwd)}.`);
   checkDuration("timeout", timeout, wrong);
+  if (lease !== "none") checkDuration("lease", lease, wrong);
+  if (lease !== undefined && lease !== "none" && (parseDuration(lease) ?? 0) < limits.leaseMinimumMs)
+    throw wrong(`lease must be at least ${limits.leaseMinimumMs / 1_000} s.`);
   checkDuration("grace", grace, wrong);
   if (timeout !== undefined && parseDuration(timeout) === 0) throw wrong("timeout must be at least a millisecond.");
   // Copies: what is changed afterwards would not have been checked. (needs stays: its jobs are looked up by the plan.)

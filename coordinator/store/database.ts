@@ -34,6 +34,13 @@ const migrations = [
   ) WITHOUT ROWID;
   CREATE INDEX attempts_by_job ON attempts (run, job, attempt);
 `,
+  `
+  ALTER TABLE runs ADD COLUMN fingerprint TEXT;
+  ALTER TABLE attempts ADD COLUMN runner_id TEXT;
+  ALTER TABLE attempts ADD COLUMN gap TEXT;
+  CREATE TABLE cancellations (run TEXT NOT NULL, job TEXT);
+  CREATE INDEX cancellations_by_run ON cancellations (run);
+`,
 ];
 
 /** A prepared statement's text, and its values. */
@@ -43,6 +50,8 @@ export interface Database {
   all<Row>(sql: string, ...values: SQLInputValue[]): Row[];
   /** Queued, and written within FLUSH_MS. What fails is thrown by the next call, or by flush. */
   write(...writes: Write[]): void;
+  /** Resolves once what is queued is written, together with what else comes in this turn. Rejects with STORE_FAILED. */
+  written(): Promise<void>;
   /** Writes what is queued. Throws STORE_FAILED. */
   flush(): void;
   close(): void;
@@ -92,6 +101,7 @@ export function openDatabase(folder: string): Database {
   let queue: Write[] = [];
   let timer: NodeJS.Timeout | undefined;
   let failure: SortieError | undefined;
+  let turn: Promise<void> | undefined;
 
   function flush(): void {
     clearTimeout(timer);
@@ -127,6 +137,20 @@ export function openDatabase(folder: string): Database {
           // Kept, and thrown by the next write.
         }
       }, FLUSH_MS);
+    },
+    written() {
+      turn ??= new Promise<void>((resolve, reject) => {
+        setImmediate(() => {
+          turn = undefined;
+          try {
+            flush();
+            resolve();
+          } catch (error) {
+            reject(error);
+          }
+        });
+      });
+      return turn;
     },
     flush,
     close() {

@@ -4,17 +4,32 @@ import type { EventReader, RunEvent } from "../events.ts";
 import type { Database, Write } from "./database.ts";
 import { processStarted } from "./process-started.ts";
 
-/** A reader of one run's events. Its calls throw STORE_FAILED once something could not be written. */
-export function recorder({ write, flush }: Database): EventReader {
+/** A reader of one run's events; `begun` are attempts of a run that is resumed. Its calls throw STORE_FAILED once something could not be written. */
+export function recorder({ write, written, flush }: Database, begun: Iterable<[JobName, AttemptId]> = []): EventReader {
   let run: RunId;
-  const attempts = new Map<JobName, AttemptId>();
+  const attempts = new Map<JobName, AttemptId>(begun);
 
   /** The attempt under way, if there is one: a job may end without, and may begin another after one was lost. */
-  const endAttempt = (job: JobName, at: number, exit: string | null, message: string | null): Write[] => {
+  const endAttempt = (
+    job: JobName,
+    at: number,
+    exit: string | null,
+    message: string | null,
+    gap: string | null = null,
+  ): Write[] => {
     const attempt = attempts.get(job);
     attempts.delete(job);
     if (attempt === undefined) return [];
-    return [["UPDATE attempts SET ended_at = ?, exit = ?, message = ? WHERE id = ?", at, exit, message, attempt]];
+    return [
+      [
+        "UPDATE attempts SET ended_at = ?, exit = ?, message = ?, gap = ? WHERE id = ?",
+        at,
+        exit,
+        message,
+        gap,
+        attempt,
+      ],
+    ];
   };
 
   return {
@@ -24,12 +39,13 @@ export function recorder({ write, flush }: Database): EventReader {
           run = event.run;
           write(
             [
-              "INSERT INTO runs (id, recipe, started_at, pid, pid_started) VALUES (?, ?, ?, ?, ?)",
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint) VALUES (?, ?, ?, ?, ?, ?)",
               run,
               event.recipe,
               event.at,
               process.pid,
               processStarted(process.pid),
+              event.fingerprint ?? null,
             ],
             ...event.jobs.map(
               (job, position): Write => [
@@ -43,22 +59,32 @@ export function recorder({ write, flush }: Database): EventReader {
           );
           // Others look for the run at once, and a full disk is told before anything was started.
           return flush();
-        case "job-started":
-          write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"));
-          attempts.set(event.job, event.attemptId);
-          return write([
-            "INSERT INTO attempts (id, run, job, attempt, runner, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+        case "run-resumed":
+          run = event.run;
+          return;
+        case "job-dispatched":
+          write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"), [
+            "INSERT INTO attempts (id, run, job, attempt, runner, runner_id, started_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             event.attemptId,
             run,
             event.job,
             event.attempt,
             event.runner,
+            event.runnerId,
             event.at,
           ]);
+          attempts.set(event.job, event.attemptId);
+          return written();
+        case "job-returned":
+          attempts.delete(event.job);
+          return write(["DELETE FROM attempts WHERE id = ?", event.attemptId]);
+        case "job-started":
+          attempts.set(event.job, event.attemptId);
+          return write(["UPDATE attempts SET started_at = ? WHERE id = ?", event.at, event.attemptId]);
         case "job-ended": {
           const message = event.message ?? null;
           const exit = event.exit ? JSON.stringify(event.exit) : null;
-          return write(...endAttempt(event.job, event.at, exit, message), [
+          return write(...endAttempt(event.job, event.at, exit, message, event.gap ?? null), [
             "UPDATE jobs SET outcome = ?, message = ? WHERE run = ? AND name = ?",
             event.outcome,
             message,

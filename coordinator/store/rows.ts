@@ -14,6 +14,8 @@ export interface RunRow {
   /** `running` while its coordinator lives; `interrupted` when that is gone without an end. */
   readonly state: RunOutcome | "running" | "interrupted";
   readonly message: string | null;
+  /** Of the recipe's plan; null for a single command. */
+  readonly fingerprint: string | null;
 }
 
 export interface JobRow {
@@ -31,10 +33,14 @@ export interface AttemptRow {
   readonly job: JobName;
   readonly attempt: number;
   readonly runner: string;
+  /** Its peer ID, or `embedded`. */
+  readonly runnerId: string | null;
   readonly startedAt: number;
   readonly endedAt: number | null;
   readonly exit: Exit | undefined;
   readonly message: string | null;
+  /** What of its outputs did not arrive, by the runner's counts and hashes. */
+  readonly gap: string | null;
 }
 
 export interface RawRun {
@@ -46,6 +52,7 @@ export interface RawRun {
   message: string | null;
   pid: number;
   pid_started: string;
+  fingerprint: string | null;
 }
 export interface RawJob {
   name: JobName;
@@ -59,10 +66,12 @@ export interface RawAttempt {
   job: string;
   attempt: number;
   runner: string;
+  runner_id: string | null;
   started_at: number;
   ended_at: number | null;
   exit: string | null;
   message: string | null;
+  gap: string | null;
 }
 
 export const runOf = (row: RawRun): RunRow => ({
@@ -73,6 +82,7 @@ export const runOf = (row: RawRun): RunRow => ({
   state:
     (row.outcome as RunOutcome | null) ?? (processStarted(row.pid) === row.pid_started ? "running" : "interrupted"),
   message: row.message,
+  fingerprint: row.fingerprint,
 });
 
 export const attemptOf = (row: RawAttempt): AttemptRow => ({
@@ -81,10 +91,12 @@ export const attemptOf = (row: RawAttempt): AttemptRow => ({
   job: row.job as JobName,
   attempt: row.attempt,
   runner: row.runner,
+  runnerId: row.runner_id,
   startedAt: row.started_at,
   endedAt: row.ended_at,
   exit: row.exit === null ? undefined : parseStored(Exit, row.exit, `the attempt ${row.id}`),
   message: row.message,
+  gap: row.gap,
 });
 
 /** What was written down, as it was: a record that somebody damaged is told, not believed. */

@@ -6,6 +6,7 @@ import { type AttemptId, JobName, type RunId } from "../../protocol/ids.ts";
 import { closest } from "../closest.ts";
 import type { EventReader } from "../events.ts";
 import { openDatabase } from "./database.ts";
+import { processStarted } from "./process-started.ts";
 import { recorder } from "./recorder.ts";
 import {
   type AttemptRow,
@@ -34,8 +35,14 @@ export interface FoundJob {
 
 /** Every call throws STORE_FAILED where the record cannot be used, and STATE_INVALID where it is damaged. */
 export interface Store {
-  /** Records the events of one run, but for outputs: those are the logs'. */
-  reader(): EventReader;
+  /** Records the events of one run, but for outputs: those are the logs'. `begun`: attempts of a run that is resumed. */
+  reader(begun?: Iterable<[JobName, AttemptId]>): EventReader;
+  /** Makes this process the run's coordinator. False where another was faster, or still lives. */
+  takeOver(run: RunId): boolean;
+  /** Asks the run's coordinator, whichever process that is, to cancel a job, or all. */
+  requestCancel(run: RunId, job: JobName | undefined): void;
+  /** What was asked so far: `all`, or names of jobs. */
+  cancellations(run: RunId): { readonly all: boolean; readonly jobs: readonly JobName[] };
   /** The latest first. */
   runs(most: number): RunRow[];
   /** By an unambiguous prefix of its id, or `last`. Throws NOT_FOUND, AMBIGUOUS. */
@@ -101,7 +108,33 @@ export function openStore(folder: string): Store {
   }
 
   return {
-    reader: () => recorder(database),
+    reader: (begun) => recorder(database, begun),
+    takeOver(run) {
+      const [row] = database.all<RawRun>("SELECT * FROM runs WHERE id = ?", run);
+      if (!row || runOf(row).state !== "interrupted") return false;
+      const own = processStarted(process.pid);
+      database.write([
+        "UPDATE runs SET pid = ?, pid_started = ? WHERE id = ? AND pid = ? AND pid_started = ?",
+        process.pid,
+        own,
+        run,
+        row.pid,
+        row.pid_started,
+      ]);
+      const [now] = database.all<RawRun>("SELECT * FROM runs WHERE id = ?", run);
+      return now?.pid === process.pid && now.pid_started === own;
+    },
+    requestCancel(run, job) {
+      database.write(["INSERT INTO cancellations (run, job) VALUES (?, ?)", run, job ?? null]);
+      database.flush();
+    },
+    cancellations(run) {
+      const rows = database.all<{ job: JobName | null }>("SELECT job FROM cancellations WHERE run = ?", run);
+      return {
+        all: rows.some(({ job }) => job === null),
+        jobs: rows.flatMap(({ job }) => (job === null ? [] : [job])),
+      };
+    },
     runs,
     findRun,
     jobs(run) {

@@ -1,4 +1,5 @@
 // Which view shows a run, and several readers as one.
+import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
 import { jsonView } from "./json.ts";
 import { plainView } from "./plain.ts";
@@ -8,6 +9,7 @@ export type Format = (typeof formats)[number];
 
 /** `auto`: live in a terminal, plain lines elsewhere; where nothing can be redrawn, `live` is plain too. */
 export async function chooseView(format: Format, out: NodeJS.WriteStream = process.stdout): Promise<EventReader> {
+  if (isDetached) return { on() {}, close() {} };
   if (format === "json") return jsonView(out);
   const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
   if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);

@@ -23,6 +23,8 @@ interface Row {
   readonly runner: string;
   step: string;
   readonly tail: Tail;
+  /** Since when the connection is lost. */
+  lostAt: number | undefined;
 }
 
 interface Failure {
@@ -69,7 +71,9 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     let left = shown;
     for (const [job, row] of rows) {
       if (left-- === 0) break;
-      const head = `${job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}`;
+      const lost =
+        row.lostAt === undefined ? "" : `, reconnecting, ${duration(Date.now() - row.lostAt)}, job still running`;
+      const head = `${job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}${lost}`;
       const last = row.tail.lines(TAIL_LINES).findLast((line) => line.trim() !== "");
       const space = width - head.length - 3;
       lines.push(last && space > 8 ? `${head}${paint("dim", ` │ ${last.slice(0, space)}`)}` : head);
@@ -140,6 +144,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     const row = rows.get(job);
     rows.delete(job);
     counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+    if (event.gap !== undefined) notes.push(paint("yellow", `${job}: its log is incomplete: ${oneLine(event.gap)}`));
     if (outcome !== "failed" && outcome !== "lost") {
       lastEnded.push(endLine(job, outcome, "", durationMs));
       if (lastEnded.length > LAST_ENDED) lastEnded.shift();
@@ -155,6 +160,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     on(event) {
       switch (event.type) {
         case "run-started":
+        case "run-resumed":
           run = event.run;
           total = event.jobs.length;
           return draw();
@@ -164,8 +170,20 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           notes.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
           return;
         case "job-started":
-          rows.set(event.job, { startedAt: event.at, runner: oneLine(event.runner), step: "", tail: createTail() });
+          rows.set(event.job, {
+            startedAt: event.at,
+            runner: oneLine(event.runner),
+            step: "",
+            tail: createTail(),
+            lostAt: undefined,
+          });
           return;
+        case "job-reconnecting":
+        case "job-reconnected": {
+          const row = rows.get(event.job);
+          if (row) row.lostAt = event.type === "job-reconnecting" ? event.at : undefined;
+          return;
+        }
         case "job-step": {
           const row = rows.get(event.job);
           if (row) row.step = ` step ${event.index + 1}/${event.of}`;

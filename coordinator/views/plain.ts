@@ -42,9 +42,10 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
   function textOf(event: RunEvent): string {
     switch (event.type) {
       case "run-started":
+      case "run-resumed":
         run = event.run;
         width = event.jobs.reduce((most, job) => Math.min(WIDEST_PREFIX, Math.max(most, job.name.length)), 0);
-        return `${paint("dim", `run ${run}: ${counted(event.jobs.length, "job")}`)}\n`;
+        return `${paint("dim", `run ${run}${event.type === "run-resumed" ? " goes on" : ""}: ${counted(event.jobs.length, "job")}`)}\n`;
       case "runner-connected":
         return `${paint("dim", `runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`)}\n`;
       case "runner-unreachable":
@@ -56,6 +57,13 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         const again = event.attempt > 1 ? `, attempt ${event.attempt}` : "";
         return `${rest}${prefix}${paint("dim", `started on ${oneLine(event.runner)}${again}`)}\n`;
       }
+      case "job-dispatched":
+      case "job-returned":
+        return "";
+      case "job-reconnecting":
+        return `${prefixOf(event.job)}${paint("yellow", `reconnecting, job still running: ${oneLine(event.message)}`)}\n`;
+      case "job-reconnected":
+        return `${prefixOf(event.job)}${paint("dim", "connected again")}\n`;
       case "job-step":
         return `${rows.get(event.job)?.prefix ?? prefixOf(event.job)}${paint("dim", `step ${event.index + 1} of ${event.of}`)}\n`;
       case "job-output": {
@@ -70,7 +78,8 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         counts.set(event.outcome, (counts.get(event.outcome) ?? 0) + 1);
         if (event.outcome === "failed" || event.outcome === "lost") failures.push(event.job);
         const why = oneLine(event.message ?? (event.exit ? describeExit(event.exit) : ""));
-        const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`}`;
+        const gap = event.gap === undefined ? "" : `, but its log is incomplete: ${oneLine(event.gap)}`;
+        const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`}${gap}`;
         const took = paint("dim", `(${duration(event.durationMs)})`);
         return `${rest}${prefix}${paint(outcomeColour[event.outcome], end)} ${took}\n`;
       }

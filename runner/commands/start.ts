@@ -1,13 +1,15 @@
 // `runner start`: a runner on the network. Identity, trust, node and runner are put together here.
 import { availableParallelism, hostname } from "node:os";
+import { join } from "node:path";
 import * as v from "valibot";
 import type { Argv } from "yargs";
 import type { ByteChannel } from "../../protocol/channel.ts";
-import { SortieError } from "../../protocol/errors.ts";
+import { parseDuration } from "../../protocol/duration.ts";
+import { asSortieError, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
-import { interruptSignal } from "../../protocol/interrupt.ts";
 import { openInvites } from "../../protocol/invite.ts";
+import { limits } from "../../protocol/limits.ts";
 import { lockFolder } from "../../protocol/lock.ts";
 import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { startNode } from "../../protocol/node.ts";
@@ -15,9 +17,12 @@ import { answerPairing } from "../../protocol/pair.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
+import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
 import { tellRunning, tellStopped } from "../running.ts";
+import { parseBytes } from "../sizes.ts";
+import { stopSignals } from "../stop-signals.ts";
 
 interface Options {
   readonly name: string;
@@ -25,6 +30,12 @@ interface Options {
   readonly label: readonly string[];
   readonly slots: string;
   readonly "allow-all": boolean;
+  readonly once: boolean;
+  readonly lease: string;
+  readonly "silence-after": string;
+  readonly "journal-size": string;
+  readonly "journal-total": string;
+  readonly "journal-keep": string;
 }
 
 export const builder = (yargs: Argv) =>
@@ -53,6 +64,24 @@ export const builder = (yargs: Argv) =>
       default: false,
       describe: "Let trusted coordinators run anything this user can",
     })
+    .option("once", { type: "boolean", default: false, describe: "Take one job, and leave when it is done" })
+    .option("lease", {
+      type: "string",
+      default: "5m",
+      describe: "How long a job goes on without its coordinator, where the job does not say; none: for ever",
+    })
+    .option("silence-after", {
+      type: "string",
+      default: `${limits.silenceMs / 1_000}s`,
+      describe: "A coordinator of which nothing is heard for so long is gone",
+    })
+    .option("journal-size", { type: "string", default: "1GiB", describe: "Disk that one job's journal may take" })
+    .option("journal-total", { type: "string", default: "10GiB", describe: "Disk that all journals may take" })
+    .option("journal-keep", {
+      type: "string",
+      default: "24h",
+      describe: "How long a journal is kept once its coordinator has all of it",
+    })
     .example(
       "$0 start --name w1 --label gpu=a100 --slots 2 -A",
       "a runner that trusts its coordinators with everything",
@@ -60,6 +89,13 @@ export const builder = (yargs: Argv) =>
 
 export async function handler(options: Options): Promise<number> {
   const { name, labels, slots } = parseOptions(options);
+  const leaseMs = options.lease === "none" ? null : duration("lease", options.lease, limits.leaseMinimumMs);
+  const silenceMs = duration("silence-after", options["silence-after"], limits.silenceMinimumMs);
+  const journals = {
+    job: bytes("journal-size", options["journal-size"]),
+    all: bytes("journal-total", options["journal-total"]),
+    keptMs: duration("journal-keep", options["journal-keep"], 0),
+  };
   const folder = homeOf("runner");
   const unlock = lockFolder(folder);
   const stops: (() => unknown)[] = [unlock];
@@ -73,13 +109,26 @@ export async function handler(options: Options): Promise<number> {
     const identity = await loadIdentity(folder);
     const trust = openTrust(folder);
     const invites = openInvites(folder);
-    const runner = await createRunner({ name, labels, slots, grants: { all: options["allow-all"] }, folder, log });
+    const keeper = await keeperProcess(join(folder, "keeper"));
+    const runner = await createRunner({
+      name,
+      labels,
+      slots,
+      grants: { all: options["allow-all"] },
+      keeper,
+      leaseMs,
+      journals,
+      once: options.once,
+      log,
+    });
     stops.push(() => runner.close());
-    const interrupted = interruptSignal(() => runner.kill());
+    const stop = stopSignals();
+    stops.push(stop.close);
 
     const node = await startNode({
       identity,
       listen: options.listen,
+      silenceMs,
       trusts: (peer) => trust.has(peer),
       pairingOpen: (peer) => invites.openTo(peer),
       onCall: (channel: ByteChannel, peer: string) =>
@@ -100,10 +149,11 @@ export async function handler(options: Options): Promise<number> {
       trust.onRemoved((peer) => {
         log(`${peer} is no longer trusted: its connections and jobs end`);
         node.disconnect(peer);
+        runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
       }),
     );
     const addresses = node.addresses();
-    tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
+    tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses, draining: false });
     stops.push(() => tellStopped(folder));
 
     say(
@@ -120,10 +170,19 @@ export async function handler(options: Options): Promise<number> {
     );
     say("invite, for one coordinator, within ten minutes:");
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
-    await aborted(interrupted);
-    log("stopping: running jobs are cancelled");
-    // While the network is still there, so that the coordinators learn of it.
-    await runner.close();
+    await Promise.race([aborted(stop.drain), runner.idle]);
+    if (!options.once || stop.drain.aborted) {
+      tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses, draining: true });
+      const { busy } = runner.info();
+      log(`draining: no new jobs; ${busy} ${busy === 1 ? "runs" : "run"} still, and a second signal cancels them`);
+    }
+    runner.drain();
+    await Promise.race([runner.idle, aborted(stop.cancel)]);
+    if (stop.cancel.aborted) {
+      log("cancelling what runs");
+      // While the network is still there, so that the coordinators learn of it.
+      await runner.cancelAll();
+    }
     return 0;
   } finally {
     await stopAll();
@@ -149,6 +208,21 @@ function parseOptions(options: Options): { name: string; labels: Labels; slots: 
   if (!Number.isInteger(slots) || slots < 1 || slots > 10_000)
     throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
   return { name: options.name, labels, slots };
+}
+
+function duration(option: string, text: string, minimum: number): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds !== undefined && milliseconds >= minimum) return milliseconds;
+  throw new SortieError(
+    "USAGE",
+    `--${option} takes a duration such as 90s or 10m${minimum > 0 ? `, at least ${minimum / 1_000}s` : ""}, not ${JSON.stringify(text)}.`,
+  );
+}
+
+function bytes(option: string, text: string): number {
+  const count = parseBytes(text);
+  if (count !== undefined && count >= limits.journalMinimumBytes) return count;
+  throw new SortieError("USAGE", `--${option} takes a size such as 500MiB or 1GiB, not ${JSON.stringify(text)}.`);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

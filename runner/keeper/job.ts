@@ -1,11 +1,10 @@
 // One job in the keeper: runs its steps one after the other, journals what they write, and ends with the exit.
-import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
-import type { Exit, SignalName } from "../../protocol/exit.ts";
+import { STDERR, STDOUT } from "../../protocol/chunk.ts";
+import type { CancelledBy, Exit, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
-import type { JobRequest } from "../../protocol/messages.ts";
+import type { JobRequest, JournalControl } from "../../protocol/messages.ts";
 import type { Backend, RunningCommand, Settled } from "./backends/backend.ts";
-import { Journal } from "./journal.ts";
-import type { CancelCause } from "./keeper.ts";
+import type { Journal } from "./journal.ts";
 
 /** Stdin taken, but not told yet: the caller waits for no less than a whole window. */
 const RECEIVED_EVERY = limits.windowMinimum;
@@ -14,10 +13,11 @@ const MESSAGE_CHARACTERS = 1_000;
 const brief = (text: string): string =>
   text.length > MESSAGE_CHARACTERS ? `${text.slice(0, MESSAGE_CHARACTERS)}…` : text;
 
+/** Why somebody other than the process itself ends it. */
+export type CancelCause = { readonly reason: "cancelled"; readonly by: CancelledBy } | { readonly reason: "lease" };
 type Cause = CancelCause | { readonly reason: "timeout"; readonly timeoutMs: number };
 
 export interface Job {
-  readonly journal: Journal;
   /** False from before the exit is in the journal. */
   readonly running: boolean;
   /** Resolves once the exit is in the journal. */
@@ -33,10 +33,12 @@ export interface Job {
 /** `environment` and `cwd` are final; a `failure` to prepare them is the job's exit. */
 export function startJob(
   request: JobRequest,
+  journal: Journal,
   backend: Backend,
   place: { readonly cwd: string; readonly env: Readonly<Record<string, string>> } | { readonly failure: string },
+  /** Called before the exit can be read. */
+  onEnded: () => void,
 ): Job {
-  const journal = new Journal();
   const bytes = { stdout: 0, stderr: 0 };
   let running = true;
   let cause: Cause | undefined;
@@ -47,11 +49,12 @@ export function startJob(
   /** Stdin may come before the process is up. */
   const stdinReady = Promise.withResolvers<RunningCommand | undefined>();
 
-  const control = (message: Parameters<typeof encodeControl>[0]): void => journal.append(encodeControl(message));
+  const control = (message: JournalControl): void => journal.appendControl(message);
 
   function end(why: Cause): void {
     if (!running || cause) return;
     cause = why;
+    journal.waitForNobody();
     void command?.kill(request.graceMs);
   }
 
@@ -60,7 +63,8 @@ export function startJob(
     await new Promise<void>((resolve) => {
       source.on("data", (data: Buffer) => {
         const now = Date.now();
-        if (now - markedAt >= limits.markEveryMs) {
+        // The distance: a clock that was set back would end the marks for as long.
+        if (Math.abs(now - markedAt) >= limits.markEveryMs) {
           markedAt = now;
           control({ type: "mark", at: now });
         }
@@ -96,7 +100,8 @@ export function startJob(
   }
 
   async function run(): Promise<void> {
-    control({ type: "started", at: Date.now(), attemptId: request.attemptId });
+    const { attemptId, run: runId, job, attempt } = request;
+    control({ type: "started", at: Date.now(), attemptId, run: runId, job, attempt });
     const { timeoutMs } = request;
     const timer =
       timeoutMs === undefined ? undefined : setTimeout(() => end({ reason: "timeout", timeoutMs }), timeoutMs);
@@ -113,9 +118,13 @@ export function startJob(
     stdinReady.resolve(undefined);
     const last = request.steps.length > 1 && settled ? Math.min(step, request.steps.length - 1) : undefined;
     if (settled?.kind === "failed" && settled.stage === "command") explain(settled.message);
-    const exit = exitOf(settled, cause, bytes, last);
+    finish({ ...exitOf(settled, cause, bytes, last), hash: journal.tally.hash() });
+  }
+
+  function finish(exit: Exit): void {
     running = false;
-    journal.append(encodeControl(exit));
+    onEnded();
+    journal.appendControl(exit);
     journal.close();
   }
 
@@ -123,7 +132,7 @@ export function startJob(
   function explain(message: string): void {
     const line = Buffer.from(`sortie: ${brief(message)}\n`);
     bytes.stderr += line.length;
-    journal.append(encodeChunk(STDERR, line));
+    journal.appendData(STDERR, line);
   }
 
   function received(count: number): void {
@@ -135,21 +144,17 @@ export function startJob(
 
   const over = run().catch((error: unknown) => {
     // A bug must not leave readers waiting for ever, nor become a code the process never had.
-    running = false;
-    journal.append(
-      encodeControl({
-        type: "exit",
-        reason: "lost",
-        code: null,
-        bytes,
-        message: brief(`the keeper failed: ${String(error)}`),
-      }),
-    );
-    journal.close();
+    finish({
+      type: "exit",
+      reason: "lost",
+      code: null,
+      bytes,
+      hash: journal.tally.hash(),
+      message: brief(`the keeper failed: ${String(error)}`),
+    });
   });
 
   return {
-    journal,
     get running() {
       return running;
     },
@@ -188,9 +193,14 @@ function exitOf(
       code: settled?.kind === "exited" ? settled.code : null,
       signal: settled?.kind === "signaled" ? settled.signal : null,
     };
-    return cause.reason === "timeout"
-      ? { ...common, ...ended, reason: "timeout", timeoutMs: cause.timeoutMs }
-      : { ...common, ...ended, reason: "cancelled", by: cause.by };
+    switch (cause.reason) {
+      case "timeout":
+        return { ...common, ...ended, reason: "timeout", timeoutMs: cause.timeoutMs };
+      case "lease":
+        return { ...common, ...ended, reason: "lease" };
+      case "cancelled":
+        return { ...common, ...ended, reason: "cancelled", by: cause.by };
+    }
   }
   switch (settled?.kind) {
     case "exited":

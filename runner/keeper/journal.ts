@@ -1,15 +1,12 @@
-// A job's chunks between the pipes they came from and the session that sends them: append at the end, read from an
-// offset, forget what was acknowledged. Held in memory and bounded; when it is full the keeper stops reading the
-// pipes, and the process waits in its write.
-import { type DataStream, HEADER_BYTES, writeHeader } from "../../protocol/chunk.ts";
-import { SortieError } from "../../protocol/errors.ts";
+// A job's chunks between the pipes they came from and the sessions that send them: append at the end, read from any
+// offset that is kept, follow, forget what was acknowledged. A byte is on disk before it is sent; a reader that keeps
+// up is served from memory. docs/journal.md tells what happens at each limit.
+import { CONTROL, type DataStream, encodeControl, HEADER_BYTES, STDOUT, writeHeader } from "../../protocol/chunk.ts";
+import { OutputTally } from "../../protocol/hash.ts";
 import { limits } from "../../protocol/limits.ts";
+import type { DiskBudget } from "./disk-budget.ts";
+import type { Segments } from "./segments.ts";
 
-/**
- * Unacknowledged bytes at which the pipes are no longer read: the window under way, and as much again to send next;
- * and no less than the largest window, which a caller may leave unacknowledged as a whole.
- */
-const FULL_AT = Math.max(2 * limits.window, limits.windowMaximum);
 const COPIED_BELOW = 8 * 1024;
 /** More pieces than this are copied together: each costs more on its way than its copy. */
 const MOST_PIECES = 32;
@@ -26,100 +23,120 @@ interface Piece {
   readonly bytes: Uint8Array;
   readonly start: number;
   end: number;
+  /** Bytes of both outputs before it, where it begins with a chunk. */
+  readonly before: { stdout: number; stderr: number } | undefined;
+}
+
+/** Bytes of a journal from an offset on, for one reader. */
+export interface JournalReader {
+  /** At most `most` bytes in pieces; `undefined` after the exit chunk, or once closed. One at a time. Rejects with OFFSET_GONE. */
+  read(most: number): Promise<readonly Uint8Array[] | undefined>;
+  close(): void;
 }
 
 export class Journal {
-  /** What was not acknowledged yet, in order: large payloads as they came, and runs of small chunks in blocks. */
+  readonly #files: Segments;
+  readonly #disk: DiskBudget;
+  readonly tally = new OutputTally();
+  /** What readers may still want and what is not on disk yet, in order. */
   #pieces: Piece[] = [];
   /** The block that small chunks go to, and how much of it is taken. */
   #block = new Uint8Array(0);
   #taken = 0;
   #end = 0;
+  /** On disk up to here, always between two chunks; and the bytes of both outputs before that. */
+  #written = 0;
+  #writtenOutputs = { stdout: 0, stderr: 0 };
+  #writing = false;
+  #scheduled = false;
+  /** The disk takes nothing: readers are served from memory, and it is tried again now and then. */
+  #retry: NodeJS.Timeout | undefined;
   #acknowledged = 0;
   #closed = false;
+  /** Whether the owner is there to make room by acknowledging. */
+  #owned = false;
+  #waitsForNobody = false;
+  #dropped = { stdout: 0, stderr: 0 };
+  readonly #readers = new Set<{ at: number }>();
   #wakeReaders: (() => void)[] = [];
   #onRoom: (() => void)[] = [];
+  #onSettled: (() => void)[] = [];
+
+  constructor(files: Segments, disk: DiskBudget) {
+    this.#files = files;
+    this.#disk = disk;
+  }
+
+  /** A journal that is over, read again from its files. */
+  static reopen(files: Segments, disk: DiskBudget): Journal {
+    const journal = new Journal(files, disk);
+    journal.#end = files.end;
+    journal.#written = files.end;
+    journal.#closed = true;
+    return journal;
+  }
 
   /** The offset behind the last byte. */
   get end(): number {
     return this.#end;
   }
 
-  get full(): boolean {
-    return this.#end - this.#acknowledged >= FULL_AT;
+  /** The first offset that can be read, and the bytes of both outputs before it. */
+  get start(): { readonly offset: number; readonly before: { readonly stdout: number; readonly stderr: number } } {
+    return this.#files.start;
   }
 
-  /** One chunk of a payload that is kept as it is: copying large ones together with their headers costs a tenth of a busy pipe. */
+  /** Whether its source must wait. What nobody waits for is dropped instead, and told. */
+  get full(): boolean {
+    if (this.#closed || this.#waitsForNobody) return false;
+    return this.#memoryIsFull || (this.#owned && this.#atLimit);
+  }
+
+  get #memoryIsFull(): boolean {
+    return this.#end - this.#written >= (this.#disk.memoryIsShort ? BLOCK_BYTES : limits.journalMemoryBytes);
+  }
+
+  get #atLimit(): boolean {
+    return this.#files.bytes >= this.#disk.limits.job || this.#disk.used >= this.#disk.limits.all;
+  }
+
+  /** Bytes of an output, as one chunk; or as so many dropped ones, at a limit with no owner to make room. */
   appendData(stream: DataStream, payload: Uint8Array): void {
+    if (this.#atLimit) this.#makeRoom();
+    if ((this.#atLimit && (!this.#owned || this.#waitsForNobody)) || (this.#memoryIsFull && this.#waitsForNobody)) {
+      this.#dropped[stream === STDOUT ? "stdout" : "stderr"] += payload.length;
+      return;
+    }
+    this.#tellDropped();
+    this.#appendChunk(stream, payload);
+    this.tally.add(stream, payload);
+  }
+
+  /** A control chunk: always taken. */
+  appendControl(message: Parameters<typeof encodeControl>[0]): void {
+    if (message.type === "exit") this.#tellDropped();
+    this.#appendChunk(CONTROL, encodeControl(message).subarray(HEADER_BYTES));
+  }
+
+  #tellDropped(): void {
+    if (this.#dropped.stdout + this.#dropped.stderr === 0) return;
+    const dropped = this.#dropped;
+    this.#dropped = { stdout: 0, stderr: 0 };
+    this.appendControl({
+      type: "dropped",
+      ...dropped,
+      reason: `the journal was full (${this.#disk.describe()}) and its coordinator away`,
+    });
+  }
+
+  #appendChunk(stream: DataStream | typeof CONTROL, payload: Uint8Array): void {
+    // A large payload is kept as it is: copying it together with its header costs a tenth of a busy pipe.
     const copied = payload.length < COPIED_BELOW;
     const at = this.#take(HEADER_BYTES + (copied ? payload.length : 0));
     writeHeader(this.#block, at, stream, payload.length);
     if (copied) this.#block.set(payload, at + HEADER_BYTES);
-    else this.#push(payload);
-    this.#wake();
-  }
-
-  /** Takes whole chunks always, also when full: whoever produces them asks `full` before it makes more. */
-  append(chunk: Uint8Array): void {
-    if (chunk.length < COPIED_BELOW) {
-      const at = this.#take(chunk.length);
-      this.#block.set(chunk, at);
-    } else {
-      this.#push(chunk);
-    }
-    this.#wake();
-  }
-
-  /** After the exit chunk: readers end behind it. */
-  close(): void {
-    this.#closed = true;
-    this.#wake();
-    for (const resolve of this.#onRoom.splice(0)) resolve();
-  }
-
-  /** Resolves when there is room again, or nothing more will be read. */
-  async room(): Promise<void> {
-    while (this.full && !this.#closed) await new Promise<void>((resolve) => this.#onRoom.push(resolve));
-  }
-
-  acknowledge(offset: number): void {
-    this.#acknowledged = Math.min(Math.max(this.#acknowledged, offset), this.#end);
-    let gone = 0;
-    for (const { offset: begin, start, end } of this.#pieces) {
-      if (begin + (end - start) > this.#acknowledged) break;
-      gone++;
-    }
-    if (gone > 0) this.#pieces.splice(0, gone);
-    if (!this.full) for (const resolve of this.#onRoom.splice(0)) resolve();
-  }
-
-  /**
-   * Bytes from `offset` on, at most `most`, in pieces; `undefined` behind the end of a closed journal, or once `stopped`.
-   * Rejects with NOT_FOUND where the offset was acknowledged and is gone.
-   */
-  async read(offset: number, most: number, stopped: () => boolean): Promise<readonly Uint8Array[] | undefined> {
-    while (offset >= this.#end) {
-      if (this.#closed || stopped()) return undefined;
-      await new Promise<void>((resolve) => this.#wakeReaders.push(resolve));
-    }
-    if (stopped()) return undefined;
-    const first = this.#find(offset);
-    if (first < 0) throw new SortieError("NOT_FOUND", `The journal's offset ${offset} was acknowledged and is gone.`);
-    const pieces: Uint8Array[] = [];
-    let room = most;
-    for (let index = first; index < this.#pieces.length && room > 0; index++) {
-      const piece = this.#pieces[index] as Piece;
-      const from = piece.start + (index === first ? offset - piece.offset : 0);
-      const bytes = piece.bytes.subarray(from, Math.min(piece.end, from + room));
-      pieces.push(bytes);
-      room -= bytes.length;
-    }
-    return pieces.length > MOST_PIECES ? [Buffer.concat(pieces)] : pieces;
-  }
-
-  /** Readers look again: one of them was stopped. */
-  nudge(): void {
-    this.#wake();
+    else this.#push({ offset: this.#end, bytes: payload, start: 0, end: payload.length, before: undefined });
+    this.#schedule();
   }
 
   /** Appends so many bytes of the block, for the caller to write, and gives where they begin in it. */
@@ -132,18 +149,232 @@ export class Journal {
     const at = this.#taken;
     this.#taken += length;
     const last = this.#pieces.at(-1);
-    if (last?.bytes === this.#block && last.end === at) last.end = this.#taken;
-    else this.#pieces.push({ offset: this.#end, bytes: this.#block, start: at, end: this.#taken });
-    this.#end += length;
+    if (last?.bytes === this.#block && last.end === at) {
+      last.end = this.#taken;
+      this.#grow(length);
+    } else {
+      this.#push({
+        offset: this.#end,
+        bytes: this.#block,
+        start: at,
+        end: this.#taken,
+        before: { ...this.tally.bytes },
+      });
+    }
     return at;
   }
 
-  #push(bytes: Uint8Array): void {
-    this.#pieces.push({ offset: this.#end, bytes, start: 0, end: bytes.length });
-    this.#end += bytes.length;
+  #push(piece: Piece): void {
+    this.#pieces.push(piece);
+    this.#grow(piece.end - piece.start);
   }
 
-  /** The index of the piece that the offset lies in; -1 where it is gone. */
+  #grow(length: number): void {
+    this.#end += length;
+    this.#disk.hold(length);
+  }
+
+  /** After the exit chunk: readers end behind it. */
+  close(): void {
+    this.#closed = true;
+    this.#schedule();
+    this.#wake();
+    this.#tellRoom();
+  }
+
+  /** Resolves when everything is on disk; false where the disk does not take it. */
+  async settled(): Promise<boolean> {
+    while (this.#written < this.#end && !this.#retry)
+      await new Promise<void>((resolve) => this.#onSettled.push(resolve));
+    return this.#written === this.#end;
+  }
+
+  /** Resolves when there is room again, or nothing more will be read. */
+  async room(): Promise<void> {
+    while (this.full) await new Promise<void>((resolve) => this.#onRoom.push(resolve));
+  }
+
+  /** Whether there is an owner: then a full journal makes the process wait, and else drops what it writes. */
+  setOwned(owned: boolean): void {
+    this.#owned = owned;
+    if (!owned) this.#tellRoom();
+  }
+
+  /** The job is being ended: what does not fit from now on is dropped, and told, rather than waited for. */
+  waitForNobody(): void {
+    this.#waitsForNobody = true;
+    this.#tellRoom();
+  }
+
+  acknowledge(offset: number): void {
+    this.#acknowledged = Math.min(Math.max(this.#acknowledged, offset), this.#end);
+    if (this.#retry) this.#skipAcknowledged();
+    if (this.#atLimit) this.#makeRoom();
+    this.#trim();
+    this.#tellRoom();
+  }
+
+  #makeRoom(): void {
+    this.#files.dropBefore(this.#acknowledged);
+    if (this.#disk.used >= this.#disk.limits.all) this.#disk.makeRoom();
+  }
+
+  /** A reader from `offset` on. */
+  read(offset: number): JournalReader {
+    const reader = { at: offset };
+    let closed = false;
+    this.#readers.add(reader);
+    return {
+      read: async (most) => {
+        while (!closed && reader.at >= this.#readable) {
+          if (this.#closed && reader.at >= this.#end) return undefined;
+          await new Promise<void>((resolve) => this.#wakeReaders.push(resolve));
+        }
+        if (closed) return undefined;
+        const pieces = this.#fromMemory(reader.at, most) ?? [await this.#files.read(reader.at, most)];
+        for (const piece of pieces) reader.at += piece.length;
+        this.#trim();
+        return pieces;
+      },
+      close: () => {
+        closed = true;
+        this.#readers.delete(reader);
+        this.#trim();
+        this.#wake();
+      },
+    };
+  }
+
+  /** Removes its files. Readers that still wait end. */
+  remove(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#disk.hold(-this.#heldBytes());
+    this.#pieces = [];
+    this.#written = this.#end;
+    this.#files.remove();
+    this.#wake();
+  }
+
+  get #readable(): number {
+    return this.#retry ? this.#end : this.#written;
+  }
+
+  #fromMemory(offset: number, most: number): readonly Uint8Array[] | undefined {
+    const first = this.#find(offset);
+    if (first < 0) return undefined;
+    const pieces: Uint8Array[] = [];
+    let room = Math.min(most, this.#readable - offset);
+    for (let index = first; index < this.#pieces.length && room > 0; index++) {
+      const piece = this.#pieces[index] as Piece;
+      const from = piece.start + (index === first ? offset - piece.offset : 0);
+      const bytes = piece.bytes.subarray(from, Math.min(piece.end, from + room));
+      pieces.push(bytes);
+      room -= bytes.length;
+    }
+    return pieces.length > MOST_PIECES ? [Buffer.concat(pieces)] : pieces;
+  }
+
+  #schedule(): void {
+    if (this.#writing || this.#scheduled || this.#retry) return;
+    this.#scheduled = true;
+    // What comes in one go is one write.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#write();
+    });
+  }
+
+  /** Writes what is there, and goes on while more comes. */
+  #write(): void {
+    while (!this.#writing && this.#written < this.#end) {
+      const from = this.#written;
+      const to = this.#end;
+      const outputs = { ...this.tally.bytes };
+      const pieces: Uint8Array[] = [];
+      for (let index = this.#find(from); index < this.#pieces.length; index++) {
+        const { bytes, start, end, offset } = this.#pieces[index] as Piece;
+        pieces.push(bytes.subarray(start + Math.max(0, from - offset), end));
+      }
+      try {
+        if (this.#files.isEmpty || this.#files.end !== from || this.#files.lastBytes >= this.#disk.segmentBytes)
+          this.#files.begin(from, this.#writtenOutputs);
+        const later = this.#files.write(pieces, to - from);
+        if (later) {
+          this.#writing = true;
+          later.then(
+            () => {
+              this.#writing = false;
+              this.#wrote(to, outputs);
+              this.#write();
+            },
+            (error: unknown) => {
+              this.#writing = false;
+              this.#failed(error);
+            },
+          );
+          return;
+        }
+        this.#wrote(to, outputs);
+      } catch (error) {
+        return this.#failed(error);
+      }
+    }
+    if (this.#closed && this.#written === this.#end) this.#files.close();
+  }
+
+  #wrote(to: number, outputs: { stdout: number; stderr: number }): void {
+    this.#written = Math.max(this.#written, to);
+    this.#writtenOutputs = outputs;
+    this.#trim();
+    this.#wake();
+    this.#tellRoom();
+    for (const resolve of this.#onSettled.splice(0)) resolve();
+  }
+
+  /** A full disk, most often. Meanwhile readers get what memory holds, which is what the owner acknowledges next. */
+  #failed(error: unknown): void {
+    this.#disk.failed(error);
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#write();
+    }, limits.journalRetryMs);
+    this.#wake();
+    for (const resolve of this.#onSettled.splice(0)) resolve();
+  }
+
+  /** What the owner has stored need not come to the disk any more; it goes on at the beginning of a chunk. */
+  #skipAcknowledged(): void {
+    const piece = this.#pieces.findLast(
+      ({ offset, before }) => before && offset > this.#written && offset <= this.#acknowledged,
+    );
+    if (!piece?.before) return;
+    this.#written = piece.offset;
+    this.#writtenOutputs = piece.before;
+  }
+
+  /** Lets go what is on disk and no reader is about to read; all of it, where memory is short. */
+  #trim(): void {
+    const low = Math.min(Number.POSITIVE_INFINITY, ...[...this.#readers].map(({ at }) => at));
+    const most = this.#disk.memoryIsShort ? 0 : limits.journalMemoryBytes;
+    let gone = 0;
+    for (const { offset, start, end } of this.#pieces) {
+      const behind = offset + (end - start);
+      if (behind > this.#written || (behind > low && this.#end - offset <= most)) break;
+      gone++;
+    }
+    if (gone === 0) return;
+    const before = this.#heldBytes();
+    this.#pieces.splice(0, gone);
+    this.#disk.hold(this.#heldBytes() - before);
+  }
+
+  #heldBytes(): number {
+    const first = this.#pieces[0];
+    return first ? this.#end - first.offset : 0;
+  }
+
+  /** The index of the piece that the offset lies in; -1 where it is not in memory. */
   #find(offset: number): number {
     let low = 0;
     let high = this.#pieces.length;
@@ -158,5 +389,9 @@ export class Journal {
   #wake(): void {
     if (this.#wakeReaders.length === 0) return;
     for (const resolve of this.#wakeReaders.splice(0)) resolve();
+  }
+
+  #tellRoom(): void {
+    if (this.#onRoom.length > 0 && !this.full) for (const resolve of this.#onRoom.splice(0)) resolve();
   }
 }

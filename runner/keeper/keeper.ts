@@ -1,54 +1,256 @@
-// The keeper owns what must outlive a connection: processes, their pipes, their journals. A session reaches it
-// through this interface only, and the interface passes plain data and bytes only, so the keeper can be a
-// process of its own.
-import type { CancelledBy, SignalName } from "../../protocol/exit.ts";
+// The keeper owns what must outlive a connection and the front: processes, their pipes, their journals. It answers the
+// /keeper/… calls: in memory where a coordinator embeds its runner, else on a socket, from a process of its own
+// (keeper-process.ts). What an earlier keeper left is taken over when it opens: see recover.ts.
+import { join } from "node:path";
+import type { Handlers } from "../../protocol/call.ts";
+import { SortieError } from "../../protocol/errors.ts";
+import { privateFolder } from "../../protocol/home.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
-import type { JobRequest } from "../../protocol/messages.ts";
+import { limits } from "../../protocol/limits.ts";
+import type { JobState } from "../../protocol/messages.ts";
+import { version } from "../../protocol/version.ts";
+import { localBackend } from "./backends/local.ts";
+import { type DiskBudget, diskBudget } from "./disk-budget.ts";
+import { type CancelCause, type Job, startJob } from "./job.ts";
+import { jobStdin } from "./job-stdin.ts";
+import { Journal } from "./journal.ts";
+import { type KeptJob, keptJob } from "./kept-job.ts";
+import { killMarkedNow } from "./process-tree.ts";
+import { acknowledgeRecord, type JobRecord, removeRecord, writeRecord } from "./record.ts";
+import { recover } from "./recover.ts";
+import { Segments } from "./segments.ts";
+import { serveSession } from "./session.ts";
+import { environmentOf, makeWorkFolder, removeWorkFolder } from "./work.ts";
 
-/** What a session may ask of the keeper. All promises reject with a SortieError only. */
+/** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
+export const KEEPER_PROTOCOL = 1;
+/** Attempt ids that were used, the oldest forgotten first: an attempt runs once. */
+const REMEMBERED = 100_000;
+
 export interface Keeper {
-  /**
-   * Starts the job and resolves once its journal exists. Whatever goes wrong afterwards is the journal's exit,
-   * never a rejection. Rejects with DUPLICATE when this attempt was started before.
-   */
-  start(request: JobRequest): Promise<void>;
-  /**
-   * Follows the journal from `offset` to its exit, which is its last chunk. Nothing before an acknowledged offset
-   * can be read again.
-   */
-  read(attemptId: AttemptId, offset: number): JournalReader;
-  /** Everything before `offset` is stored by the owner and may be forgotten. */
-  acknowledge(attemptId: AttemptId, offset: number): void;
-  /**
-   * Resolves when the process's pipe took the bytes, or when it no longer reads and they were thrown away. Writes, and
-   * the end, keep the order in which they were called, without waiting for each other.
-   */
-  writeStdin(attemptId: AttemptId, bytes: Uint8Array): Promise<void>;
-  endStdin(attemptId: AttemptId): void;
-  /** Sends the signal to the whole process tree; nothing where the job is over. */
-  signal(attemptId: AttemptId, name: SignalName): void;
-  /** TERM to the tree, the grace, KILL to what is left. The first cause wins; cancelling what is over does nothing. */
-  cancel(attemptId: AttemptId, cause: CancelCause): void;
-  /** Ends the job if it runs, and removes its journal and its directory; resolves when nothing of it is left. */
-  forget(attemptId: AttemptId): Promise<void>;
-  /** Whether the attempt's processes may still run; false from before its exit can be read. */
-  isRunning(attemptId: AttemptId): boolean;
-  /** Cancels every job with its grace; resolves when the exit of each can be read. */
-  cancelAll(): Promise<void>;
-  /** Forgets every job, and gives back what the keeper holds. */
+  readonly handlers: Handlers;
+  readonly running: number;
+  /** Whether a front is there. */
+  readonly watched: boolean;
+  /** Called whenever `running` or `watched` changed. */
+  onChange(listener: () => void): void;
+  /** Ends every session and job, and gives back what the keeper holds; journals stay. */
   close(): Promise<void>;
   /** KILL to the processes of every job, now, without waiting. */
   kill(): void;
 }
 
-export interface CancelCause {
-  readonly reason: "cancelled";
-  readonly by: CancelledBy;
+export interface KeeperOptions {
+  /** For this keeper alone: journals, working directories and pipes live there. */
+  readonly folder: string;
+  readonly log?: (line: string) => void;
+  /** Told once /keeper/leave was answered. */
+  readonly onLeave?: () => void;
 }
 
-export interface JournalReader {
-  /** The next bytes of the journal, `most` at most, in pieces; `undefined` after the exit chunk. One read at a time. */
-  read(most: number): Promise<readonly Uint8Array[] | undefined>;
-  /** Stops following; a read that waits resolves with `undefined`. */
-  close(): void;
+/** Opens the keeper on its folder. What a keeper that died left running there is ended first, and its journals too. */
+export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }: KeeperOptions): Promise<Keeper> {
+  const work = privateFolder(join(folder, "work"));
+  const journals = privateFolder(join(folder, "journals"));
+  const jobs = new Map<AttemptId, KeptJob>();
+  const used = new Set<AttemptId>();
+  const watchers = new Set<() => void>();
+  const listeners: (() => void)[] = [];
+  const over = new Set<Promise<void>>();
+  let running = 0;
+  let closing = false;
+  const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
+  for (const { record, journal, acknowledged, at } of await recover({ journals, work, disk })) {
+    used.add(record.attemptId);
+    jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at }));
+  }
+  const backend = localBackend(join(folder, "pipes"));
+  const retaining = setInterval(() => retain(disk.limits.all), limits.journalKeptMs / 240);
+  retaining.unref();
+
+  function changed(): void {
+    for (const watcher of watchers) watcher();
+    for (const listener of listeners) listener();
+  }
+
+  /** Removes journals that are over: those kept long enough, and then the oldest until the rest fits. */
+  function retain(most: number): void {
+    const ended = [...jobs.values()]
+      .filter((kept) => !kept.running && !kept.control && kept.readers === 0)
+      .sort((a, b) => a.endedAt - b.endedAt);
+    let left = ended.filter((kept) => kept.acknowledged).length;
+    for (const kept of ended) {
+      const age = Math.abs(Date.now() - kept.endedAt);
+      const keptMs = kept.acknowledged ? disk.limits.keptMs : limits.journalUnclaimedMs;
+      const tooMany = kept.acknowledged && (left > limits.journalsKept || disk.used >= most);
+      if (age <= keptMs && !tooMany) continue;
+      if (kept.acknowledged) left--;
+      jobs.delete(kept.record.attemptId);
+      kept.journal.remove();
+      removeRecord(journals, kept.record.attemptId);
+    }
+  }
+
+  function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
+    const { request, slots } = input;
+    const { attemptId } = request;
+    if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
+    if (running >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner are taken.`);
+    used.add(attemptId);
+    if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
+    const ownFolder = join(work, attemptId);
+    let place: Parameters<typeof startJob>[3];
+    try {
+      writeRecord(journals, record);
+      // Made also for a job that names its directory: it tells a later keeper that there may be processes of it.
+      makeWorkFolder(work, attemptId);
+      place = { cwd: request.cwd ?? ownFolder, env: environmentOf(request) };
+    } catch (error) {
+      place = {
+        failure: `its working directory could not be made: ${error instanceof Error ? error.message : String(error)}`,
+      };
+    }
+    const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
+    running++;
+    changed();
+    const job: Job = startJob(request, journal, backend, place, () => {
+      running--;
+      changed();
+    });
+    const kept = keptJob(record, journal, { job, stdin: request.stdin ? jobStdin(job) : undefined });
+    jobs.set(attemptId, kept);
+    const cleaned = job.over.then(async () => {
+      kept.ended();
+      await backend.sweep(attemptId);
+      // A directory that cannot be removed now is removed at the next start.
+      await removeWorkFolder(ownFolder).catch(() => {});
+    });
+    over.add(cleaned);
+    void cleaned.finally(() => over.delete(cleaned));
+    return kept;
+  }
+
+  /** Another peer's job looks like none. */
+  function find(attemptId: AttemptId, owner: string): KeptJob {
+    const kept = jobs.get(attemptId);
+    if (!kept || kept.record.owner !== owner)
+      throw new SortieError("NOT_FOUND", `There is no attempt ${attemptId} here.`);
+    return kept;
+  }
+
+  function acknowledged(kept: KeptJob): void {
+    if (kept.acknowledged) return;
+    kept.acknowledged = true;
+    acknowledgeRecord(journals, kept.record.attemptId);
+    if (jobs.size > 2 * limits.journalsKept) retain(disk.limits.all);
+  }
+
+  async function cancel(fitting: (kept: KeptJob) => boolean, cause: CancelCause): Promise<void> {
+    const cancelled = [...jobs.values()].filter((kept) => kept.running && fitting(kept));
+    for (const kept of cancelled) kept.job?.cancel(cause);
+    await Promise.all(cancelled.map((kept) => kept.job?.over));
+  }
+
+  const handlers: Handlers = {
+    "/keeper/info": async () => ({ protocol: KEEPER_PROTOCOL, version, pid: process.pid, running }),
+    async "/keeper/leave"() {
+      if (running > 0) throw new SortieError("KEEPER_VERSION", `${running} jobs still run.`);
+      setImmediate(onLeave);
+      return {};
+    },
+    async *"/keeper/watch"({ limits: wanted }, _caller, left) {
+      disk.limits = wanted;
+      let wake: (() => void) | undefined;
+      let told: number | undefined;
+      const watcher = (): void => wake?.();
+      watchers.add(watcher);
+      left.addEventListener("abort", watcher);
+      changed();
+      try {
+        while (!left.aborted && !closing) {
+          if (told !== running) {
+            told = running;
+            yield { running };
+          } else {
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+            });
+          }
+        }
+      } finally {
+        watchers.delete(watcher);
+        changed();
+      }
+    },
+    async "/keeper/run"(input, _caller, accept) {
+      const { request, owner, window } = input;
+      const { attemptId, run, job, attempt } = request;
+      const leaseMs = request.leaseMs === undefined ? input.leaseMs : request.leaseMs;
+      const record: JobRecord = { attemptId, run, job, attempt, owner, startedAt: Date.now(), leaseMs };
+      const kept = start(record, input);
+      const session = kept.begin(input.holder);
+      try {
+        const carriage = await accept({ attemptId });
+        await serveSession(kept, session, carriage, { offset: 0, window, acknowledged });
+      } finally {
+        session.end();
+      }
+    },
+    async "/keeper/attach"({ attemptId, owner, offset, control, window, holder }, _caller, accept) {
+      const kept = find(attemptId, owner);
+      const { start: first, end } = kept.journal;
+      if (offset > end || (control && offset < first.offset))
+        throw new SortieError("OFFSET_GONE", `The journal holds ${first.offset} to ${end}, not ${offset}.`);
+      const from = Math.max(offset, first.offset);
+      const missing = from > offset ? { ...first.before } : { stdout: 0, stderr: 0 };
+      const session = kept.begin(control ? holder : undefined);
+      try {
+        const carriage = await accept({ attemptId, offset: from, missing, stdin: kept.stdin?.taken ?? 0 });
+        await serveSession(kept, session, carriage, { offset: from, window, acknowledged });
+      } finally {
+        session.end();
+      }
+    },
+    async "/keeper/list"({ owner }) {
+      const own = [...jobs.values()].filter((kept) => kept.record.owner === owner);
+      return { jobs: own.slice(-limits.listedJobs).reverse().map(stateOf) };
+    },
+    async "/keeper/cancel"({ owner }) {
+      await cancel((kept) => owner === null || kept.record.owner === owner, { reason: "cancelled", by: "runner" });
+      return {};
+    },
+  };
+
+  return {
+    handlers,
+    get running() {
+      return running;
+    },
+    get watched() {
+      return watchers.size > 0;
+    },
+    onChange: (listener) => void listeners.push(listener),
+    async close() {
+      closing = true;
+      clearInterval(retaining);
+      await cancel(() => true, { reason: "cancelled", by: "runner" });
+      for (const kept of jobs.values()) kept.close(new SortieError("CONNECTION_LOST", "The runner stopped."));
+      changed();
+      await Promise.all([...over]);
+      await Promise.all([...jobs.values()].map((kept) => kept.journal.settled()));
+      await backend.close();
+    },
+    kill() {
+      // Groups first: a process that cleared its environment is found by nothing else.
+      for (const { job } of jobs.values()) job?.kill();
+      killMarkedNow(new Set(jobs.keys()));
+    },
+  };
 }
+
+const stateOf = (kept: KeptJob): JobState => {
+  const { attemptId, run, job, attempt, startedAt } = kept.record;
+  const { running, acknowledged, journal } = kept;
+  const attached = kept.control !== undefined;
+  return { attemptId, run, job, attempt, startedAt, running, end: journal.end, attached, acknowledged };
+};

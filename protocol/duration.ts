@@ -1,5 +1,5 @@
 // Durations as people write them: "90s", "10m", "1h30m", "500ms"; a plain number is milliseconds.
-import { limits } from "../../protocol/limits.ts";
+import { limits } from "./limits.ts";
 
 const units: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 

@@ -1,0 +1,70 @@
+// Ends what is left of a run whose coordinator is gone: its jobs on their runners, and its record.
+import { createReadStream, existsSync } from "node:fs";
+import { asSortieError } from "../protocol/errors.ts";
+import type { JobName } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
+import { startAttempt } from "./attempt.ts";
+import { type Fleet, openFleet } from "./fleet.ts";
+import { createLog } from "./store/log.ts";
+import type { AttemptRow, RunRow } from "./store/rows.ts";
+import type { Store } from "./store/store.ts";
+
+/** A runner that does not answer within this is left to its lease. */
+const LOOK_FOR_MS = 10_000;
+
+/** Cancels one job, or all and with them the run. What a job wrote up to its end comes into its log. */
+export async function cancelInterrupted(
+  store: Store,
+  folder: string,
+  { id: run, startedAt }: RunRow,
+  only: JobName | undefined,
+): Promise<void> {
+  const fleet = openFleet(folder);
+  const jobs = store.jobs(run).filter(({ name, outcome }) => outcome === null && (only === undefined || only === name));
+  const open = jobs.flatMap((job) => job.attempts.filter((attempt) => attempt.endedAt === null).slice(-1));
+  const record = store.reader(open.map((attempt) => [attempt.job, attempt.id]));
+  try {
+    await record.on({ type: "run-resumed", at: Date.now(), run, recipe: "", jobs: [] });
+    await Promise.all(
+      jobs.map(async ({ name }) => {
+        const attempt = open.find((one) => one.job === name);
+        const how = attempt ? await cancelAttempt(store, fleet, attempt) : { message: "it had not started" };
+        const durationMs = attempt ? Date.now() - attempt.startedAt : 0;
+        await record.on({ type: "job-ended", at: Date.now(), job: name, outcome: "cancelled", ...how, durationMs });
+      }),
+    );
+    if (only === undefined)
+      await record.on({
+        type: "run-ended",
+        at: Date.now(),
+        run,
+        outcome: "cancelled",
+        durationMs: Date.now() - startedAt,
+      });
+  } finally {
+    await record.close();
+    await fleet.close();
+  }
+}
+
+async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId }: AttemptRow) {
+  const pin = fleet.trust.get(runnerId ?? "");
+  if (!pin) return { message: "its runner is gone" };
+  const path = store.logPath({ run, id });
+  const log = createLog(path);
+  try {
+    const attempt = await startAttempt({
+      link: fleet.link(pin),
+      attemptId: id,
+      ...(existsSync(path) ? { stored: createReadStream(path) } : {}),
+      reconnectMs: Math.min(LOOK_FOR_MS, limits.leaseMs),
+      sink: { store: (bytes) => log.write(bytes), output() {} },
+    });
+    attempt.cancel("user");
+    return await attempt.end;
+  } catch (error) {
+    return { message: `not told to its runner, whose lease ends it: ${asSortieError(error).message}` };
+  } finally {
+    log.close();
+  }
+}

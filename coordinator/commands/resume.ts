@@ -1,0 +1,37 @@
+// `coordinator resume RUN`: goes on with a run whose coordinator was killed.
+import type { Argv } from "yargs";
+import { homeOf } from "../../protocol/home.ts";
+import { parseSilence } from "../options.ts";
+import { resume } from "../resume.ts";
+import { runToEnd } from "../run-to-end.ts";
+import { openStore } from "../store/store.ts";
+import { type Format, formats } from "../views/index.ts";
+
+interface Options {
+  readonly run: string;
+  readonly format: Format;
+  readonly "silence-after": string | undefined;
+}
+
+export const builder = (yargs: Argv) =>
+  yargs
+    .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last`" })
+    .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" })
+    .option("silence-after", {
+      type: "string",
+      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
+    })
+    .example("$0 resume last", "jobs that passed are kept, those that run are taken up where they are, the rest go on");
+
+export async function handler(options: Options): Promise<number> {
+  const silenceMs = parseSilence(options["silence-after"]);
+  const store = openStore(homeOf("coordinator"));
+  let resumed: ReturnType<typeof resume>;
+  try {
+    resumed = resume(store, options.run);
+  } finally {
+    store.close();
+  }
+  const { format } = options;
+  return runToEnd({ recipe: resumed.recipe, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
+}

@@ -1,0 +1,28 @@
+// The runners that a run begins with.
+import { availableParallelism } from "node:os";
+import { SortieError } from "../protocol/errors.ts";
+import type { Fleet, KnownRunner } from "./fleet.ts";
+import type { Plan } from "./plan.ts";
+
+/** The runners that answer; the embedded one when none is known. Rejects with NO_RUNNER. */
+export async function gather(
+  fleet: Fleet,
+  local: boolean,
+): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
+  if (local || fleet.trust.list().length === 0)
+    return { runners: [await fleet.embedded(availableParallelism())], unreachable: [] };
+  const reached = await fleet.reachAll();
+  const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));
+  const unreachable = reached.flatMap((one) =>
+    "error" in one ? [{ name: one.pin.name, message: `${one.error.message} ${one.error.hint}` }] : [],
+  );
+  if (runners.length > 0) return { runners, unreachable };
+  throw new SortieError(
+    "NO_RUNNER",
+    `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`,
+    { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
+  );
+}
+
+/** A runner that does not answer may be what a job asks for: that job is then lost, not wrong. */
+export const standIns = (plan: Plan) => plan.jobs.map((job) => ({ name: job.on.runner ?? "", labels: job.on.labels }));

@@ -1,0 +1,77 @@
+// What an earlier coordinator process did of a run, out of the store: jobs that are settled, attempts that may still
+// run. run.ts goes on from there.
+import { SortieError } from "../protocol/errors.ts";
+import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import type { JobOutcome } from "./events.ts";
+import type { Earlier } from "./execute.ts";
+import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
+import type { JobRow } from "./store/rows.ts";
+import type { Store } from "./store/store.ts";
+
+export interface Resumed {
+  readonly run: RunId;
+  readonly recipe: string;
+  readonly startedAt: number;
+  readonly fingerprint: string;
+  readonly jobs: readonly JobRow[];
+  /** Attempts without an end. */
+  readonly begun: readonly [JobName, AttemptId][];
+  /** Whether it was run on this machine alone. */
+  readonly local: boolean;
+}
+
+/** Makes this process the run's coordinator. Throws NOT_FOUND, RUN_ENDED, RUN_LIVES, and USAGE for a single command. */
+export function resume(store: Store, text: string): Resumed {
+  const row = store.findRun(text);
+  const { id: run, recipe, startedAt, fingerprint, state } = row;
+  if (fingerprint === null)
+    throw new SortieError("USAGE", `The run ${run} is a single command, whose input is gone; it cannot be resumed.`, {
+      hint: "`coordinator cancel RUN` ends what is left of it.",
+    });
+  if (state === "running") throw new SortieError("RUN_LIVES", `The run ${run} has a coordinator.`);
+  if (state !== "interrupted") throw new SortieError("RUN_ENDED", `The run ${run} ${state} already.`);
+  if (!store.takeOver(run)) throw new SortieError("RUN_LIVES", `The run ${run} has just got another coordinator.`);
+  const jobs = store.jobs(run);
+  const begun = jobs.flatMap((job): [JobName, AttemptId][] => {
+    const last = job.attempts.at(-1);
+    return job.outcome === null && last && last.endedAt === null ? [[job.name, last.id]] : [];
+  });
+  const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
+  const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
+  return { run, recipe, startedAt, fingerprint, jobs, begun, local };
+}
+
+export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {
+  const outcomes = new Map<JobName, JobOutcome>();
+  const attempts = new Map<JobName, number>();
+  for (const { name, outcome, attempts: rows } of jobs) {
+    if (outcome !== null) outcomes.set(name, outcome);
+    attempts.set(name, rows.at(-1)?.attempt ?? 0);
+  }
+  const rows = new Map(jobs.flatMap((job) => job.attempts.map((attempt) => [attempt.id, attempt])));
+  return {
+    outcomes,
+    attempts,
+    begun: new Map(
+      begun.map(([name, attemptId]) => {
+        const row = rows.get(attemptId);
+        const id = row?.runnerId ?? "";
+        const runner = runners.find((one) => one.id === id) ?? linkTo(fleet, id, row?.runner ?? "");
+        return [name, { attemptId, runner, startedAt: row?.startedAt ?? Date.now() }];
+      }),
+    ),
+  };
+}
+
+/** A runner that does not answer now, or is trusted no more; the embedded one went with its process. */
+function linkTo(fleet: Fleet, id: string, name: string): RunnerLink {
+  const pin = fleet.trust.get(id);
+  if (pin) return fleet.link(pin);
+  return {
+    id,
+    name,
+    open: async () => {
+      throw new SortieError("NOT_FOUND", `The runner ${name} is not trusted any more.`);
+    },
+  };
+}

@@ -1,0 +1,103 @@
+// Takes over what an earlier keeper left: journals that are over are kept on; of the others the processes are ended, and
+// the journal too, with the reason `lost` and never with a code that the job did not have.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { ChunkDecoder, encodeControl } from "../../protocol/chunk.ts";
+import type { Exit } from "../../protocol/exit.ts";
+import { OutputTally } from "../../protocol/hash.ts";
+import { JournalControl } from "../../protocol/messages.ts";
+import type { DiskBudget } from "./disk-budget.ts";
+import { Journal } from "./journal.ts";
+import { killMarked } from "./process-tree.ts";
+import { type FoundRecord, findRecords } from "./record.ts";
+import { findSegments, Segments } from "./segments.ts";
+import { removeWorkFolder } from "./work.ts";
+
+const PIECE = 1024 * 1024;
+const MESSAGE = "the process that kept it ended, or the machine did";
+
+export interface RecoveredJob extends FoundRecord {
+  readonly journal: Journal;
+}
+
+export async function recover(place: {
+  readonly journals: string;
+  readonly work: string;
+  readonly disk: DiskBudget;
+}): Promise<RecoveredJob[]> {
+  const { journals, work, disk } = place;
+  // A working directory is there for as long as there may be processes.
+  const attempts = new Set(readdirSync(work));
+  if (attempts.size > 0) {
+    await killMarked(attempts);
+    await Promise.all([...attempts].map((attempt) => removeWorkFolder(join(work, attempt)).catch(() => {})));
+  }
+  const segments = findSegments(journals);
+  const recovered: RecoveredJob[] = [];
+  for (const found of findRecords(journals)) {
+    const { attemptId } = found.record;
+    const files = new Segments(journals, attemptId, disk.onDisk, segments.get(attemptId));
+    segments.delete(attemptId);
+    try {
+      if (!found.acknowledged) await complete(files);
+    } catch (error) {
+      // A full disk. Without its end it is left for the keeper after this one.
+      disk.failed(error);
+      continue;
+    }
+    recovered.push({ ...found, journal: Journal.reopen(files, disk) });
+  }
+  // Segments whose record was never written, or is damaged: nobody can ask for them.
+  for (const [attemptId, names] of segments) new Segments(journals, attemptId, disk.onDisk, names).remove();
+  return recovered;
+}
+
+/** Ends a journal that has no exit. */
+async function complete(files: Segments): Promise<void> {
+  if (files.isEmpty) files.begin(0, { stdout: 0, stderr: 0 });
+  const { offset: start, before } = files.start;
+  const { whole, hasExit } = await measure(files);
+  if (hasExit) return;
+  files.cutAt(whole);
+  const { tally, dropped } = await measure(files);
+  const bytes = {
+    stdout: before.stdout + tally.bytes.stdout + dropped.stdout,
+    stderr: before.stderr + tally.bytes.stderr + dropped.stderr,
+  };
+  const exit: Exit = { type: "exit", reason: "lost", code: null, bytes, message: MESSAGE };
+  const chunk = encodeControl(start === 0 ? { ...exit, hash: tally.hash() } : exit);
+  await files.write([chunk], chunk.length);
+  files.close();
+}
+
+/** `whole`: where the last whole chunk ends; what stands behind it was being written. */
+async function measure(files: Segments) {
+  const start = files.start.offset;
+  const tally = new OutputTally();
+  const dropped = { stdout: 0, stderr: 0 };
+  const decoder = new ChunkDecoder();
+  let whole = start;
+  let hasExit = false;
+  try {
+    for (let at = start; at < files.end && !hasExit; ) {
+      const bytes = await files.read(at, PIECE);
+      at += bytes.length;
+      for (const part of decoder.push(bytes)) {
+        if (part.kind === "data") tally.add(part.stream, part.payload);
+        else {
+          const message = v.parse(JournalControl, part.json);
+          hasExit = message.type === "exit";
+          if (message.type === "dropped") {
+            dropped.stdout += message.stdout;
+            dropped.stderr += message.stderr;
+          }
+        }
+        if (decoder.atBoundary) whole = start + decoder.offset;
+      }
+    }
+  } catch {
+    // No chunks: the machine went down, and the disk has something else there.
+  }
+  return { whole, hasExit, tally, dropped };
+}
