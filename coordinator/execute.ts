@@ -205,6 +205,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       const outcome = known.get(name);
       if (outcome === undefined) continue;
       outcomes.add(outcome);
+      schedule.take(name);
       for (const { job, because } of schedule.settle(name, outcome)) {
         if (known.has(job.name)) continue;
         outcomes.add("skipped");
