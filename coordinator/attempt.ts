@@ -12,7 +12,7 @@ import { OutputTally } from "../protocol/hash.ts";
 import { type AttemptId, newId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
-import { type CallerControl, type JobRequest, JournalControl } from "../protocol/messages.ts";
+import { type CallerControl, type JobAttachOutput, type JobRequest, JournalControl } from "../protocol/messages.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { StdinSender } from "./stdin-sender.ts";
 
@@ -57,6 +57,8 @@ export interface AttemptOptions {
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   /** How long a lost runner is looked for; milliseconds. */
   readonly reconnectMs: number;
+  /** Only reads what the runner holds of a job: acknowledges nothing and can end nothing. */
+  readonly readOnly?: boolean;
 }
 
 /** Who this process is to a keeper, among the processes of one coordinator. */
@@ -77,6 +79,8 @@ const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "
 export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   const { link, attemptId, request, sink } = options;
   const decoder = new ChunkDecoder();
+  /** Where in the journal the decoder began. */
+  let base = 0;
   const tally = new OutputTally();
   const dropped = { stdout: 0, stderr: 0 };
   const left = new AbortController();
@@ -86,6 +90,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   let call: RawCarriage | undefined;
   /** Whether the runner is known to have taken it. */
   let taken = request === undefined;
+  /** Whether there was a connection to lose. */
+  let connected = request !== undefined;
   const sender =
     options.stdin &&
     new StdinSender(options.stdin, (error) => leave(error instanceof Error ? error : new Error(String(error))));
@@ -131,11 +137,28 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   async function attach(): Promise<RawCarriage> {
-    const input = { attemptId, offset: decoder.offset, control: true, window, holder };
-    const found = await callRaw(await link.open(), "/job/attach", input);
+    const offset = base + decoder.offset;
+    const found = await callRaw(await link.open(), "/job/attach", {
+      attemptId,
+      offset,
+      control: !options.readOnly,
+      window,
+      holder,
+    });
+    if (found.output.offset !== offset) await beginLater(found.output);
     taken = true;
     sender?.connect(found, found.output.stdin);
     return found;
+  }
+
+  /** A reader gets what is left. Behind a first part a gap would be in the middle of what it has. */
+  async function beginLater({ offset, missing }: JobAttachOutput): Promise<void> {
+    if (decoder.offset > 0) throw new SortieError("OFFSET_GONE", `${link.name} has removed what comes next.`);
+    base = offset;
+    const message: JournalControl = { type: "dropped", ...missing, reason: `${link.name} holds no more of it` };
+    note(message);
+    await sink.store(encodeControl(message));
+    await sink.control?.(message);
   }
 
   /** `undefined` where the connection broke after the request: that leaves open whether it was taken. */
@@ -150,15 +173,18 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   /** Looks for the runner until it answers, or the time is up. */
-  async function find(why: string): Promise<RawCarriage> {
+  async function find(): Promise<RawCarriage> {
     const lostAt = performance.now();
     let pause: number = limits.reconnectFirstMs;
-    sink.connection?.(why);
+    // The first look for a job that another process began is no loss.
+    let told = connected;
+    if (told) sink.connection?.("the connection was lost");
     for (;;) {
       if (left.signal.aborted) throw left.signal.reason;
       try {
         const found = await attach();
-        sink.connection?.(undefined);
+        if (told) sink.connection?.(undefined);
+        connected = true;
         return found;
       } catch (error) {
         const failure = asSortieError(error);
@@ -166,7 +192,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
           // It never arrived. Should it arrive yet, the same id keeps it from running twice.
           const started = await begin(request);
           if (started) {
-            sink.connection?.(undefined);
+            if (told) sink.connection?.(undefined);
             return started;
           }
         } else if (FINAL.includes(failure.code)) throw failure;
@@ -176,6 +202,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
             `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${failure.message}`,
           );
       }
+      if (!told) sink.connection?.(`${link.name} does not answer`);
+      told = true;
       await delay(pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});
       pause = Math.min(pause * 2, limits.reconnectMostMs);
     }
@@ -183,7 +211,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
 
   /** Reads one connection until the exit; `undefined` where the connection is lost before. */
   async function follow(current: RawCarriage): Promise<Exit | undefined> {
-    let acknowledged = decoder.offset;
+    let acknowledged = base + decoder.offset;
     for (;;) {
       let bytes: Uint8Array | undefined;
       try {
@@ -210,8 +238,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         await acknowledgeExit(current);
         return state.exit;
       }
-      if (decoder.offset - acknowledged >= window / 4) {
-        acknowledged = decoder.offset;
+      if (base + decoder.offset - acknowledged >= window / 4) {
+        acknowledged = base + decoder.offset;
         send({ type: "ack", offset: acknowledged });
       }
     }
@@ -219,14 +247,14 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
 
   /** A runner that is not told keeps the journal for longer; the exit is the same. */
   async function acknowledgeExit(current: RawCarriage): Promise<void> {
-    await current.write(encodeControl({ type: "ack", offset: decoder.offset })).catch(() => {});
+    await current.write(encodeControl({ type: "ack", offset: base + decoder.offset })).catch(() => {});
     await current.close().catch(() => {});
   }
 
   async function toTheEnd(): Promise<AttemptEnd> {
     try {
       for (;;) {
-        const current = (call ??= await find("the connection was lost"));
+        const current = (call ??= await find());
         if (cancelledBy) send({ type: "cancel", by: cancelledBy });
         for (const name of signals.splice(0)) send({ type: "signal", name });
         const exit = await follow(current);
@@ -245,7 +273,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   function ended(exit: Exit): AttemptEnd {
-    const gap = gapOf(exit, tally, dropped);
+    const gap = gapOf(base === 0 ? exit : withoutHash(exit), tally, dropped);
     return gap === undefined ? { exit } : { exit, gap };
   }
 
@@ -276,6 +304,12 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     },
     abandon: leave,
   };
+}
+
+/** A hash is of a whole output. */
+function withoutHash(exit: Exit): Exit {
+  const { hash: _, ...rest } = exit;
+  return rest;
 }
 
 /** What is missing of the outputs by the exit's own account. */

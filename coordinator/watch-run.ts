@@ -24,7 +24,8 @@ export async function watchRun(
     await emit({ type: "job-started", at, job, attempt, attemptId: id, runner });
     const isLive = (): boolean => store.isLive({ run, id });
     for await (const part of readLog(store.logPath({ run, id }), { follow: true, isLive, signal }))
-      if (part.kind === "output") await emit({ type: "job-output", job, ...part });
+      if (part.kind === "output")
+        await emit({ type: "job-output", at: part.at, job, stream: part.stream, bytes: part.bytes });
   }
 
   for (;;) {

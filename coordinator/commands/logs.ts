@@ -4,9 +4,9 @@ import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { describeExit, passed } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
-import { lastLines } from "../store/last-lines.ts";
+import { parseShow, printParts, type Show } from "../print-log.ts";
 import { describeCompleteness, measureLog } from "../store/measure-log.ts";
-import { type LogPart, readLog } from "../store/read-log.ts";
+import { readLog } from "../store/read-log.ts";
 import type { AttemptRow } from "../store/rows.ts";
 import { type FoundJob, openStore, type Store } from "../store/store.ts";
 import { oneLine } from "../views/format.ts";
@@ -16,7 +16,10 @@ import { type LogPrinter, logPrinter } from "../views/log-printer.ts";
 const LOOK_EVERY_MS = 100;
 
 interface Options {
-  readonly job: string;
+  readonly job: string | undefined;
+  readonly from: string | undefined;
+  readonly since: string | undefined;
+  readonly offset: string | undefined;
   readonly follow: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
@@ -29,35 +32,50 @@ export const builder = (yargs: Argv) =>
   yargs
     .positional("job", {
       type: "string",
-      demandOption: true,
       describe: "RUN/JOBNAME, a job's name (its latest run), or a prefix of an attempt's id",
+    })
+    .option("from", {
+      type: "string",
+      describe: "Ask this runner itself; without a job, list those it has of this coordinator",
     })
     .option("follow", { alias: "f", type: "boolean", default: false, describe: "Wait for more, until the job ends" })
     .option("stdout", { type: "boolean", default: false, describe: "Only what it wrote to stdout" })
     .option("stderr", { type: "boolean", default: false, describe: "Only what it wrote to stderr" })
     .option("timestamps", { alias: "t", type: "boolean", default: false, describe: "The time before each line" })
     .option("raw", { type: "boolean", default: false, describe: "Every byte as it is, also to a terminal" })
+    .option("since", {
+      type: "string",
+      describe: "Only what was written since: 10m ago, or a time such as 2026-01-31T12:00:00Z",
+    })
+    .option("offset", {
+      type: "string",
+      describe: "Only what stands behind this byte of the log, chunk headers included",
+    })
     .option("n", { alias: "lines", type: "string", describe: "Only the last lines" })
     .example("$0 logs -f last/build", "follow a job of the latest run");
 
 export async function handler(options: Options): Promise<number> {
-  const most = options.n === undefined ? undefined : Number(options.n);
-  if (most !== undefined && !(Number.isInteger(most) && most >= 0))
-    throw new SortieError("USAGE", `-n takes a number, not ${JSON.stringify(options.n)}.`);
-  const store = openStore(homeOf("coordinator"));
+  const folder = homeOf("coordinator");
+  const show = parseShow(options);
+  if (options.from !== undefined) {
+    const { showRemoteLog } = await import("../show-remote-log.ts");
+    return showRemoteLog(options.from, options.job, folder, show);
+  }
+  if (options.job === undefined)
+    throw new SortieError("USAGE", "logs needs a job: coordinator logs RUN/JOB.", {
+      hint: "`coordinator show last` lists the jobs of the latest run.",
+    });
+  const store = openStore(folder);
   try {
-    return await showLog(store, options, most);
+    return await showLog(store, options.job, options.follow, show);
   } finally {
     store.close();
   }
 }
 
-async function showLog(store: Store, options: Options, most: number | undefined): Promise<number> {
-  const { follow } = options;
-  const found = store.findJob(options.job);
-  const both = options.stdout === options.stderr;
-  const wanted = { stdout: both || options.stdout, stderr: both || options.stderr };
-  const printer = logPrinter({ ...wanted, timestamps: options.timestamps, raw: options.raw });
+async function showLog(store: Store, job: string, follow: boolean, show: Show): Promise<number> {
+  const found = store.findJob(job);
+  const printer = logPrinter(show);
 
   let attempt = found.attempt ?? (follow ? await nextAttempt(store, found, undefined) : undefined);
   if (!attempt)
@@ -65,15 +83,11 @@ async function showLog(store: Store, options: Options, most: number | undefined)
   for (let isFirst = true; ; isFirst = false) {
     const current = attempt;
     const path = store.logPath(current);
-    let parts: AsyncIterable<LogPart> = readLog(path, { follow, isLive: () => store.isLive(current) });
-    if (isFirst && most !== undefined) parts = lastLines(path, parts, most, (stream) => wanted[stream]);
-    for await (const part of parts) {
-      const printed = printer.print(part);
-      if (printed) await printed;
-      // Its reader has left, as `head` does.
-      if (process.stdout.destroyed || process.stderr.destroyed) return exitCodes.passed;
-    }
-    await printer.end();
+    const parts = readLog(path, { follow, isLive: () => store.isLive(current) });
+    // What is left out of the first attempt's log is left out of it alone.
+    const left = await printParts(path, parts, printer, isFirst ? show : { ...show, most: undefined, offset: 0 });
+    // Its reader has left, as `head` does.
+    if (left) return exitCodes.passed;
     if (!follow || found.byAttempt || measureLog(path)?.exit) break;
     const next = await nextAttempt(store, found, current);
     if (!next) break;

@@ -12,9 +12,15 @@ const PIECE = 256 * 1024;
 /** A watcher may miss what happened before it stood; this often the file is looked at anyway. */
 const LOOK_EVERY_MS = 500;
 
-/** `at` is the time of the last mark before it. */
+/** `at` is the time of the last mark before it; `offset`, in the log, is where it ends. */
 export type LogPart =
-  | { readonly kind: "output"; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array; readonly at: number }
+  | {
+      readonly kind: "output";
+      readonly stream: "stdout" | "stderr";
+      readonly bytes: Uint8Array;
+      readonly at: number;
+      readonly offset: number;
+    }
   | { readonly kind: "dropped"; readonly stdout: number; readonly stderr: number; readonly reason: string }
   | { readonly kind: "exit"; readonly exit: Exit };
 
@@ -47,7 +53,13 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
       for (const part of decode(decoder, buffer.subarray(0, count), path)) {
         if (part.kind === "data") {
           if (part.stream === STDOUT || part.stream === STDERR)
-            yield { kind: "output", stream: part.stream === STDOUT ? "stdout" : "stderr", bytes: part.payload, at };
+            yield {
+              kind: "output",
+              stream: part.stream === STDOUT ? "stdout" : "stderr",
+              bytes: part.payload,
+              at,
+              offset: decoder.offset,
+            };
           continue;
         }
         const control = v.safeParse(JournalControl, part.json);

@@ -1,0 +1,95 @@
+// A job's journal, straight from its runner, as a file here: read it as a log while it comes. For `coordinator logs
+// --from`, which shows the jobs of this coordinator's other machines, and what a lost state folder held.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { SortieError } from "../protocol/errors.ts";
+import type { Exit } from "../protocol/exit.ts";
+import { limits } from "../protocol/limits.ts";
+import { callJson } from "../protocol/make-call.ts";
+import type { JobState } from "../protocol/messages.ts";
+import { startAttempt } from "./attempt.ts";
+import type { RunnerLink } from "./fleet.ts";
+import { createLog } from "./store/log.ts";
+
+export async function listJobs(runner: RunnerLink): Promise<readonly JobState[]> {
+  return (await callJson(await runner.open(), "/job/list", {})).jobs;
+}
+
+/** By a prefix of an attempt's id, RUN/JOB with a prefix of the run's id, or a job's name; the latest attempt of several. */
+export function findJob(jobs: readonly JobState[], text: string, runner: string): JobState {
+  const [run, job] = text.includes("/") ? text.split("/", 2) : [undefined, text];
+  const byId = run === undefined ? jobs.filter(({ attemptId }) => attemptId.startsWith(text)) : [];
+  if (byId.length > 1)
+    throw new SortieError("AMBIGUOUS", `${text} fits ${byId.map(({ attemptId }) => attemptId).join(", ")}.`);
+  const found =
+    byId[0] ?? jobs.find((one) => one.job === job && (run === undefined || run === "last" || one.run.startsWith(run)));
+  if (found) return found;
+  throw new SortieError("NOT_FOUND", `${runner} has no job ${JSON.stringify(text)} of this coordinator.`, {
+    hint: `\`coordinator logs --from ${runner}\` lists those it has.`,
+  });
+}
+
+export interface RemoteLog {
+  readonly path: string;
+  /** Whether more may come. */
+  readonly isLive: () => boolean;
+  /** Resolves once what the runner had at the beginning is here. */
+  readonly caughtUp: Promise<void>;
+  /** Resolves with how it ended: with an exit, or not followed to one. Rejects where the runner was lost. */
+  readonly end: Promise<{ readonly exit?: Exit; readonly gap?: string }>;
+  /** Ends the reading, and removes the file. */
+  close(): Promise<void>;
+}
+
+/** Reads to the exit, or, unless it follows, to where the journal ends now. */
+export async function openRemoteLog(
+  runner: RunnerLink,
+  { attemptId, end: endsAt, running }: JobState,
+  options: { readonly folder: string; readonly follow: boolean; readonly onConnection: (lost?: string) => void },
+): Promise<RemoteLog> {
+  const path = join(options.folder, "remote", `${process.pid}.${attemptId}.chunks`);
+  const log = createLog(path);
+  const enough = new SortieError("CONNECTION_LOST", "Enough was read.");
+  let stored = 0;
+  let isLive = true;
+  const caughtUp = Promise.withResolvers<void>();
+  const attempt = await startAttempt({
+    link: runner,
+    attemptId,
+    readOnly: true,
+    reconnectMs: limits.leaseMs,
+    sink: {
+      async store(bytes) {
+        await log.write(bytes);
+        stored += bytes.length;
+        if (stored >= endsAt) caughtUp.resolve();
+      },
+      output() {
+        if (!options.follow && running && stored >= endsAt) attempt.abandon(enough);
+      },
+      connection: options.onConnection,
+    },
+  });
+  const end = attempt.end
+    .catch((error: unknown) => {
+      if (error === enough) return {};
+      throw error;
+    })
+    .finally(() => {
+      isLive = false;
+      caughtUp.resolve();
+      log.close();
+    });
+  end.catch(() => {});
+  return {
+    path,
+    isLive: () => isLive,
+    caughtUp: caughtUp.promise,
+    end,
+    async close() {
+      attempt.abandon(enough);
+      await end.catch(() => {});
+      rmSync(path, { force: true });
+    },
+  };
+}
