@@ -1,13 +1,11 @@
 // The runners of a run: those this coordinator trusts, reached over libp2p, or one embedded in this process when it
 // knows none. Nothing above tells them apart.
-import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
 import { loadIdentity } from "../protocol/identity.ts";
 import { limits } from "../protocol/limits.ts";
-import { isAlive } from "../protocol/lock.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
@@ -101,43 +99,14 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     link,
     reachAll: () => Promise.all(trust.list().map(reach)),
     async embedded(slots) {
-      const [
-        { createRunner },
-        { embeddedKeeper },
-        { defaultJournalLimits },
-        { memoryChannelPair },
-        { serveCall },
-        { platformLabels },
-      ] = await Promise.all([
-        import("../runner/runner.ts"),
-        import("../runner/keeper/keeper-link.ts"),
-        import("../runner/keeper/disk-budget.ts"),
+      const [{ embedRunner }, { memoryChannelPair }, { serveCall }] = await Promise.all([
+        import("../runner/embedded.ts"),
         import("../protocol/memory-channel.ts"),
         import("../protocol/serve-call.ts"),
-        import("../runner/labels.ts"),
       ]);
-      // A folder of this process's own: several coordinators may each embed a runner.
-      const embeddedFolder = await ownFolder(join(folder, "embedded"), embeddedKeeper);
-      const keeper = await embeddedKeeper(embeddedFolder);
-      const runner = await createRunner({
-        name: "local",
-        labels: platformLabels(),
-        slots,
-        grants: { all: true },
-        keeper,
-        leaseMs: limits.leaseMs,
-        journals: defaultJournalLimits,
-      });
-      const remove = (): void => rmSync(embeddedFolder, { recursive: true, force: true });
-      closeEmbedded = async () => {
-        await runner.cancelAll();
-        await runner.close();
-        remove();
-      };
-      killEmbedded = () => {
-        keeper.kill();
-        remove();
-      };
+      const runner = await embedRunner(join(folder, "embedded"), slots);
+      closeEmbedded = () => runner.close();
+      killEmbedded = () => runner.kill();
       return {
         id: "embedded",
         name: "local",
@@ -156,20 +125,6 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
       await (await node)?.stop();
     },
   };
-}
-
-/** The folder for this process. What coordinators that were killed left beside it is ended, and removed. */
-async function ownFolder(
-  parent: string,
-  openKeeper: (folder: string) => Promise<{ close(): Promise<void> }>,
-): Promise<string> {
-  for (const name of existsSync(parent) ? readdirSync(parent) : []) {
-    if (isAlive(Number(name))) continue;
-    const left = join(parent, name);
-    await (await openKeeper(left)).close();
-    rmSync(left, { recursive: true, force: true });
-  }
-  return join(parent, String(process.pid));
 }
 
 /**

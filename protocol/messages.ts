@@ -166,14 +166,7 @@ export type CallerControl = v.InferOutput<typeof CallerControl>;
 
 /** What a journal holds on its control stream. The exit is always its last chunk. */
 export const JournalControl = v.variant("type", [
-  v.strictObject({
-    type: v.literal("started"),
-    at: Time,
-    attemptId: AttemptId,
-    run: RunId,
-    job: JobName,
-    attempt: Count,
-  }),
+  v.strictObject({ type: v.literal("started"), at: Time, attemptId: AttemptId }),
   /** Step `index` of `of` begins. */
   v.strictObject({ type: v.literal("step"), at: Time, index: Count, of: Count }),
   /** The time of what follows, milliseconds since the epoch. */

@@ -62,6 +62,7 @@ describe("the house", () => {
       "protocol/invite.ts",
       "protocol/libp2p-channel.ts",
       "protocol/node.ts",
+      "protocol/silence.ts",
     ]);
     const middleware = sources.filter((file) => /\bnode\.use\(/.test(readFileSync(join(root, file), "utf8")));
     expect(middleware).toEqual([]);

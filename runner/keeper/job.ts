@@ -100,8 +100,7 @@ export function startJob(
   }
 
   async function run(): Promise<void> {
-    const { attemptId, run: runId, job, attempt } = request;
-    control({ type: "started", at: Date.now(), attemptId, run: runId, job, attempt });
+    control({ type: "started", at: Date.now(), attemptId: request.attemptId });
     const { timeoutMs } = request;
     const timer =
       timeoutMs === undefined ? undefined : setTimeout(() => end({ reason: "timeout", timeoutMs }), timeoutMs);

@@ -36,7 +36,8 @@ describe("coordinator logs", () => {
     const id = newAttemptId();
     const log = createLog(store.logPath({ run, id }));
     log.write(encodeControl({ type: "started", at: Date.UTC(2026, 0, 2), attemptId: id }));
-    reader.on({ type: "job-started", at: 2, job, attempt, attemptId: id, runner: "w1" });
+    const runner = { runner: "w1", runnerId: "12D3KooW" };
+    reader.on({ type: "job-dispatched", at: 2, job, attempt, attemptId: id, ...runner });
     return { id, log };
   }
   const exitChunk = (stdout: number, stderr: number): Uint8Array =>

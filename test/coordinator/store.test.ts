@@ -25,8 +25,9 @@ const runStarted = (run: string, jobs: readonly string[], at = 1_000): RunEvent 
   recipe: "/recipes/ci.ts",
   jobs: jobs.map((name) => ({ name: name as JobName, needs: [] })),
 });
-const jobStarted = (job: string, attemptId: string, attempt = 1): RunEvent => ({
-  type: "job-started",
+const jobDispatched = (job: string, attemptId: string, attempt = 1): RunEvent => ({
+  type: "job-dispatched",
+  runnerId: "12D3KooW",
   at: 2_000,
   job: job as JobName,
   attempt,
@@ -75,7 +76,7 @@ describe("the store", () => {
     const reader = store.reader();
     reader.on(runStarted("run1", ["build", "test"]));
     expect(other.runs(10)).toMatchObject([{ id: "run1", state: "running", recipe: "/recipes/ci.ts" }]);
-    reader.on(jobStarted("build", "att1"));
+    reader.on(jobDispatched("build", "att1"));
     reader.on(jobEnded("build", 7));
     reader.on({
       type: "job-ended",
@@ -108,7 +109,7 @@ describe("the store", () => {
     const names = Array.from({ length: 10_000 }, (_, index) => `job-${index}`);
     reader.on(runStarted("run1", names));
     for (const [index, name] of names.entries()) {
-      reader.on(jobStarted(name, `att${index}`));
+      reader.on(jobDispatched(name, `att${index}`));
       reader.on(jobEnded(name, index % 256));
     }
     store.close();
@@ -122,7 +123,7 @@ describe("the store", () => {
   it("never shows a run as running whose process was killed, and keeps what was written", async () => {
     const { child, said, closed } = another(`
       reader.on(${JSON.stringify(runStarted("run1", ["a", "b"]))});
-      reader.on(${JSON.stringify(jobStarted("a", "att1"))});
+      reader.on(${JSON.stringify(jobDispatched("a", "att1"))});
       // A look writes what waits.
       store.runs(1);
       say("ready");
@@ -189,7 +190,7 @@ describe("the store", () => {
     const store = openStore(folder);
     const reader = store.reader();
     reader.on(runStarted("run1", ["a"]));
-    reader.on(jobStarted("a", "att1"));
+    reader.on(jobDispatched("a", "att1"));
     reader.on(runEnded("run1", "passed"));
     const database = new DatabaseSync(join(folder, "sortie.db"));
     for (const wrong of ["{", '{"type":"exit","reason":"exited","code":9999}']) {
@@ -212,7 +213,7 @@ describe("what a person types", () => {
     for (const [index, run] of ["abc1", "abd2"].entries()) {
       const reader = store.reader();
       reader.on(runStarted(run, index === 0 ? ["build", "only"] : ["build"], 1_000 + index));
-      reader.on(jobStarted("build", `${index}att`));
+      reader.on(jobDispatched("build", `${index}att`));
       reader.on(jobEnded("build", 0));
       reader.on(runEnded(run, "passed"));
     }
@@ -250,9 +251,9 @@ describe("what a person types", () => {
     const store = openStore(folder);
     const reader = store.reader();
     reader.on(runStarted("run1", ["a"]));
-    reader.on(jobStarted("a", "att1"));
+    reader.on(jobDispatched("a", "att1"));
     expect(store.isLive({ run: "run1" as RunId, id: "att1" as AttemptId })).toBe(true);
-    reader.on(jobStarted("a", "att2", 2));
+    reader.on(jobDispatched("a", "att2", 2));
     expect(store.isLive({ run: "run1" as RunId, id: "att1" as AttemptId })).toBe(false);
     expect(store.lastAttempt("run1" as RunId, "a" as JobName)?.id).toBe("att2");
     expect(store.jobs("run1" as RunId)[0]?.attempts).toMatchObject([

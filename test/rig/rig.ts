@@ -54,6 +54,8 @@ export interface RunOptions {
   readonly cwd?: string;
 }
 
+const PRESS_MS = 400;
+
 export class Rig {
   readonly folder = mkdtempSync(join(tmpdir(), "sortie-test-"));
   readonly home = join(this.folder, "coordinator-home");
@@ -190,10 +192,15 @@ export class Rig {
     try {
       for (const live of this.#live)
         if (live.child.exitCode === null && live.child.signalCode === null) live.child.kill("SIGTERM");
+      // A runner drains at the first, and cancels what runs at the second.
+      const again = setTimeout(() => {
+        for (const runner of this.#runners) runner.child.kill("SIGTERM");
+      }, PRESS_MS);
       const stuck = await Promise.race([
         Promise.all(this.#live.map((live) => live.ended)).then(() => false),
         delay(20_000, true, { ref: false }),
       ]);
+      clearTimeout(again);
       for (const live of this.#live) live.child.kill("SIGKILL");
       if (stuck) throw new Error("a command did not end within 20 s of SIGTERM");
       const left = await until(
@@ -203,7 +210,7 @@ export class Rig {
       if (left.length > 0) throw new Error(`processes were left behind: ${left.map(describeProcess).join("; ")}`);
       for (const runner of this.#runners) {
         if ((await runner.ended).signal === "SIGKILL") continue;
-        const folders = readdirSync(join(runner.home, "runner", "work"));
+        const folders = readdirSync(join(runner.home, "runner", "keeper", "work"));
         if (folders.length > 0) throw new Error(`jobs' directories were left behind: ${folders.join(", ")}`);
       }
     } finally {
@@ -213,7 +220,7 @@ export class Rig {
 }
 
 /** As long as a person takes to press Ctrl-C again: what comes sooner is the same press, passed on by npx. */
-export const secondPress = (): Promise<void> => delay(400);
+export const secondPress = (): Promise<void> => delay(PRESS_MS);
 
 /** Looks until the value is as wanted, for ten seconds at most, and gives the last one seen. */
 export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) => boolean): Promise<T> {
