@@ -69,6 +69,9 @@ export const NOT_JOURNALED = "is not what the runner journaled";
 /** Signals that wait for a connection; what is more is lost. */
 const MOST_SIGNALS = 16;
 
+/** Tries that end in a connection which the runner closes at once. */
+const MOST_UNTRUSTED = 6;
+
 /** Answers that no second try would change. */
 const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "PROTOCOL", "DENIED", "USAGE"];
 
@@ -178,6 +181,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     let pause: number = limits.reconnectFirstMs;
     // The first look for a job that another process began is no loss.
     let told = connected;
+    let untrusted = 0;
     if (told) sink.connection?.("the connection was lost");
     for (;;) {
       if (left.signal.aborted) throw left.signal.reason;
@@ -196,6 +200,9 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
             return started;
           }
         } else if (FINAL.includes(failure.code)) throw failure;
+        // A runner that is just starting or stopping says so too; one that goes on saying it means it.
+        untrusted = failure.code === "UNTRUSTED" ? untrusted + 1 : 0;
+        if (untrusted === MOST_UNTRUSTED) throw failure;
         if (performance.now() - lostAt > options.reconnectMs)
           throw new SortieError(
             "CONNECTION_LOST",

@@ -1,12 +1,12 @@
 // One attempt of one job: opens the call, keeps the log, acknowledges, and tells what happens as events.
 import { createReadStream, existsSync } from "node:fs";
 import { asSortieError, type SortieError } from "../protocol/errors.ts";
-import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
+import type { Exit } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { JobRequest } from "../protocol/messages.ts";
 import { type Attempt, NOT_JOURNALED, startAttempt } from "./attempt.ts";
-import type { JobOutcome, RunEvent } from "./events.ts";
+import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
 import { createLog } from "./store/log.ts";
@@ -145,10 +145,4 @@ function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId)
     ...(job.timeoutMs === undefined ? {} : { timeoutMs: job.timeoutMs }),
     ...(job.leaseMs === undefined ? {} : { leaseMs: job.leaseMs }),
   };
-}
-
-function outcomeOf(exit: Exit): JobOutcome {
-  if (passed(exit)) return "passed";
-  if (exit.reason === "cancelled") return "cancelled";
-  return isInfrastructure(exit) ? "lost" : "failed";
 }

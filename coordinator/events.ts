@@ -1,11 +1,17 @@
 // Everything that can happen in a run, one union. dispatch and run make them; the store and the views read them.
 // A reader may return a promise: the run waits for it before it acknowledges output, so a slow reader slows the
 // job instead of filling memory.
-import type { Exit } from "../protocol/exit.ts";
+import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 
 /** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
 export type JobOutcome = "passed" | "failed" | "cancelled" | "lost" | "skipped";
+export function outcomeOf(exit: Exit): JobOutcome {
+  if (passed(exit)) return "passed";
+  if (exit.reason === "cancelled") return "cancelled";
+  return isInfrastructure(exit) ? "lost" : "failed";
+}
+
 /** How a run came out, and with it the exit code 0, 1, 130 or 3. */
 export type RunOutcome = "passed" | "failed" | "cancelled" | "lost";
 

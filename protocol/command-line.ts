@@ -25,16 +25,16 @@ export interface CommandEntry {
 export async function runCommandLine(name: string, commands: readonly CommandEntry[], epilogue: string): Promise<void> {
   const debug = argumentsOf(process.argv.slice(2)).includes("--debug") || Boolean(process.env["SORTIE_DEBUG"]);
   let failureCode: number | undefined;
-  const fail = (error: unknown): never => {
+  const fail = (error: unknown): Promise<never> => {
     const sortieError = asSortieError(error);
     printError(sortieError, debug);
-    process.exit(failureCode ?? errorCatalog[sortieError.code].exitCode);
+    return leave(failureCode ?? errorCatalog[sortieError.code].exitCode);
   };
-  process.on("uncaughtException", fail);
-  process.on("unhandledRejection", fail);
+  process.on("uncaughtException", (error) => void fail(error));
+  process.on("unhandledRejection", (error) => void fail(error));
   // A reader that leaves early (`| head`) is no error of ours.
   for (const stream of [process.stdout, process.stderr])
-    stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : fail(error)));
+    stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : void fail(error)));
 
   const [{ default: yargs }, { version }] = await Promise.all([import("yargs"), import("./version.ts")]);
   let code = 0;
@@ -76,12 +76,16 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
   }
   try {
     await cli.parseAsync();
-    await flushed(process.stdout);
-    // Nothing is left to do; what still holds the loop (a closing socket) must not hold the person.
-    process.exit(code);
+    await leave(code);
   } catch (error) {
-    fail(error);
+    await fail(error);
   }
+}
+
+/** Exits once everything is written. What else still holds the loop (a closing socket) must not hold the person. */
+async function leave(code: number): Promise<never> {
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  process.exit(code);
 }
 
 /** `error[CODE]: what happened`, where, and what to do. */

@@ -19,7 +19,8 @@ export async function handler({ wait }: { readonly wait: boolean }): Promise<num
   if (!running || folderOwner(folder) !== running.pid)
     throw new SortieError("NOT_FOUND", `No runner runs on ${folder}.`, { hint: "SORTIE_HOME names another folder." });
   process.kill(running.pid, "SIGUSR2");
+  process.stdout.write(`${running.name} is draining\n`);
   while (wait && folderOwner(folder) === running.pid) await delay(LOOK_EVERY_MS);
-  process.stdout.write(`${running.name} ${wait ? "has left" : "is draining"}\n`);
+  if (wait) process.stdout.write(`${running.name} has left\n`);
   return 0;
 }

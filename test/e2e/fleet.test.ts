@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { processesOf, Rig, until } from "../rig/rig.ts";
+import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
 
@@ -104,37 +104,28 @@ describe("a fleet of runners", () => {
     expect((await rig.coordinator(["exec", "w1", "--", "true"])).code).toBe(0);
   });
 
-  it("ends the jobs of a runner that is told to stop, and leaves nothing", async () => {
+  it("ends the jobs of a runner that is told twice to stop, and leaves nothing", async () => {
     await using rig = new Rig();
     const runner = await rig.pairedRunner("w1");
     const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; setsid sleep 4842 & sleep 4843"]);
     await job.waitFor(/up/);
+    runner.child.kill("SIGTERM");
+    await runner.waitFor(/draining: no new jobs; 1 runs still/);
+    await secondPress();
     expect((await runner.stop()).code).toBe(0);
     const ended = await job.ended;
     expect(ended.code).toBe(130);
     expect(ended.stderr).toContain("cancelled by the runner");
     expect(["4842", "4843"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
-    expect(readdirSync(join(runner.home, "runner")).sort()).toEqual([
-      "identity.key",
-      "invites.json",
-      "trust.json",
-      "work",
-    ]);
-  });
-
-  it("calls a job lost, never passed, when its runner is killed; the next start ends what was left", async () => {
-    await using rig = new Rig();
-    const runner = await rig.pairedRunner("w1");
-    const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "trap '' PIPE HUP; echo up; sleep 4844; true"]);
-    await job.waitFor(/up/);
-    await runner.stop("SIGKILL");
-    const ended = await job.ended;
-    expect(ended.code).toBe(125);
-    expect(ended.stderr).toContain("error[CONNECTION_LOST]");
-    expect(processesOf("sleep\x004844").length).toBeGreaterThan(0);
-    await rig.startRunner("w1");
-    expect(processesOf("sleep\x004844")).toEqual([]);
-    expect(readdirSync(join(runner.home, "runner", "work"))).toEqual([]);
+    const left = readdirSync(join(runner.home, "runner")).sort();
+    expect(left).toEqual(["identity.key", "invites.json", "keeper", "trust.json"]);
+    const keeper = join(runner.home, "runner", "keeper");
+    const files = await until(
+      () => readdirSync(keeper).sort(),
+      (names) => names.length === 3,
+    );
+    expect(files).toEqual(["journals", "keeper.log", "work"]);
+    expect(readdirSync(join(keeper, "work"))).toEqual([]);
   });
 
   it("does the job on another runner when the first one is lost", async () => {
@@ -144,7 +135,7 @@ describe("a fleet of runners", () => {
     const mark = join(rig.folder, "mark");
     const path = rig.recipe(
       recipe(
-        `export default recipe({ twice: job({ run: sh\`if [ -e ${mark} ]; then echo second; else touch ${mark}; echo first; sleep 4845; fi\` }) });`.replaceAll(
+        `export default recipe({ twice: job({ run: sh\`if [ -e ${mark} ]; then echo second; else touch ${mark}; echo first; sleep 4845; fi\`, lease: "1s" }) });`.replaceAll(
           "${mark}",
           mark,
         ),
@@ -157,7 +148,12 @@ describe("a fleet of runners", () => {
     expect(text).toContain("started on w2, attempt 2");
     expect(text).toContain("│ second");
     expect(code).toBe(0);
-    for (const pid of processesOf("sleep\x004845")) process.kill(pid, "SIGKILL");
+    // The first one's keeper has ended it: its lease was over.
+    const left = await until(
+      () => processesOf("sleep\x004845"),
+      (pids) => pids.length === 0,
+    );
+    expect(left).toEqual([]);
   });
 
   it("does not start a second runner on the same state", async () => {
@@ -224,6 +220,7 @@ describe("every byte and every exit", () => {
         rig.recipe(recipe(`export default recipe({ it: job({ run: ${JSON.stringify(script)} }) });`)),
       ]);
       const logs = await rig.coordinator(["logs", "last/it"]);
+      expect(logs.stderr).not.toContain("incomplete");
       expect(shaOf(logs.stdout)).toBe(shaOf(stdout));
       expect(logs.stderr.replace(/sortie: .*\n/, "")).toBe(stderr);
     });

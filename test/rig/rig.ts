@@ -113,9 +113,14 @@ export class Rig {
   }
 
   async runner(args: readonly string[], home: string): Promise<Ended> {
+    return this.spawnRunner(args, home).ended;
+  }
+
+  /** Starts `runner …` with an empty stdin. */
+  spawnRunner(args: readonly string[], home: string): Live {
     const live = this.#spawn("runner", args, { env: { SORTIE_HOME: home } });
     live.child.stdin.end();
-    return live.ended;
+    return live;
   }
 
   /** Writes a recipe into a project that has "sortie" installed, and gives its path. */
