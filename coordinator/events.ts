@@ -6,7 +6,7 @@ import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 
 /** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
 export type JobOutcome = "passed" | "failed" | "cancelled" | "lost" | "skipped";
-export function outcomeOf(exit: Exit): JobOutcome {
+export function outcomeOf(exit: Exit): RunOutcome {
   if (passed(exit)) return "passed";
   if (exit.reason === "cancelled") return "cancelled";
   return isInfrastructure(exit) ? "lost" : "failed";

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -46,80 +46,75 @@ describe("the documentation", () => {
   });
 
   it("has a README whose every command works, one after the other, as it is read", async () => {
-    await using rig = new Rig();
-    const { spawn } = await import("node:child_process");
-    const environment = {
-      ...process.env,
-      SORTIE_HOME: rig.home,
-      PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}`,
-    };
-    let runner: ReturnType<typeof spawn> | undefined;
-    let invite = "";
-    let ran = 0;
-    try {
-      for (const line of blocks("README.md", "sh")
-        .join("")
-        .split("\n")
-        .map((text) => text.replace(/\s+#.*$/, ""))
-        .filter(Boolean)) {
-        ran++;
-        // Installing, and the whole suite within itself, are what runs this test.
-        if (/^npm (ci|cit|run check)\b/.test(line) && !line.includes("&&")) continue;
-        if (line === "npx coordinator run recipes/ci.ts") continue;
-        const command = line
-          .replace(/^npm ci && /, "")
-          .replace(/'sortie:[^']*'/, `'${invite}'`)
-          .replaceAll("/tcp/7700", "/tcp/0");
-        if (command.startsWith("npx runner start")) {
-          runner = spawn("sh", ["-c", `exec ${command.replace("npx runner", `${process.execPath} dist/runner.js`)}`], {
-            cwd: root,
-            env: environment,
-          });
-          invite = await new Promise((resolve, reject) => {
-            let said = "";
-            runner?.stdout?.on("data", (bytes) => {
-              said += bytes;
-              const found = /'(sortie:[^']+)'/.exec(said)?.[1];
-              if (found) resolve(found);
-            });
-            runner?.on("exit", () => reject(new Error(`it ended: ${said}`)));
-          });
-          continue;
-        }
-        const expected = Number(
-          /exit code (\d+)/.exec(
-            textOf("README.md")
-              .split("\n")
-              .find((one) => one.startsWith(line)) ?? "",
-          )?.[1] ?? 0,
-        );
-        try {
-          execFileSync(
-            "sh",
-            [
-              "-c",
-              command
-                .replaceAll("npx coordinator", `${process.execPath} dist/coordinator.js`)
-                .replaceAll("npx runner", `${process.execPath} dist/runner.js`),
-            ],
-            { cwd: root, env: environment, stdio: "pipe" },
-          );
-          expect({ line, code: 0 }).toEqual({ line, code: expected });
-        } catch (error) {
-          const { status, stderr } = error as { status?: number; stderr?: Buffer };
-          expect({ line, code: status, stderr: status === expected ? "" : String(stderr) }).toEqual({
-            line,
-            code: expected,
-            stderr: "",
-          });
-        }
-      }
-      expect(ran).toBeGreaterThan(12);
-    } finally {
-      if (runner && runner.exitCode === null) {
-        runner.kill("SIGTERM");
-        await new Promise((resolve) => runner?.once("exit", resolve));
-      }
-    }
+    expect(await runPage("README.md")).toBeGreaterThan(16);
+  });
+
+  it("has a page about journals whose every command works", async () => {
+    expect(await runPage("docs/journal.md")).toBeGreaterThan(5);
   });
 });
+
+/** Runs the page's commands in their order, with the runner that it starts; gives how many there are. */
+async function runPage(page: string): Promise<number> {
+  await using rig = new Rig();
+  const environment = {
+    ...process.env,
+    SORTIE_HOME: rig.home,
+    PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}`,
+  };
+  const built = (command: string): string =>
+    command
+      .replaceAll("npx coordinator", `${process.execPath} dist/coordinator.js`)
+      .replaceAll("npx runner", `${process.execPath} dist/runner.js`);
+  /** Its own exit code, which the page tells where it is not 0. */
+  const run = (command: string): { code: number; stderr: string } => {
+    try {
+      execFileSync("sh", ["-c", built(command)], { cwd: root, env: environment, stdio: "pipe" });
+      return { code: 0, stderr: "" };
+    } catch (error) {
+      const { status, stderr } = error as { status?: number; stderr?: Buffer };
+      return { code: status ?? -1, stderr: String(stderr) };
+    }
+  };
+  let runner: ReturnType<typeof spawn> | undefined;
+  let invite = "";
+  const lines = blocks(page, "sh").join("").split("\n").filter(Boolean);
+  try {
+    for (const line of lines) {
+      const command = line
+        .replace(/\s+#.*$/, "")
+        .replace(/^npm ci && /, "")
+        .replace(/'sortie:[^']*'/, `'${invite}'`)
+        .replaceAll("/tcp/7700", "/tcp/0");
+      // Installing, and the whole suite within itself, are what runs this test.
+      if (/^npm (ci|cit|run check)\b/.test(command) || command === "npx coordinator run recipes/ci.ts") continue;
+      if (command.startsWith("npx runner start")) {
+        runner = spawn("sh", ["-c", `exec ${built(command)}`], { cwd: root, env: environment });
+        invite = await inviteOf(runner);
+        if (!lines.some((one) => one.includes("coordinator add"))) run(`npx coordinator add '${invite}'`);
+        continue;
+      }
+      const { code, stderr } = run(command);
+      const expected = Number(/exit code (\d+)/.exec(line)?.[1] ?? 0);
+      expect({ line, code, stderr: code === expected ? "" : stderr }).toEqual({ line, code: expected, stderr: "" });
+    }
+    return lines.length;
+  } finally {
+    if (runner && runner.exitCode === null) {
+      runner.kill("SIGTERM");
+      await new Promise((resolve) => runner?.once("exit", resolve));
+    }
+  }
+}
+
+function inviteOf(runner: ReturnType<typeof spawn>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let said = "";
+    runner.stdout?.on("data", (bytes) => {
+      said += bytes;
+      const found = /'(sortie:[^']+)'/.exec(said)?.[1];
+      if (found) resolve(found);
+    });
+    runner.on("exit", () => reject(new Error(`it ended: ${said}`)));
+  });
+}

@@ -10,7 +10,7 @@ import { interruptSignal } from "../../protocol/interrupt.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type Attempt, startAttempt } from "../attempt.ts";
 import { listenForCancels } from "../cancels.ts";
-import { outcomeOf, type RunEvent } from "../events.ts";
+import { outcomeOf, type RunEvent, type RunOutcome } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
 import { parseLease, parseSilence } from "../options.ts";
 import { createBoundedLog } from "../store/log.ts";
@@ -148,7 +148,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       });
       const end = await attempt.end.catch((error: unknown) => ({ error: asSortieError(error) }));
       const code = "exit" in end ? exitCodeOf(end.exit) : exitCodes.infrastructure;
-      const outcome = "error" in end || end.gap !== undefined ? "lost" : outcomeOf(end.exit);
+      const outcome: RunOutcome = "error" in end || end.gap !== undefined ? "lost" : outcomeOf(end.exit);
       const durationMs = Date.now() - startedAt;
       await tell({
         type: "job-ended",
