@@ -3,6 +3,8 @@
 import { execFileSync, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { keeperSplit } from "./keeper-split.ts";
+import { manyReaders } from "./many-readers.ts";
 import { compare, openBench, residentMiB, root, time } from "./rig.ts";
 
 const GIB = 1024 ** 3;
@@ -17,7 +19,7 @@ const line = (name: string, text: string): void => console.log(`${name.padEnd(34
 const ms = (seconds: number): string => `${(seconds * 1000).toFixed(0)} ms`;
 
 try {
-  const idle = residentMiB(bench.runnerPid);
+  const idle = { front: residentMiB(bench.runnerPid), keeper: residentMiB(bench.keeperPid) };
   if (wanted("cold")) {
     const { ours, theirs, ratio } = compare(
       () => time(bench.coordinator("exec", "w1", "--", "true")),
@@ -73,7 +75,9 @@ try {
     );
   }
   if (wanted("slow-reader")) await slowReader(4 * GIB, 5_000_000);
-  line("memory of an idle runner", `${idle.toFixed(0)} MiB`);
+  if (wanted("readers")) line("50 readers, one of them stalled", await manyReaders(bench));
+  if (wanted("split")) for (const [name, text] of await keeperSplit()) line(name, text);
+  line("memory of an idle runner", `front ${idle.front.toFixed(0)}, keeper ${idle.keeper.toFixed(0)} MiB`);
 } finally {
   await bench.close();
 }
@@ -91,7 +95,7 @@ async function slowReader(bytes: number, bytesPerSecond: number): Promise<void> 
     "/dev/zero",
   );
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const samples: { runner: number; coordinator: number }[] = [];
+  const samples: { front: number; keeper: number; coordinator: number }[] = [];
   const began = performance.now();
   let read = 0;
   for await (const piece of child.stdout) {
@@ -100,17 +104,21 @@ async function slowReader(bytes: number, bytesPerSecond: number): Promise<void> 
     if (elapsed > 60_000) break;
     // The first seconds fill what may be filled; from then on nothing may grow.
     if (elapsed > 5_000)
-      samples.push({ runner: residentMiB(bench.runnerPid), coordinator: residentMiB(child.pid as number) });
+      samples.push({
+        front: residentMiB(bench.runnerPid),
+        keeper: residentMiB(bench.keeperPid),
+        coordinator: residentMiB(child.pid as number),
+      });
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, (read / bytesPerSecond) * 1000 - elapsed)));
   }
   child.kill("SIGINT");
   await new Promise((resolve) => child.once("exit", resolve));
-  const range = (side: "runner" | "coordinator"): string => {
+  const range = (side: "front" | "keeper" | "coordinator"): string => {
     const values = samples.map((sample) => sample[side]);
     return `${side} ${Math.min(...values).toFixed(0)} to ${Math.max(...values).toFixed(0)} MiB`;
   };
   line(
     "a reader of 5 MB/s, for a minute",
-    `${range("runner")}, ${range("coordinator")}, ${(read / 1e6).toFixed(0)} MB read`,
+    `${range("front")}, ${range("keeper")}, ${range("coordinator")}, ${(read / 1e6).toFixed(0)} MB read`,
   );
 }

@@ -21,6 +21,7 @@ const bin = (name: string): string => join(root, "dist", `${name}.js`);
 export interface Bench {
   readonly folder: string;
   readonly runnerPid: number;
+  readonly keeperPid: number;
   /** argv of `coordinator …` */
   coordinator(...args: string[]): string[];
   /** argv of a fresh `ssh`, and of one over a connection that is kept open. */
@@ -53,6 +54,7 @@ export async function openBench(slots: number): Promise<Bench> {
   return {
     folder,
     runnerPid: runner.pid as number,
+    keeperPid: Number.parseInt(readFileSync(join(folder, "runner/runner/keeper/lock"), "latin1"), 10),
     coordinator: (...args) => [process.execPath, bin("coordinator"), ...args],
     ssh: (...command) => ["ssh", "-F", config, "-o", "ControlPath=none", "host", ...command],
     sshMultiplexed: (...command) => ["ssh", "-F", config, ...multiplexed, "host", ...command],

@@ -63,7 +63,6 @@ export interface AttemptOptions {
 
 /** Who this process is to a keeper, among the processes of one coordinator. */
 const holder = newId();
-const window = limits.window;
 /** Of an output whose hash is another one. */
 export const NOT_JOURNALED = "is not what the runner journaled";
 /** Signals that wait for a connection; what is more is lost. */
@@ -81,6 +80,7 @@ const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "
  */
 export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   const { link, attemptId, request, sink } = options;
+  const window = options.readOnly ? limits.readerWindow : limits.window;
   const decoder = new ChunkDecoder();
   /** Where in the journal the decoder began. */
   let base = 0;

@@ -79,6 +79,12 @@ export const limits = {
   /** Bytes of one journal, and of all, that wait in memory for the disk or for a reader that is a little behind. */
   journalMemoryBytes: 4 * MiB,
   journalsMemoryBytes: 64 * MiB,
+  /** Readers of one job beside its owner, and what each may leave unread: a stalled one holds it in the front's memory. */
+  readersPerJob: 100,
+  readerWindow: 1 * MiB,
+  /** While a job writes faster than the first, its readers get the second together: bytes a second. */
+  readersYieldAbove: 32 * MiB,
+  readersBytesPerSecond: 16 * MiB,
   /** A disk that is full is tried again after this. */
   journalRetryMs: 1_000,
   /** Jobs that /job/list tells, the latest first. */

@@ -52,11 +52,15 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const sessions = new Set<RawCarriage>();
   const watchers = new Set<() => void>();
   const idle = Promise.withResolvers<void>();
+  let lastWords: NodeJS.Timeout | undefined;
 
   const info = (): RunnerInfo => ({ name, version, labels, slots, busy: Math.min(slots, running), draining });
   const changed = (): void => {
     for (const watcher of watchers) watcher();
-    if (draining && running + starting === 0 && sessions.size === 0) idle.resolve();
+    if (!draining || running + starting > 0) return;
+    // Owners are told the exit of what ended; whoever does not read is not waited for.
+    if (sessions.size === 0) idle.resolve();
+    else lastWords ??= setTimeout(idle.resolve, limits.drainMaximumMs).unref();
   };
 
   /** Follows the keeper's count for as long as this front lives; a keeper that dies is followed by another. */
@@ -189,22 +193,14 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     async cancelAll() {
       drain();
       await cancel(null);
-      // Callers are told the exit of what was cancelled; one that does not read is not waited for.
-      await within(limits.drainMaximumMs, idle.promise);
+      await idle.promise;
     },
     async close() {
       closed = true;
+      clearTimeout(lastWords);
       const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
       for (const carriage of sessions) carriage.abort(stopped);
       await keeper.close();
     },
   };
-}
-
-/** Waits for the promise, but no longer than so many milliseconds. */
-async function within(milliseconds: number, promise: Promise<unknown>): Promise<void> {
-  const done = new AbortController();
-  const late = delay(milliseconds, undefined, { signal: done.signal }).catch(() => {});
-  await Promise.race([promise, late]);
-  done.abort();
 }

@@ -29,9 +29,12 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
       return;
     }
     const took = run.endedAt === null ? "" : ` in ${duration(run.endedAt - run.startedAt)}`;
-    process.stdout.write(
-      `run ${run.id}: ${run.state}${took}${run.state === "interrupted" ? " (its coordinator is gone)" : ""}\n`,
-    );
+    const gone =
+      run.fingerprint === null
+        ? `coordinator cancel ${run.id} ends what is left of it`
+        : `coordinator resume ${run.id} goes on with it`;
+    const note = run.state === "interrupted" ? ` (its coordinator is gone; ${gone})` : "";
+    process.stdout.write(`run ${run.id}: ${run.state}${took}${note}\n`);
     process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n\n`);
     const rows = jobs.flatMap((job) => {
       if (job.attempts.length === 0)

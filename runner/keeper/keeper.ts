@@ -201,12 +201,20 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       const { start: first, end } = kept.journal;
       if (offset > end || (control && offset < first.offset))
         throw new SortieError("OFFSET_GONE", `The journal holds ${first.offset} to ${end}, not ${offset}.`);
+      if (!control && kept.readers >= limits.readersPerJob)
+        throw new SortieError("RUNNER_FULL", `The job has ${kept.readers} readers already.`, {
+          hint: "Let one of them end.",
+        });
       const from = Math.max(offset, first.offset);
       const missing = from > offset ? { ...first.before } : { stdout: 0, stderr: 0 };
       const session = kept.begin(control ? holder : undefined);
       try {
         const carriage = await accept({ attemptId, offset: from, missing, stdin: kept.stdin?.taken ?? 0 });
-        await serveSession(kept, session, carriage, { offset: from, window, acknowledged });
+        await serveSession(kept, session, carriage, {
+          offset: from,
+          window: control ? window : Math.min(window, limits.readerWindow),
+          acknowledged,
+        });
       } finally {
         session.end();
       }

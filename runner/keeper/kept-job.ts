@@ -4,6 +4,7 @@ import { SortieError } from "../../protocol/errors.ts";
 import type { Job } from "./job.ts";
 import type { JobStdin } from "./job-stdin.ts";
 import type { Journal } from "./journal.ts";
+import { type ReaderPace, readerPace } from "./reader-pace.ts";
 import type { JobRecord } from "./record.ts";
 
 /** A connected reader; the one with control is the job's owner. */
@@ -28,6 +29,7 @@ export interface KeptJob {
   readonly control: Session | undefined;
   /** Sessions without control. */
   readonly readers: number;
+  readonly pace: ReaderPace;
   /**
    * Begins a session; with control, for a holder, it ends the one before it. Throws SUPERSEDED for a holder that
    * another one has followed.
@@ -57,6 +59,8 @@ export function keptJob(
   const followed = new Set<string>();
   let endedAt = "endedAt" in rest ? rest.endedAt : record.startedAt;
   let lease: NodeJS.Timeout | undefined;
+  const pace = readerPace(() => journal.end);
+  if (!job) pace.end();
 
   function leave(): void {
     control = undefined;
@@ -70,6 +74,7 @@ export function keptJob(
     journal,
     job,
     stdin,
+    pace,
     get running() {
       return job?.running ?? false;
     },
@@ -111,6 +116,7 @@ export function keptJob(
     },
     ended() {
       endedAt = Date.now();
+      pace.end();
       clearTimeout(lease);
     },
     close(reason) {

@@ -56,7 +56,9 @@ export async function serveSession(
     for (;;) {
       const room = await progress.room(window);
       if (room === 0) return;
-      const pieces = await reader.read(Math.min(room, MOST_AT_ONCE));
+      const most = Math.min(room, MOST_AT_ONCE);
+      if (!session.control) await kept.pace.turn(most);
+      const pieces = await reader.read(most);
       if (!pieces) return progress.end();
       for (const piece of pieces) progress.sent += piece.length;
       await carriage.write(pieces);
