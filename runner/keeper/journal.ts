@@ -81,6 +81,11 @@ export class Journal {
     return this.#end;
   }
 
+  /** Whether the exit chunk is in it. */
+  get over(): boolean {
+    return this.#closed;
+  }
+
   /** The first offset that can be read, and the bytes of both outputs before it. */
   get start(): { readonly offset: number; readonly before: { readonly stdout: number; readonly stderr: number } } {
     return this.#files.start;
