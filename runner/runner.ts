@@ -46,8 +46,11 @@ export interface Runner {
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const { name, labels, slots, grants, keeper, log = () => {} } = options;
   let running = 0;
-  let starting = 0;
+  /** Of /job/run, under way. */
+  let runs = 0;
   let draining = false;
+  /** Somebody asked for it, and it stays. */
+  let drained = false;
   let closed = false;
   const sessions = new Set<RawCarriage>();
   const watchers = new Set<() => void>();
@@ -56,7 +59,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const info = (): RunnerInfo => ({ name, version, labels, slots, busy: Math.min(slots, running), draining });
   const changed = (): void => {
     for (const watcher of watchers) watcher();
-    if (draining && running + starting === 0 && sessions.size === 0) idle.resolve();
+    if (draining && running + runs === 0 && sessions.size === 0) idle.resolve();
   };
 
   /** Follows the keeper's count for as long as this front lives; a keeper that dies is followed by another. */
@@ -71,9 +74,8 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         }
       } catch (error) {
         if (closed) return;
+        // The next one tells what is left; until then it may be all.
         log(`the keeper: ${asSortieError(error).message}`);
-        running = 0;
-        changed();
         await delay(limits.reconnectFirstMs);
       }
     }
@@ -142,15 +144,20 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       }
       if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
       if (options.once) draining = true;
-      starting++;
+      let taken = false;
+      runs++;
       try {
         const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked };
-        const to = await callRaw(await keeper.open(), "/keeper/run", input).finally(() => starting--);
+        const to = await callRaw(await keeper.open(), "/keeper/run", input);
+        taken = true;
         await serve(accept(to.output), to);
       } catch (error) {
+        // It takes one job: one that the keeper refused was none.
+        if (options.once && !taken && !drained) draining = false;
         tell(caller, request.job, error);
         throw error;
       } finally {
+        runs--;
         changed();
       }
     },
@@ -176,6 +183,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   };
 
   function drain(): void {
+    drained = true;
     draining = true;
     changed();
   }

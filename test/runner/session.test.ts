@@ -72,7 +72,7 @@ describe("a job's session", () => {
     for (let round = 0; round < 20; round++) {
       const calls = await Promise.all([start(request("true")), start(request("true"))]);
       expect(await codeOf(start(request("true")))).toMatch(/RUNNER_FULL|nothing/);
-      await Promise.all(calls.map(finish));
+      await Promise.all(calls.map((call) => finish(call)));
       expect(runner.info().busy).toBe(0);
     }
   });
