@@ -30,12 +30,18 @@ export interface TestJournal {
   readonly log: string[];
 }
 
-export function testJournal(limits: Partial<JournalLimits> = {}, folder = testFolder(), disk?: DiskBudget): TestJournal {
+export function testJournal(
+  limits: Partial<JournalLimits> = {},
+  folder = testFolder(),
+  disk?: DiskBudget,
+): TestJournal {
   const log: string[] = [];
-  const budget = disk ?? diskBudget(
-    () => {},
-    (line) => log.push(line),
-  );
+  const budget =
+    disk ??
+    diskBudget(
+      () => {},
+      (line) => log.push(line),
+    );
   budget.limits = { ...defaultJournalLimits, ...limits };
   const attemptId = newAttemptId();
   const files = new FailingSegments(folder, attemptId, budget.onDisk);

@@ -25,7 +25,8 @@ function open(folder: string, attemptId: string = newAttemptId(), found?: readon
 }
 
 const nothing = { stdout: 0, stderr: 0 };
-const put = (files: Segments, length: number): Promise<void> | void => files.write([bytesAt(files.end, length)], length);
+const put = (files: Segments, length: number): Promise<void> | void =>
+  files.write([bytesAt(files.end, length)], length);
 
 async function readAll(files: Segments, from = files.start.offset, most = 1_000): Promise<Buffer> {
   const pieces: Uint8Array[] = [];

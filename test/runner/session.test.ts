@@ -10,7 +10,18 @@ import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import type { Runner } from "../../runner/runner.ts";
 import { processesOf, until } from "../rig/rig.ts";
-import { attach, codeOf, endOf, finish, jobFolder, listJobs, request, startJob, testRunner, untilSaid } from "./calls.ts";
+import {
+  attach,
+  codeOf,
+  endOf,
+  finish,
+  jobFolder,
+  listJobs,
+  request,
+  startJob,
+  testRunner,
+  untilSaid,
+} from "./calls.ts";
 import { heldNow } from "./held.ts";
 
 let folder: string;
