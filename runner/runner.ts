@@ -52,7 +52,9 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   /** Somebody asked for it, and it stays. */
   let drained = false;
   let closed = false;
+  /** By what steers a job, and by what only reads it: nobody waits for readers. */
   const sessions = new Set<RawCarriage>();
+  const readers = new Set<RawCarriage>();
   const watchers = new Set<() => void>();
   const idle = Promise.withResolvers<void>();
 
@@ -81,7 +83,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     }
   }
 
-  async function serve(accepted: Promise<RawCarriage>, to: RawCarriage): Promise<void> {
+  async function serve(accepted: Promise<RawCarriage>, to: RawCarriage, among = sessions): Promise<void> {
     let carriage: RawCarriage;
     try {
       carriage = await accepted;
@@ -89,11 +91,11 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       to.abort(error as Error);
       throw error;
     }
-    sessions.add(carriage);
+    among.add(carriage);
     try {
       await relay(carriage, to);
     } finally {
-      sessions.delete(carriage);
+      among.delete(carriage);
       changed();
     }
   }
@@ -164,7 +166,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     async "/job/attach"(input, caller, accept) {
       try {
         const to = await callRaw(await keeper.open(), "/keeper/attach", { owner: caller.peer, ...input });
-        await serve(accept(to.output), to);
+        await serve(accept(to.output), to, input.control ? sessions : readers);
       } catch (error) {
         tell(caller, input.attemptId, error);
         throw error;
@@ -203,7 +205,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     async close() {
       closed = true;
       const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
-      for (const carriage of sessions) carriage.abort(stopped);
+      for (const carriage of [...sessions, ...readers]) carriage.abort(stopped);
       await keeper.close();
     },
   };
