@@ -2,6 +2,7 @@
 // the keeper's. `runner start` serves it to peers; a coordinator embeds one and calls it in memory.
 import { setTimeout as delay } from "node:timers/promises";
 import type { Caller, Handlers, RawCarriage } from "../protocol/call.ts";
+import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
@@ -52,6 +53,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   /** Somebody asked for it, and it stays. */
   let drained = false;
   let closed = false;
+  let news: ByteChannel | undefined;
   /** By what steers a job, and by what only reads it: nobody waits for readers. */
   const sessions = new Set<RawCarriage>();
   const readers = new Set<RawCarriage>();
@@ -68,8 +70,9 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   async function watchKeeper(first: () => void): Promise<void> {
     while (!closed) {
       try {
-        for await (const news of subscribe(await keeper.open(), "/keeper/watch", { limits: options.journals })) {
-          running = news.running;
+        news = await keeper.open();
+        for await (const told of subscribe(news, "/keeper/watch", { limits: options.journals })) {
+          running = told.running;
           changed();
           first();
           if (closed) return;
@@ -206,6 +209,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       closed = true;
       const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
       for (const carriage of [...sessions, ...readers]) carriage.abort(stopped);
+      news?.abort(stopped);
       await keeper.close();
     },
   };

@@ -35,7 +35,12 @@ const isAlive = (pid: number): boolean =>
 async function keeper(): Promise<KeeperLink> {
   const link = await keeperProcess(keepers);
   onTestFinished(async () => {
-    const { pid } = await infoOf(link);
+    // One that is just leaving is followed by another one.
+    const info = await until(
+      () => infoOf(link).catch(() => undefined),
+      (found) => found !== undefined,
+    );
+    const pid = info?.pid as number;
     await callJson(await link.open(), "/keeper/cancel", { owner: null });
     await link.close();
     expect(await isGone(pid)).toBe(true);
