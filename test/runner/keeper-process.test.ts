@@ -18,7 +18,18 @@ import { socketPath } from "../../runner/keeper/keeper-socket.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { sourceUrl } from "../rig/peers.ts";
 import { processesOf, until } from "../rig/rig.ts";
-import { attach, endOf, finish, jobFolder, listJobs, request, startJob, testRunner, untilSaid } from "./calls.ts";
+import {
+  attach,
+  codeOf,
+  endOf,
+  finish,
+  jobFolder,
+  listJobs,
+  request,
+  startJob,
+  testRunner,
+  untilSaid,
+} from "./calls.ts";
 
 let folder: string;
 let keepers: string;
@@ -251,6 +262,47 @@ describe("a keeper process", () => {
     expect(await listJobs(runner)).toMatchObject([{ end: expect.any(Number) }, { acknowledged: true }]);
     expect((await listJobs(runner))[0]?.end).toBeGreaterThan(said);
     expect((await finish(await startJob(runner, request("echo again")))).stdout).toBe("again\n");
+  });
+
+  it("may be killed at any moment while jobs begin: what it took ends once, and nothing of it runs", async () => {
+    const link = await keeper();
+    const runner = await testRunner(folder, { keeper: link, slots: 100 });
+    const taken: JobRequest[] = [];
+    const unsure: JobRequest[] = [];
+    for (let round = 0; round < 6; round++) {
+      const info = await until(
+        () => infoOf(link).catch(() => undefined),
+        (found) => found !== undefined,
+      );
+      const starts = Array.from({ length: 6 }, async () => {
+        const wanted = request("echo up; setsid sleep 4921 & exec sleep 4921");
+        await startJob(runner, wanted).then(
+          () => taken.push(wanted),
+          () => unsure.push(wanted),
+        );
+      });
+      await new Promise((resolve) => setTimeout(resolve, round * 8));
+      process.kill(info?.pid as number, "SIGKILL");
+      await Promise.all(starts);
+    }
+    for (const wanted of taken) {
+      const { exit, controls } = await finish(await attachSoon(runner, wanted));
+      expect(exit.reason).toBe("lost");
+      expect(controls.filter(({ type }) => type === "exit").length).toBe(1);
+    }
+    const known = new Set((await listJobs(runner)).map((job) => job.attemptId));
+    for (const wanted of unsure) {
+      if (known.has(wanted.attemptId)) expect((await finish(await attach(runner, wanted))).exit.reason).toBe("lost");
+      else expect(await codeOf(attach(runner, wanted))).toBe("NOT_FOUND");
+    }
+    expect(taken.length).toBeGreaterThan(0);
+    expect(
+      await until(
+        () => processesOf("sleep\x004921"),
+        (pids) => pids.length === 0,
+      ),
+    ).toEqual([]);
+    expect(readdirSync(join(keepers, "work"))).toEqual([]);
   });
 
   it("that is just leaving is followed by another one, however closely a front comes behind it", async () => {
