@@ -18,6 +18,8 @@ export function socketChannel(socket: Socket): ByteChannel {
     lost.abort(error);
     wakeReader?.();
   };
+  // Each side ends its own direction.
+  socket.allowHalfOpen = true;
   socket.on("data", (bytes: Buffer) => {
     queue.push(bytes);
     // One piece at a time: the kernel's own buffer is what makes the other side wait.
@@ -76,6 +78,8 @@ export function socketChannel(socket: Socket): ByteChannel {
       });
       // The other side may stay silent for ever; nothing more is asked of it.
       if (ended) socket.destroy();
+      // Where it has ended as well, the socket learns that, and goes, only while it reads.
+      else if (queue.length === 0) socket.resume();
     },
     abort(reason) {
       fail(reason);

@@ -23,6 +23,7 @@ export async function* jobLogs(
   const carriage = await callRaw(await keeper.open(), "/keeper/attach", input);
   const leave = (): void => carriage.abort(new Error("The caller left."));
   left.addEventListener("abort", leave, { once: true });
+  if (left.aborted) leave();
   const begin = carriage.output.offset;
   const decoder = new ChunkDecoder();
   const texts = { stdout: new TextDecoder(), stderr: new TextDecoder() };

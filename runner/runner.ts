@@ -2,6 +2,7 @@
 // the keeper's. `runner start` serves it to peers; a coordinator embeds one and calls it in memory.
 import { setTimeout as delay } from "node:timers/promises";
 import type { Caller, Handlers, RawCarriage } from "../protocol/call.ts";
+import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
@@ -46,10 +47,16 @@ export interface Runner {
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const { name, labels, slots, grants, keeper, log = () => {} } = options;
   let running = 0;
-  let starting = 0;
+  /** Of /job/run, under way. */
+  let runs = 0;
   let draining = false;
+  /** Somebody asked for it, and it stays. */
+  let drained = false;
   let closed = false;
+  let news: ByteChannel | undefined;
+  /** By what steers a job, and by what only reads it: nobody waits for readers. */
   const sessions = new Set<RawCarriage>();
+  const readers = new Set<RawCarriage>();
   const watchers = new Set<() => void>();
   const idle = Promise.withResolvers<void>();
   let lastWords: NodeJS.Timeout | undefined;
@@ -57,33 +64,37 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const info = (): RunnerInfo => ({ name, version, labels, slots, busy: Math.min(slots, running), draining });
   const changed = (): void => {
     for (const watcher of watchers) watcher();
-    if (!draining || running + starting > 0) return;
+    if (!draining || running > 0) return;
     // Owners are told the exit of what ended; whoever does not read is not waited for.
-    if (sessions.size === 0) idle.resolve();
-    else lastWords ??= setTimeout(idle.resolve, limits.drainMaximumMs).unref();
+    if (runs + sessions.size === 0) return idle.resolve();
+    lastWords ??= setTimeout(() => {
+      lastWords = undefined;
+      if (running === 0) idle.resolve();
+    }, limits.drainMaximumMs);
+    lastWords.unref();
   };
 
   /** Follows the keeper's count for as long as this front lives; a keeper that dies is followed by another. */
   async function watchKeeper(first: () => void): Promise<void> {
     while (!closed) {
       try {
-        for await (const news of subscribe(await keeper.open(), "/keeper/watch", { limits: options.journals })) {
-          running = news.running;
+        news = await keeper.open();
+        for await (const told of subscribe(news, "/keeper/watch", { limits: options.journals })) {
+          running = told.running;
           changed();
           first();
           if (closed) return;
         }
       } catch (error) {
         if (closed) return;
+        // The next one tells what is left; until then it may be all.
         log(`the keeper: ${asSortieError(error).message}`);
-        running = 0;
-        changed();
         await delay(limits.reconnectFirstMs);
       }
     }
   }
 
-  async function serve(accepted: Promise<RawCarriage>, to: RawCarriage): Promise<void> {
+  async function serve(accepted: Promise<RawCarriage>, to: RawCarriage, among = sessions): Promise<void> {
     let carriage: RawCarriage;
     try {
       carriage = await accepted;
@@ -91,11 +102,11 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       to.abort(error as Error);
       throw error;
     }
-    sessions.add(carriage);
+    among.add(carriage);
     try {
       await relay(carriage, to);
     } finally {
-      sessions.delete(carriage);
+      among.delete(carriage);
       changed();
     }
   }
@@ -146,22 +157,27 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       }
       if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
       if (options.once) draining = true;
-      starting++;
+      let taken = false;
+      runs++;
       try {
         const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked };
-        const to = await callRaw(await keeper.open(), "/keeper/run", input).finally(() => starting--);
+        const to = await callRaw(await keeper.open(), "/keeper/run", input);
+        taken = true;
         await serve(accept(to.output), to);
       } catch (error) {
+        // It takes one job: one that the keeper refused was none.
+        if (options.once && !taken && !drained) draining = false;
         tell(caller, request.job, error);
         throw error;
       } finally {
+        runs--;
         changed();
       }
     },
     async "/job/attach"(input, caller, accept) {
       try {
         const to = await callRaw(await keeper.open(), "/keeper/attach", { owner: caller.peer, ...input });
-        await serve(accept(to.output), to);
+        await serve(accept(to.output), to, input.control ? sessions : readers);
       } catch (error) {
         tell(caller, input.attemptId, error);
         throw error;
@@ -180,6 +196,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   };
 
   function drain(): void {
+    drained = true;
     draining = true;
     changed();
   }
@@ -199,7 +216,8 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       closed = true;
       clearTimeout(lastWords);
       const stopped = new SortieError("CONNECTION_LOST", `The runner ${name} stopped.`);
-      for (const carriage of sessions) carriage.abort(stopped);
+      for (const carriage of [...sessions, ...readers]) carriage.abort(stopped);
+      news?.abort(stopped);
       await keeper.close();
     },
   };

@@ -53,6 +53,7 @@ export class Journal {
   #retry: NodeJS.Timeout | undefined;
   #acknowledged = 0;
   #closed = false;
+  #removed = false;
   /** Whether the owner is there to make room by acknowledging. */
   #owned = false;
   #waitsForNobody = false;
@@ -81,6 +82,11 @@ export class Journal {
     return this.#end;
   }
 
+  /** Whether the exit chunk is in it. */
+  get over(): boolean {
+    return this.#closed;
+  }
+
   /** The first offset that can be read, and the bytes of both outputs before it. */
   get start(): { readonly offset: number; readonly before: { readonly stdout: number; readonly stderr: number } } {
     return this.#files.start;
@@ -97,7 +103,10 @@ export class Journal {
   }
 
   get #atLimit(): boolean {
-    return this.#files.bytes >= this.#disk.limits.job || this.#disk.used >= this.#disk.limits.all;
+    const { job, all } = this.#disk.limits;
+    const bytes = this.#files.bytes + this.#end - this.#written;
+    // Each may hold a little in any case: journals that nobody ever claims must not stop the jobs after them.
+    return bytes >= job || (this.#disk.used >= all && bytes >= limits.journalMinimumBytes);
   }
 
   /** Bytes of an output, as one chunk; or as so many dropped ones, at a limit with no owner to make room. */
@@ -214,8 +223,20 @@ export class Journal {
     this.#tellRoom();
   }
 
-  #makeRoom(): void {
+  /** Gives the disk back what the owner has stored. */
+  dropAcknowledged(): void {
+    try {
+      // The last segment can go only once another one follows it.
+      if (this.#files.lastBytes > 0 && this.#acknowledged >= this.#files.end && !this.#writing && !this.#closed)
+        this.#files.begin(this.#files.end, this.#writtenOutputs);
+    } catch (error) {
+      this.#disk.failed(error);
+    }
     this.#files.dropBefore(this.#acknowledged);
+  }
+
+  #makeRoom(): void {
+    this.dropAcknowledged();
     if (this.#disk.used >= this.#disk.limits.all) this.#disk.makeRoom();
   }
 
@@ -248,12 +269,15 @@ export class Journal {
   /** Removes its files. Readers that still wait end. */
   remove(): void {
     this.#closed = true;
+    this.#removed = true;
     clearTimeout(this.#retry);
     this.#disk.hold(-this.#heldBytes());
     this.#pieces = [];
     this.#written = this.#end;
-    this.#files.remove();
+    // The number of a descriptor that is closed under a write may be another file's by then.
+    if (!this.#writing) this.#files.remove();
     this.#wake();
+    this.#tellSettled();
   }
 
   get #readable(): number {
@@ -297,19 +321,25 @@ export class Journal {
         pieces.push(bytes.subarray(start + Math.max(0, from - offset), end));
       }
       try {
-        if (this.#files.isEmpty || this.#files.end !== from || this.#files.lastBytes >= this.#disk.segmentBytes)
+        if (this.#files.isEmpty || this.#files.end !== from || this.#files.lastBytes >= this.#disk.segmentBytes) {
+          const gap = !this.#files.isEmpty && this.#files.end !== from;
           this.#files.begin(from, this.#writtenOutputs);
+          // What was skipped is with the owner, and so is everything before it: a journal has no holes.
+          if (gap) this.#files.dropBefore(from);
+        }
         const later = this.#files.write(pieces, to - from);
         if (later) {
           this.#writing = true;
           later.then(
             () => {
               this.#writing = false;
+              if (this.#removed) return this.#files.remove();
               this.#wrote(to, outputs);
               this.#write();
             },
             (error: unknown) => {
               this.#writing = false;
+              if (this.#removed) return this.#files.remove();
               this.#failed(error);
             },
           );
@@ -320,7 +350,9 @@ export class Journal {
         return this.#failed(error);
       }
     }
-    if (this.#closed && this.#written === this.#end) this.#files.close();
+    if (!this.#closed || this.#writing || this.#written < this.#end) return;
+    this.#files.close();
+    this.#block = new Uint8Array(0);
   }
 
   #wrote(to: number, outputs: { stdout: number; stderr: number }): void {
@@ -329,7 +361,7 @@ export class Journal {
     this.#trim();
     this.#wake();
     this.#tellRoom();
-    for (const resolve of this.#onSettled.splice(0)) resolve();
+    this.#tellSettled();
   }
 
   /** A full disk, most often. Meanwhile readers get what memory holds, which is what the owner acknowledges next. */
@@ -339,8 +371,9 @@ export class Journal {
       this.#retry = undefined;
       this.#write();
     }, limits.journalRetryMs);
+    this.#retry.unref();
     this.#wake();
-    for (const resolve of this.#onSettled.splice(0)) resolve();
+    this.#tellSettled();
   }
 
   /** What the owner has stored need not come to the disk any more; it goes on at the beginning of a chunk. */
@@ -389,6 +422,10 @@ export class Journal {
   #wake(): void {
     if (this.#wakeReaders.length === 0) return;
     for (const resolve of this.#wakeReaders.splice(0)) resolve();
+  }
+
+  #tellSettled(): void {
+    for (const resolve of this.#onSettled.splice(0)) resolve();
   }
 
   #tellRoom(): void {

@@ -6,9 +6,10 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ByteChannel } from "../../protocol/channel.ts";
-import { SortieError } from "../../protocol/errors.ts";
+import { asSortieError, SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import { limits } from "../../protocol/limits.ts";
+import { folderOwner } from "../../protocol/lock.ts";
 import { callJson } from "../../protocol/make-call.ts";
 import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import type { KeeperInfo } from "../../protocol/messages.ts";
@@ -66,11 +67,24 @@ export async function keeperProcess(folder: string, program: string = keeperProg
     return started;
   }
 
+  /** One that is just leaving may have taken the connection, and is followed by another one. */
+  async function ask(): Promise<KeeperInfo> {
+    const givesUp = performance.now() + limits.keeperStartMs;
+    for (;;) {
+      try {
+        return await callJson(await open(), "/keeper/info", {});
+      } catch (error) {
+        if (asSortieError(error).code !== "CONNECTION_LOST" || performance.now() > givesUp) throw error;
+        await delay(LOOK_EVERY_MS);
+      }
+    }
+  }
+
   async function check(): Promise<void> {
-    const info = await callJson(await open(), "/keeper/info", {});
+    const info = await ask();
     if (info.protocol === KEEPER_PROTOCOL) return;
     await dismiss(folder, info);
-    const next = await callJson(await open(), "/keeper/info", {});
+    const next = await ask();
     if (next.protocol !== KEEPER_PROTOCOL) throw failed(folder, `it speaks version ${next.protocol} again`);
   }
 
@@ -109,6 +123,17 @@ async function dismiss(folder: string, info: KeeperInfo): Promise<void> {
 
 /** A channel to the keeper that runs; `undefined` where none does. */
 async function dial(folder: string): Promise<ByteChannel | undefined> {
+  const givesUp = performance.now() + limits.keeperStartMs;
+  for (;;) {
+    const channel = await dialOnce(folder);
+    if (channel !== "busy") return channel;
+    if (performance.now() > givesUp) throw failed(folder, "it takes no connections");
+    await delay(LOOK_EVERY_MS);
+  }
+}
+
+/** "busy": more connections wait to be taken than its socket may hold. */
+function dialOnce(folder: string): Promise<ByteChannel | "busy" | undefined> {
   return new Promise((resolve, reject) => {
     const socket = connect(socketPath(folder));
     const channel = socketChannel(socket);
@@ -116,6 +141,7 @@ async function dial(folder: string): Promise<ByteChannel | undefined> {
     socket.once("error", (error: NodeJS.ErrnoException) => {
       // ENOENT: none was there; ECONNREFUSED: it was killed.
       if (error.code === "ENOENT" || error.code === "ECONNREFUSED") resolve(undefined);
+      else if (error.code === "EAGAIN") resolve("busy");
       else reject(failed(folder, error.message));
     });
   });
@@ -143,7 +169,8 @@ async function startKeeper(folder: string, program: string): Promise<void> {
   for (;;) {
     const channel = await dial(folder);
     if (channel) return channel.abort(new SortieError("CONNECTION_LOST", "Only looked."));
-    if (gone !== undefined) throw failed(folder, gone);
+    // Another front may have been faster, and its keeper is coming up.
+    if (gone !== undefined && folderOwner(folder) === undefined) throw failed(folder, gone);
     if (performance.now() > givesUp) throw failed(folder, "it did not come up in time");
     await delay(LOOK_EVERY_MS);
   }

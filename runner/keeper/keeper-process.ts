@@ -1,6 +1,6 @@
 // The keeper as a process of its own: it answers on a socket in its folder, goes on without a front, and goes away by
 // itself when there is neither a front nor a job. `runner start` starts it, through keeper-link.ts.
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { SortieError } from "../../protocol/errors.ts";
@@ -12,8 +12,8 @@ import { socketChannel } from "../../protocol/socket-channel.ts";
 import { openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
-/** Serves the folder until there is nothing left to keep. */
-export async function runKeeper(folder: string): Promise<void> {
+/** Serves the folder until there has been nothing left to keep for `idleMs`. */
+export async function runKeeper(folder: string, idleMs: number = limits.keeperIdleMs): Promise<void> {
   const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   const unlock = await lockSoon(privateFolder(folder));
   const left = Promise.withResolvers<void>();
@@ -35,7 +35,7 @@ export async function runKeeper(folder: string): Promise<void> {
   let idle: NodeJS.Timeout | undefined;
   const look = (): void => {
     clearTimeout(idle);
-    if (keeper.running === 0 && !keeper.watched) idle = setTimeout(left.resolve, limits.keeperIdleMs);
+    if (keeper.running === 0 && !keeper.watched) idle = setTimeout(left.resolve, idleMs);
   };
   keeper.onChange(look);
   look();
@@ -61,7 +61,8 @@ async function lockSoon(folder: string): Promise<() => void> {
     try {
       return lockFolder(folder);
     } catch (error) {
-      if (performance.now() > givesUp) throw error;
+      // One that is leaving has taken its socket away; one that serves, or is about to, needs no second.
+      if (existsSync(socketPath(folder)) || performance.now() > givesUp) throw error;
       await delay(20);
     }
   }

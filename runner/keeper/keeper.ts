@@ -89,11 +89,13 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       kept.journal.remove();
       removeRecord(journals, kept.record.attemptId);
     }
+    if (disk.used >= most) for (const kept of jobs.values()) if (kept.running) kept.journal.dropAcknowledged();
   }
 
   function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
     const { request, slots } = input;
     const { attemptId } = request;
+    if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
     if (running >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner are taken.`);
     used.add(attemptId);
@@ -155,6 +157,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     "/keeper/info": async () => ({ protocol: KEEPER_PROTOCOL, version, pid: process.pid, running }),
     async "/keeper/leave"() {
       if (running > 0) throw new SortieError("KEEPER_VERSION", `${running} jobs still run.`);
+      closing = true;
       setImmediate(onLeave);
       return {};
     },

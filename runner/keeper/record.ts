@@ -35,7 +35,13 @@ export function acknowledgeRecord(folder: string, attemptId: AttemptId): void {
 }
 
 export function removeRecord(folder: string, attemptId: AttemptId): void {
-  for (const ending of [OPEN, ACKNOWLEDGED]) rmSync(join(folder, attemptId + ending), { force: true });
+  for (const ending of [OPEN, ACKNOWLEDGED]) {
+    try {
+      rmSync(join(folder, attemptId + ending), { force: true });
+    } catch {
+      // A disk that fails must not take the jobs that still run with it.
+    }
+  }
 }
 
 export interface FoundRecord {

@@ -57,10 +57,16 @@ export async function recover(place: {
 async function complete(files: Segments): Promise<void> {
   if (files.isEmpty) files.begin(0, { stdout: 0, stderr: 0 });
   const { offset: start, before } = files.start;
-  const { whole, hasExit } = await measure(files);
-  if (hasExit) return;
-  files.cutAt(whole);
-  const { tally, dropped } = await measure(files);
+  // The exit is in the last segment, and what was being written too; the rest is read only where it must be counted.
+  const last = await measure(files, files.lastOffset);
+  if (last.hasExit) return;
+  files.cutAt(last.whole);
+  let measured = await measure(files, start);
+  if (measured.whole < files.end) {
+    files.cutAt(measured.whole);
+    measured = await measure(files, start);
+  }
+  const { tally, dropped } = measured;
   const bytes = {
     stdout: before.stdout + tally.bytes.stdout + dropped.stdout,
     stderr: before.stderr + tally.bytes.stderr + dropped.stderr,
@@ -71,9 +77,11 @@ async function complete(files: Segments): Promise<void> {
   files.close();
 }
 
-/** `whole`: where the last whole chunk ends; what stands behind it was being written. */
-async function measure(files: Segments) {
-  const start = files.start.offset;
+/**
+ * What there is from the beginning of a segment on. `whole`: where the last whole chunk ends; what stands behind it was
+ * being written.
+ */
+async function measure(files: Segments, start: number) {
   const tally = new OutputTally();
   const dropped = { stdout: 0, stderr: 0 };
   const decoder = new ChunkDecoder();

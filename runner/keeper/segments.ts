@@ -83,11 +83,16 @@ export class Segments {
     return this.#segments.at(-1)?.bytes ?? 0;
   }
 
+  /** Where the last segment begins. */
+  get lastOffset(): number {
+    return this.#segments.at(-1)?.offset ?? 0;
+  }
+
   /** What comes next goes to a file of its own, which begins at `offset`. */
   begin(offset: number, before: OutputBytes): void {
     this.close();
     const path = join(this.#folder, `${this.#attemptId}.${offset}.${before.stdout}.${before.stderr}.chunks`);
-    this.#file = openSync(path, "ax", 0o600);
+    this.#file = openSync(path, "wx", 0o600);
     this.#segments.push({ path, offset, before: { ...before }, bytes: 0 });
   }
 
@@ -98,12 +103,12 @@ export class Segments {
   write(pieces: readonly Uint8Array[], length: number): Promise<void> | void {
     const segment = this.#segments.at(-1);
     if (!segment) throw new RangeError("no segment was begun");
-    this.#file ??= openSync(segment.path, "a");
+    this.#file ??= openSync(segment.path, "r+");
     if (length > WRITE_AT_ONCE) return this.#writeLater(segment, this.#file, pieces, length);
     try {
       let rest = pieces;
       for (let written = 0; written < length; ) {
-        const count = writevSync(this.#file, rest.slice(0, MOST_PIECES));
+        const count = writevSync(this.#file, rest.slice(0, MOST_PIECES), segment.bytes + written);
         written += count;
         rest = after(rest, count);
       }
@@ -118,7 +123,8 @@ export class Segments {
     let rest = pieces;
     try {
       for (let written = 0; written < length; ) {
-        const { bytesWritten } = await writeAsync(file, rest.slice(0, MOST_PIECES) as NodeJS.ArrayBufferView[]);
+        const some = rest.slice(0, MOST_PIECES) as NodeJS.ArrayBufferView[];
+        const { bytesWritten } = await writeAsync(file, some, segment.bytes + written);
         written += bytesWritten;
         rest = after(rest, bytesWritten);
       }
@@ -134,9 +140,13 @@ export class Segments {
     this.#onDisk(length);
   }
 
-  /** A chunk cut short must not stay: what comes behind it would be read as its rest. */
+  /** A chunk cut short must not stay. Where the disk refuses that too, the next write goes over it. */
   #undo(segment: Segment, file: number): void {
-    ftruncateSync(file, segment.bytes);
+    try {
+      ftruncateSync(file, segment.bytes);
+    } catch {
+      // The first error says more.
+    }
   }
 
   /** At most `most` bytes from `offset` on. Rejects with OFFSET_GONE where they are not there. */
@@ -159,18 +169,23 @@ export class Segments {
   /** Removes the segments that end at or before the offset, but never the last one. */
   dropBefore(offset: number): void {
     for (let first = this.#segments[0]; first && this.#segments.length > 1; first = this.#segments[0]) {
-      if (first.offset + first.bytes > offset) return;
-      rmSync(first.path, { force: true });
+      if (first.offset + first.bytes > offset || !isGone(first.path)) return;
       this.#onDisk(-first.bytes);
       this.#segments.shift();
     }
   }
 
-  /** Cuts the last segment, so that the journal ends at the offset. */
+  /** Cuts the journal, so that it ends at the offset, which is not before its start. */
   cutAt(offset: number): void {
-    const last = this.#segments.at(-1);
+    let last = this.#segments.at(-1);
+    for (; last && last.offset >= offset && this.#segments.length > 1; last = this.#segments.at(-1)) {
+      this.close();
+      rmSync(last.path, { force: true });
+      this.#onDisk(-last.bytes);
+      this.#segments.pop();
+    }
     if (!last || offset >= last.offset + last.bytes) return;
-    this.#file ??= openSync(last.path, "a");
+    this.#file ??= openSync(last.path, "r+");
     ftruncateSync(this.#file, offset - last.offset);
     this.#onDisk(offset - last.offset - last.bytes);
     last.bytes = offset - last.offset;
@@ -185,9 +200,19 @@ export class Segments {
   remove(): void {
     this.close();
     for (const { path, bytes } of this.#segments.splice(0)) {
-      rmSync(path, { force: true });
+      isGone(path);
       this.#onDisk(-bytes);
     }
+  }
+}
+
+/** Removes the file. One that a failing disk does not let go is the next keeper's to remove. */
+function isGone(path: string): boolean {
+  try {
+    rmSync(path, { force: true });
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -6,6 +6,7 @@ import type { RawCarriage } from "../../protocol/call.ts";
 import { ChunkDecoder, STDIN } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { CallerControl } from "../../protocol/messages.ts";
+import type { Journal } from "./journal.ts";
 import type { KeptJob, Session } from "./kept-job.ts";
 
 /** Bytes sent at once: several pieces of a pipe, so that a busy job costs few frames. */
@@ -25,7 +26,7 @@ export async function serveSession(
     acknowledged,
   }: { readonly offset: number; readonly window: number; readonly acknowledged: (kept: KeptJob) => void },
 ): Promise<void> {
-  const progress = new Progress(offset);
+  const progress = new Progress(offset, kept.journal);
   const reader = kept.journal.read(offset);
   const leave = (): void => {
     reader.close();
@@ -46,6 +47,7 @@ export async function serveSession(
     await send();
     // The caller answers the exit with its last acknowledgement; whether it also ends its direction is its affair.
     await Promise.race([listening, progress.complete]);
+    if (session.control && progress.isComplete) acknowledged(kept);
   } finally {
     carriage.lost.removeEventListener("abort", leave);
     session.ends.removeEventListener("abort", end);
@@ -78,9 +80,10 @@ export async function serveSession(
         if (part.kind === "control") control(part.json);
         else if (part.stream !== STDIN)
           throw new SortieError("PROTOCOL", `The caller sent a chunk on stream ${part.stream}.`);
-        else if (!session.control || !kept.stdin)
+        else if (!session.control || (kept.job && !kept.stdin))
           throw new SortieError("PROTOCOL", "The caller sent stdin that was not announced.");
-        else kept.stdin.take(part.payload);
+        // The owner of a job that an earlier keeper lost may not know it yet: nobody is left to read it.
+        else kept.stdin?.take(part.payload);
       }
     }
   }
@@ -95,7 +98,6 @@ export async function serveSession(
         throw new SortieError("PROTOCOL", "The caller acknowledged more than was sent.");
       if (session.control) kept.journal.acknowledge(message.offset);
       progress.acknowledge(message.offset);
-      if (session.control && progress.isComplete) acknowledged(kept);
       return;
     }
     if (!session.control) throw new SortieError("PROTOCOL", `A reader sent ${message.type}; it may only read.`);
@@ -114,20 +116,22 @@ export async function serveSession(
 class Progress {
   sent: number;
   acknowledged: number;
+  readonly #journal: Journal;
   #left = false;
-  #ended = false;
   #wake: (() => void) | undefined;
   readonly #completed = Promise.withResolvers<void>();
   /** Resolves once the exit was sent and everything was acknowledged. */
   readonly complete = this.#completed.promise;
 
-  constructor(offset: number) {
+  constructor(offset: number, journal: Journal) {
     this.sent = offset;
     this.acknowledged = offset;
+    this.#journal = journal;
   }
 
+  /** Asked of the journal: the caller may answer the exit, and leave, before send() looks for what comes behind it. */
   get isComplete(): boolean {
-    return this.#ended && this.acknowledged === this.sent;
+    return this.#journal.over && this.acknowledged >= this.#journal.end;
   }
 
   acknowledge(offset: number): void {
@@ -138,9 +142,7 @@ class Progress {
 
   /** There is nothing more to send. */
   end(): void {
-    if (this.#left) return;
-    this.#ended = true;
-    if (this.isComplete) this.#completed.resolve();
+    if (!this.#left && this.isComplete) this.#completed.resolve();
   }
 
   leave(): void {

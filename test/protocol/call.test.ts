@@ -24,6 +24,7 @@ const input = () => ({
     stdin: false,
   },
   window: 65_536,
+  holder: "one",
 });
 
 function serve(handlers: Handlers, firstEnvelopeMs?: number): ByteChannel {

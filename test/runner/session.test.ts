@@ -1,129 +1,89 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { ByteChannel } from "../../protocol/channel.ts";
+import { beforeEach, describe, expect, it } from "vitest";
 import { ChunkDecoder, encodeChunk, encodeControl, STDERR, STDIN, STDOUT } from "../../protocol/chunk.ts";
-import type { SortieError } from "../../protocol/errors.ts";
 import type { Exit } from "../../protocol/exit.ts";
-import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { OutputTally } from "../../protocol/hash.ts";
 import { limits } from "../../protocol/limits.ts";
-import { callRaw } from "../../protocol/make-call.ts";
-import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
-import { serveCall } from "../../protocol/serve-call.ts";
-import { createRunner, type Runner } from "../../runner/runner.ts";
+import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
+import type { Runner } from "../../runner/runner.ts";
 import { processesOf, until } from "../rig/rig.ts";
+import {
+  attach,
+  codeOf,
+  endOf,
+  finish,
+  jobFolder,
+  listJobs,
+  request,
+  startJob,
+  testRunner,
+  untilSaid,
+} from "./calls.ts";
 import { heldNow } from "./held.ts";
 
 let folder: string;
+let keeper: KeeperLink;
 let runner: Runner;
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), "sortie-session-"));
-  runner = await createRunner({ name: "w1", labels: {}, slots: 2, grants: { all: true }, folder });
-});
-afterEach(async () => {
-  await runner.close();
-  expect(existsSync(join(folder, "pipes"))).toBe(false);
-  expect(readdirSync(join(folder, "work"))).toEqual([]);
-  rmSync(folder, { recursive: true });
+  folder = jobFolder();
+  keeper = await embeddedKeeper(folder);
+  runner = await testRunner(folder, { keeper });
 });
 
-const request = (script: string, more: Partial<JobRequest> = {}): JobRequest => ({
-  attemptId: newAttemptId(),
-  run: newRunId(),
-  job: "job" as JobName,
-  attempt: 1,
-  steps: [{ shell: script }],
-  env: [],
-  graceMs: 200,
-  stdin: false,
-  ...more,
-});
-
-async function start(wanted: JobRequest, window: number = limits.windowMinimum) {
-  const [ours, theirs] = memoryChannelPair();
-  void serveCall(theirs, runner.handlers, { peer: "test", name: "test" });
-  return callRaw(ours, "/job/run", { request: wanted, window });
-}
-
-/** Reads to the exit, acknowledging all, as a coordinator does. */
-async function finish(
-  call: ByteChannel,
-): Promise<{ exit: Exit; stdout: string; stderr: string; controls: JournalControl[] }> {
-  const decoder = new ChunkDecoder();
-  const seen = { stdout: "", stderr: "", controls: [] as JournalControl[] };
-  for (let bytes = await call.read(); bytes; bytes = await call.read()) {
-    for (const part of decoder.push(bytes)) {
-      if (part.kind === "data")
-        seen[part.stream === STDOUT ? "stdout" : "stderr"] += Buffer.from(part.payload).toString();
-      else seen.controls.push(v.parse(JournalControl, part.json));
-    }
-    await call.write(encodeControl({ type: "ack", offset: decoder.offset }));
-    const exit = seen.controls.find((control) => control.type === "exit");
-    if (exit) {
-      await call.close();
-      return { ...seen, exit };
-    }
-  }
-  throw new Error("the stream ended without an exit");
-}
-
-/** Reads until the job has said this; the rest is read from where the calls are whole chunks. */
-async function untilSaid(call: ByteChannel, text: string): Promise<void> {
-  const decoder = new ChunkDecoder();
-  let said = "";
-  while (!said.endsWith(text)) {
-    const bytes = await call.read();
-    if (!bytes) throw new Error(`the stream ended without ${JSON.stringify(text)}`);
-    for (const part of decoder.push(bytes)) if (part.kind === "data") said += Buffer.from(part.payload).toString();
-  }
-  expect(decoder.atBoundary).toBe(true);
-}
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "nothing",
-    (error: SortieError) => error.code,
-  );
+const start = (wanted: JobRequest, window: number = limits.windowMinimum) => startJob(runner, wanted, { window });
 
 describe("a job's session", () => {
-  it("sends started first, the exit last, and the counts of both outputs", async () => {
+  it("sends started first, the exit last, and the counts and hashes of both outputs", async () => {
     const { exit, controls, stdout, stderr } = await finish(await start(request("echo out; echo err >&2; exit 3")));
     expect([stdout, stderr]).toEqual(["out\n", "err\n"]);
-    expect(exit).toEqual({ type: "exit", reason: "exited", code: 3, bytes: { stdout: 4, stderr: 4 } });
+    const tally = new OutputTally();
+    tally.add(STDOUT, Buffer.from("out\n"));
+    tally.add(STDERR, Buffer.from("err\n"));
+    const bytes = { stdout: 4, stderr: 4 };
+    expect(exit).toEqual({ type: "exit", reason: "exited", code: 3, bytes, hash: tally.hash() });
     expect(controls.map((control) => control.type)).toEqual(["started", "mark", "exit"]);
   });
 
-  it("sends no more than the window to a caller that acknowledges nothing, and the job waits in its pipe", async () => {
-    const call = await start(request("head -c 50000000 /dev/zero; echo done >&2"));
+  it("sends no more than the window to a caller that acknowledges nothing, and the job goes on to its journal", async () => {
+    const wanted = request("head -c 50000000 /dev/zero; echo done >&2");
+    const call = await start(wanted);
     let got = 0;
     const reading = (async () => {
       for (let bytes = await call.read(); bytes; bytes = await call.read()) got += bytes.length;
     })().catch(() => {});
-    await until(
-      () => got,
-      (bytes) => bytes >= limits.windowMinimum,
+    const [over] = await until(
+      () => listJobs(runner),
+      ([job]) => job?.running === false,
     );
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(over?.end).toBeGreaterThan(50_000_000);
     expect(got).toBe(limits.windowMinimum);
-    expect(processesOf("head\0-c\x0050000000").length).toBe(1);
     call.abort(new Error("enough"));
     await reading;
-    expect(
-      await until(
-        () => processesOf("head\0-c\x0050000000"),
-        (pids) => pids.length === 0,
-      ),
-    ).toEqual([]);
+    const { exit, stderr } = await finish(await attach(runner, wanted));
+    expect(stderr).toBe("done\n");
+    expect(exit.bytes).toEqual({ stdout: 50_000_000, stderr: 5 });
+  });
+
+  it("is acknowledged by a caller that answers the exit and leaves at once", async () => {
+    for (let round = 0; round < 20; round++) {
+      const wanted = request("true");
+      await finish(await start(wanted));
+      const [job] = await until(
+        () => listJobs(runner),
+        ([latest]) => latest?.acknowledged === true,
+      );
+      expect(job).toMatchObject({ attemptId: wanted.attemptId, acknowledged: true, running: false });
+    }
   });
 
   it("frees the slot before the exit is told", async () => {
     for (let round = 0; round < 20; round++) {
       const calls = await Promise.all([start(request("true")), start(request("true"))]);
       expect(await codeOf(start(request("true")))).toMatch(/RUNNER_FULL|nothing/);
-      await Promise.all(calls.map(finish));
+      await Promise.all(calls.map((call) => finish(call)));
       expect(runner.info().busy).toBe(0);
     }
   });
@@ -156,7 +116,7 @@ describe("a job's session", () => {
   it("sends a signal to the whole tree", async () => {
     const ready = join(folder, "ready");
     const call = await start(
-      request(`trap 'echo got; exit 0' USR1; touch ${ready}; echo up; while :; do sleep 0.02; done`),
+      request(`trap 'echo got; exit 0' USR1; echo up; touch ${ready}; while :; do sleep 0.02; done`),
     );
     await until(() => existsSync(ready), Boolean);
     await call.write(encodeControl({ type: "signal", name: "USR1" as never }));
@@ -229,7 +189,13 @@ describe("a job's session", () => {
       await call.write(encodeControl({ type: "ack", offset: decoder.offset }));
     }
     expect(await call.read()).toBeUndefined();
-    expect(readdirSync(join(folder, "work"))).toEqual([]);
+    expect(
+      await until(
+        () => readdirSync(join(folder, "work")),
+        (left) => left.length === 0,
+      ),
+    ).toEqual([]);
+    expect(await listJobs(runner)).toMatchObject([{ attached: false, acknowledged: true }]);
   });
 
   it("tells a program whose name is longer than a control chunk as missing, in brief", async () => {
@@ -247,18 +213,11 @@ describe("a job's session", () => {
     expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", signal: "KILL" });
   });
 
-  it("stops in spite of callers that never acknowledge: the job's time to end, and ten seconds to listen", async () => {
+  it("stops in spite of callers that never acknowledge, and cancels what runs", async () => {
     const calls = await Promise.all([start(request("echo over")), start(request("sleep 4865"))]);
     await runner.close();
     expect(processesOf("sleep\x004865")).toEqual([]);
-    for (const call of calls)
-      expect(
-        await codeOf(
-          (async () => {
-            for (;;) await call.read();
-          })(),
-        ),
-      ).toBe("CONNECTION_LOST");
+    for (const call of calls) expect(await endOf(call)).toBe("CONNECTION_LOST");
   });
 
   it("leaves nothing running when the runner leaves at once, not even what cleared its environment", async () => {
@@ -271,7 +230,7 @@ describe("a job's session", () => {
         (count) => count === 3,
       ),
     ).toBe(3);
-    runner.kill();
+    keeper.kill();
     expect(await until(running, (pids) => pids.length === 0)).toEqual([]);
   });
 
@@ -294,23 +253,13 @@ describe("a job's session", () => {
     "control that is no JSON": { bytes: encodeChunk(3, Buffer.from("nonsense")) },
   };
   for (const [what, { bytes, stdin = false }] of Object.entries(violations)) {
-    it(`ends at ${what}, with the job, and leaves other jobs alone`, async () => {
+    it(`ends at ${what}, as if it were lost: this job and others go on`, async () => {
       const other = await start(request("sleep 0.3; echo fine"));
-      const call = await start(request("sleep 4861", { stdin }));
+      const wanted = request("echo before; sleep 0.2; echo after", { stdin });
+      const call = await start(wanted);
       await call.write(bytes).catch(() => {});
-      expect(
-        await codeOf(
-          (async () => {
-            for (;;) if (!(await call.read())) return;
-          })(),
-        ),
-      ).toMatch(/PROTOCOL|CHANNEL_FLOODED/);
-      expect(
-        await until(
-          () => processesOf("sleep\x004861"),
-          (pids) => pids.length === 0,
-        ),
-      ).toEqual([]);
+      expect(await endOf(call)).toBe("CONNECTION_LOST");
+      expect((await finish(await attach(runner, wanted))).stdout).toBe("before\nafter\n");
       expect((await finish(other)).stdout).toBe("fine\n");
     });
   }

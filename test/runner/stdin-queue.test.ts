@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
-import { stdinQueue } from "../../runner/stdin-queue.ts";
+import { stdinQueue } from "../../runner/keeper/stdin-queue.ts";
 import { heldAfter } from "./held.ts";
 
 describe("a queue of stdin", () => {
