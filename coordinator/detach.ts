@@ -21,11 +21,11 @@ export async function runDetached(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "sortie-detach-"));
   try {
     const words = openSync(join(folder, "stderr"), "w", 0o600);
-    const child = spawn(
-      process.execPath,
-      [...process.execArgv, program, ...args.filter((one) => !DETACH.test(one))],
-      { detached: true, stdio: ["ignore", "ignore", words, "ipc"], env: { ...process.env, [MARK]: "1" } },
-    );
+    const child = spawn(process.execPath, [...process.execArgv, program, ...args.filter((one) => !DETACH.test(one))], {
+      detached: true,
+      stdio: ["ignore", "ignore", words, "ipc"],
+      env: { ...process.env, [MARK]: "1" },
+    });
     return await new Promise<string>((resolve, reject) => {
       child.once("message", (run: string) => {
         child.disconnect();

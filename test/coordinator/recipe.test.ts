@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
-import { parseDuration } from "../../protocol/duration.ts";
 import { framesOf, nameAt } from "../../coordinator/recipe/location.ts";
 import { type Job, job, recipe, sh } from "../../coordinator/recipe/sdk.ts";
+import { parseDuration } from "../../protocol/duration.ts";
 
 describe("the sh template", () => {
   it("quotes every interpolation for a real shell", () => {

@@ -65,9 +65,10 @@ export class Rig {
     name = "w1",
     args: readonly string[] = ["-A", "--slots", "4"],
     home = join(this.folder, name),
+    { listen = "/ip4/127.0.0.1/tcp/0", env = {} }: { listen?: string; env?: Record<string, string> } = {},
   ): Promise<RunnerProcess> {
-    const live = this.#spawn("runner", ["start", "--name", name, "--listen", "/ip4/127.0.0.1/tcp/0", ...args], {
-      env: { SORTIE_HOME: home },
+    const live = this.#spawn("runner", ["start", "--name", name, "--listen", listen, ...args], {
+      env: { SORTIE_HOME: home, ...env },
     });
     const [, invite = ""] = await live.waitFor(/'(sortie:[^']+)'/);
     const [, peer = ""] = await live.waitFor(/peer ID: (\S+)/);
@@ -203,7 +204,7 @@ export class Rig {
       if (left.length > 0) throw new Error(`processes were left behind: ${left.map(describeProcess).join("; ")}`);
       for (const runner of this.#runners) {
         if ((await runner.ended).signal === "SIGKILL") continue;
-        const folders = readdirSync(join(runner.home, "runner", "work"));
+        const folders = readdirSync(join(runner.home, "runner", "keeper", "work"));
         if (folders.length > 0) throw new Error(`jobs' directories were left behind: ${folders.join(", ")}`);
       }
     } finally {
