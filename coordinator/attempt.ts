@@ -68,7 +68,15 @@ export const NOT_JOURNALED = "is not what the runner journaled";
 const MOST_SIGNALS = 16;
 
 /** Answers that no second try would change. */
-const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "PROTOCOL", "DENIED", "USAGE"];
+const FINAL: readonly ErrorCode[] = [
+  "NOT_FOUND",
+  "OFFSET_GONE",
+  "SUPERSEDED",
+  "PROTOCOL",
+  "DENIED",
+  "USAGE",
+  "RUNNER_DRAINING",
+];
 
 /**
  * Asks the runner for the attempt, and resolves once it has taken it. Rejects with the runner's own refusal (DENIED,
@@ -149,6 +157,16 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     }
   }
 
+  async function attachOrBegin(): Promise<RawCarriage | undefined> {
+    try {
+      return await attach();
+    } catch (error) {
+      if (asSortieError(error).code !== "NOT_FOUND" || taken || !request) throw error;
+      // It never arrived. Should it arrive yet, the same id keeps it from running twice.
+      return begin(request);
+    }
+  }
+
   /** Looks for the runner until it answers, or the time is up. */
   async function find(why: string): Promise<RawCarriage> {
     const lostAt = performance.now();
@@ -156,26 +174,23 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     sink.connection?.(why);
     for (;;) {
       if (left.signal.aborted) throw left.signal.reason;
+      let last = "the connection was lost again";
       try {
-        const found = await attach();
-        sink.connection?.(undefined);
-        return found;
+        const found = await attachOrBegin();
+        if (found) {
+          sink.connection?.(undefined);
+          return found;
+        }
       } catch (error) {
         const failure = asSortieError(error);
-        if (failure.code === "NOT_FOUND" && !taken && request) {
-          // It never arrived. Should it arrive yet, the same id keeps it from running twice.
-          const started = await begin(request);
-          if (started) {
-            sink.connection?.(undefined);
-            return started;
-          }
-        } else if (FINAL.includes(failure.code)) throw failure;
-        if (performance.now() - lostAt > options.reconnectMs)
-          throw new SortieError(
-            "CONNECTION_LOST",
-            `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${failure.message}`,
-          );
+        if (FINAL.includes(failure.code)) throw failure;
+        last = failure.message;
       }
+      if (performance.now() - lostAt > options.reconnectMs)
+        throw new SortieError(
+          "CONNECTION_LOST",
+          `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${last}`,
+        );
       await delay(pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});
       pause = Math.min(pause * 2, limits.reconnectMostMs);
     }
