@@ -91,17 +91,31 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     }
   }
 
+  function writeDown(record: JobRecord): void {
+    try {
+      writeRecord(journals, record);
+    } catch (error) {
+      disk.failed(error);
+      removeRecord(journals, record.attemptId);
+      const { code, message } = error as NodeJS.ErrnoException;
+      // A full disk gets room again, as a full runner does.
+      const isFull = code === "ENOSPC" || code === "EDQUOT";
+      throw new SortieError(isFull ? "RUNNER_FULL" : "KEEPER_FAILED", `The runner cannot record a job: ${message}.`);
+    }
+  }
+
   function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
     const { request, slots } = input;
     const { attemptId } = request;
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
     if (running >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner are taken.`);
+    // Without it on disk a keeper after this one would not know the job: nothing is started then.
+    writeDown(record);
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const ownFolder = join(work, attemptId);
     let place: Parameters<typeof startJob>[3];
     try {
-      writeRecord(journals, record);
       // Made also for a job that names its directory: it tells a later keeper that there may be processes of it.
       makeWorkFolder(work, attemptId);
       place = { cwd: request.cwd ?? ownFolder, env: environmentOf(request) };
