@@ -61,7 +61,7 @@ function checkAttempt(
   const [exit] = exits;
   if (exits.length > 1) figures.repeatedExits += exits.length - 1;
   if (afterExit) figures.wrong(`${what} goes on after its exit`);
-  if (starts !== 1) figures.wrong(`${what} started ${starts} times`);
+  if (starts > 1) figures.wrong(`${what} started ${starts} times`);
   const isLost = exit?.reason === "lost" || (!exit && why.runnerWasFull);
   if (isLost && why.keeperKills > 0) {
     figures.attemptsLost++;
@@ -78,6 +78,7 @@ function checkAttempt(
     figures.lostExits++;
     figures.wrong(`${what} has no exit: ${attempt.message}`);
   }
+  if (starts === 0) figures.wrong(`${what} ended and never started`);
   compare(stdout, output.stdout, `${what}, stdout`, figures);
   compare(stderr, output.stderr, `${what}, stderr`, figures);
   if (!exit) return;
