@@ -9,8 +9,8 @@ import { callJson } from "../../protocol/make-call.ts";
 import type { JsonOperationId } from "../../protocol/messages.ts";
 import { socketChannel } from "../../protocol/socket-channel.ts";
 import { socketPath } from "../../runner/keeper/keeper-socket.ts";
+import { type CuttingProxy, openProxy, portOf, through } from "../rig/proxy.ts";
 import { Rig, type RunnerProcess, until } from "../rig/rig.ts";
-import { type CuttingProxy, openProxy } from "./proxy.ts";
 
 export type Side = "runner" | "coordinator";
 /** What faults-preload.mjs looks at. */
@@ -40,9 +40,8 @@ export class Site {
     const site: Site = new Site(await openProxy(() => port));
     mkdirSync(site.#flags);
     const front = await site.#start("/ip4/127.0.0.1/tcp/0");
-    site.#port = port = Number(front.address.split("/")[4]);
-    const invite = front.invite.replace(`/tcp/${port}/`, `/tcp/${site.proxy.port}/`);
-    const added = await site.rig.coordinator(["add", invite]);
+    site.#port = port = portOf(front.address);
+    const added = await site.rig.coordinator(["add", through(site.proxy.port, front.invite)]);
     if (added.code !== 0) throw new Error(`pairing failed: ${added.stderr}`);
     return site;
   }

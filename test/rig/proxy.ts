@@ -19,16 +19,33 @@ interface Link {
   cut(): void;
 }
 
-/** Listens on a free port of this machine, and passes on to the other one. */
-export async function openProxy(target: () => number): Promise<CuttingProxy> {
+/** An invite, or an address, by way of the proxy. */
+export const through = (port: number, address: string): string => address.replace(/\/tcp\/\d+/, `/tcp/${port}`);
+
+/** The port in an address. */
+export const portOf = (address: string): number => Number(/\/tcp\/(\d+)/.exec(address)?.[1]);
+
+/**
+ * Listens on a free port of this machine, and passes on to the other one. `onPassed` is told how many bytes came from
+ * the side that connects, of all its connections.
+ */
+export async function openProxy(
+  target: () => number,
+  onPassed: (bytes: number, proxy: CuttingProxy) => void = () => {},
+): Promise<CuttingProxy> {
+  let passed = 0;
+  const count = (bytes: number): void => {
+    passed += bytes;
+    onPassed(passed, proxy);
+  };
   const links = new Set<Link>();
   let frozen = false;
   const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (near) => {
-    const link = join(near, target, frozen, () => links.delete(link));
+    const link = join(near, target, { frozen, count, over: () => links.delete(link) });
     links.add(link);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
+  const proxy: CuttingProxy = {
     port: (server.address() as AddressInfo).port,
     get open() {
       return links.size;
@@ -49,9 +66,16 @@ export async function openProxy(target: () => number): Promise<CuttingProxy> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+  return proxy;
 }
 
-function join(near: Socket, target: () => number, begun: boolean, over: () => void): Link {
+interface LinkOptions {
+  readonly frozen: boolean;
+  count(bytes: number): void;
+  over(): void;
+}
+
+function join(near: Socket, target: () => number, { frozen: begun, count, over }: LinkOptions): Link {
   let frozen = begun;
   let far: Socket | undefined;
   /** What one side learned of the other's end while nothing passed. */
@@ -70,6 +94,7 @@ function join(near: Socket, target: () => number, begun: boolean, over: () => vo
 
   function pass(from: Socket, to: Socket): void {
     from.on("data", (bytes) => {
+      if (from === near) count(bytes.length);
       if (!to.write(bytes)) from.pause();
     });
     to.on("drain", () => {
