@@ -31,6 +31,8 @@ export class Conduct {
   processes = 0;
   /** What each said last, for a person who looks for the reason. */
   readonly said: string[] = [];
+  /** What each told as events, one a line. */
+  readonly told: string[] = [];
   readonly ended: Promise<void>;
   readonly #site: Site;
   #live: Live | undefined;
@@ -59,7 +61,8 @@ export class Conduct {
   async #conduct(first: Live): Promise<void> {
     const run = await this.run;
     for (let live = first; ; live = this.#start("resume", run)) {
-      const { code, signal, stderr } = await live.ended;
+      const { code, signal, stderr, text } = await live.ended;
+      this.told.push(text);
       this.said.push(`${signal ?? code} ${stderr.trim().slice(-300)}`);
       if (this.#stopped || (await this.show()).state !== "interrupted") return;
       await this.room;

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { processesOf, until } from "../rig/rig.ts";
 import { checkRun } from "./check.ts";
+import { checkEvents } from "./check-events.ts";
 import { Conduct } from "./conduct.ts";
 import { inject } from "./faults.ts";
 import { Figures } from "./figures.ts";
@@ -54,6 +55,8 @@ export async function playRound(site: Site, seed: number): Promise<Round> {
   } else {
     const why = { keeperKills, runnerWasFull: hasFault("runner-disk-full") };
     checkRun(site, plan, await conduct.show(), why, figures);
+    const [events] = conduct.told;
+    if (events !== undefined && keeperKills === 0 && conduct.processes === 1) checkEvents(events, plan, figures);
     for (const reader of readers) {
       const { stdout, stderr } = await reader;
       // Another attempt follows behind the first, and a coordinator that is gone ends it.
