@@ -171,6 +171,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   async function find(why: string): Promise<RawCarriage> {
     const lostAt = performance.now();
     let pause: number = limits.reconnectFirstMs;
+    let untrustedSince: number | undefined;
     sink.connection?.(why);
     for (;;) {
       if (left.signal.aborted) throw left.signal.reason;
@@ -184,6 +185,9 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
       } catch (error) {
         const failure = asSortieError(error);
         if (FINAL.includes(failure.code)) throw failure;
+        // One alone may be a connection that was cut at its beginning.
+        untrustedSince = failure.code === "UNTRUSTED" ? (untrustedSince ?? performance.now()) : undefined;
+        if (untrustedSince !== undefined && performance.now() - untrustedSince > limits.untrustedMs) throw failure;
         last = failure.message;
       }
       if (performance.now() - lostAt > options.reconnectMs)

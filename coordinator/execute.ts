@@ -138,6 +138,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     schedule.requeue(job.name);
   }
 
+  const waitMs = ({ code }: SortieError): number => (code === "UNTRUSTED" ? limits.untrustedMs : limits.unreachableMs);
+
   /** Once. */
   async function tellAway(place: Place, { message, hint }: SortieError): Promise<void> {
     if (place.gone || place.awaySince !== undefined) return;
@@ -165,7 +167,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       // A connection that breaks at its beginning looks like one to a runner that trusts no more.
       case "UNTRUSTED":
         await tellAway(place, error);
-        if (performance.now() - (place.awaySince ?? 0) < limits.unreachableMs) return later(job, place);
+        if (performance.now() - (place.awaySince ?? 0) < waitMs(error)) return later(job, place);
         place.gone ??= error;
         return schedule.requeue(job.name);
       default:
