@@ -60,9 +60,9 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   let running = 0;
   let closing = false;
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
-  for (const { record, journal, acknowledged, at } of await recover({ journals, work, disk })) {
+  for (const { record, journal, acknowledged, at, lostAt } of await recover({ journals, work, disk })) {
     used.add(record.attemptId);
-    jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at }));
+    jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
   }
   const backend = localBackend(join(folder, "pipes"));
   const retaining = setInterval(() => retain(disk.limits.all), limits.journalKeptMs / 240);
@@ -213,7 +213,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     async "/keeper/attach"({ attemptId, owner, offset, control, window, holder }, _caller, accept) {
       const kept = find(attemptId, owner);
       const { start: first, end } = kept.journal;
-      if (offset > end || (control && offset < first.offset))
+      if (offset > (kept.lostAt ?? end) || (control && offset < first.offset))
         throw new SortieError("OFFSET_GONE", `The journal holds ${first.offset} to ${end}, not ${offset}.`);
       const from = Math.max(offset, first.offset);
       const missing = from > offset ? { ...first.before } : { stdout: 0, stderr: 0 };

@@ -19,6 +19,8 @@ const MESSAGE = "the process that kept it ended, or the machine did";
 
 export interface RecoveredJob extends FoundRecord {
   readonly journal: Journal;
+  /** Where an exit stands that says `lost`. */
+  readonly lostAt: number | undefined;
 }
 
 export async function recover(place: {
@@ -39,26 +41,28 @@ export async function recover(place: {
     const { attemptId } = found.record;
     const files = new Segments(journals, attemptId, disk.onDisk, segments.get(attemptId));
     segments.delete(attemptId);
+    let lostAt: number | undefined;
     try {
-      if (!found.acknowledged) await complete(files);
+      if (!found.acknowledged) lostAt = await complete(files);
     } catch (error) {
       // A full disk. Without its end it is left for the keeper after this one.
       disk.failed(error);
+      files.close();
       continue;
     }
-    recovered.push({ ...found, journal: Journal.reopen(files, disk) });
+    recovered.push({ ...found, journal: Journal.reopen(files, disk), lostAt });
   }
   // Segments whose record was never written, or is damaged: nobody can ask for them.
   for (const [attemptId, names] of segments) new Segments(journals, attemptId, disk.onDisk, names).remove();
   return recovered;
 }
 
-/** Ends a journal that has no exit. */
-async function complete(files: Segments): Promise<void> {
+/** Ends a journal that has no exit. Gives where the exit begins, if it says `lost`. */
+async function complete(files: Segments): Promise<number | undefined> {
   if (files.isEmpty) files.begin(0, { stdout: 0, stderr: 0 });
   const { offset: start, before } = files.start;
-  const { whole, hasExit } = await measure(files);
-  if (hasExit) return;
+  const { whole, hasExit, lostAt } = await measure(files);
+  if (hasExit) return lostAt;
   files.cutAt(whole);
   const { tally, dropped } = await measure(files);
   const bytes = {
@@ -69,6 +73,7 @@ async function complete(files: Segments): Promise<void> {
   const chunk = encodeControl(start === 0 ? { ...exit, hash: tally.hash() } : exit);
   await files.write([chunk], chunk.length);
   files.close();
+  return whole;
 }
 
 /** `whole`: where the last whole chunk ends; what stands behind it was being written. */
@@ -79,6 +84,7 @@ async function measure(files: Segments) {
   const decoder = new ChunkDecoder();
   let whole = start;
   let hasExit = false;
+  let lostAt: number | undefined;
   try {
     for (let at = start; at < files.end && !hasExit; ) {
       const bytes = await files.read(at, PIECE);
@@ -88,6 +94,7 @@ async function measure(files: Segments) {
         else {
           const message = v.parse(JournalControl, part.json);
           hasExit = message.type === "exit";
+          if (message.type === "exit" && message.reason === "lost") lostAt = whole;
           if (message.type === "dropped") {
             dropped.stdout += message.stdout;
             dropped.stderr += message.stderr;
@@ -99,5 +106,5 @@ async function measure(files: Segments) {
   } catch {
     // No chunks: the machine went down, and the disk has something else there.
   }
-  return { whole, hasExit, tally, dropped };
+  return { whole, hasExit, lostAt, tally, dropped };
 }
