@@ -68,11 +68,16 @@ export const NOT_JOURNALED = "is not what the runner journaled";
 /** Signals that wait for a connection; what is more is lost. */
 const MOST_SIGNALS = 16;
 
-/** Tries that end in a connection which the runner closes at once. */
-const MOST_UNTRUSTED = 6;
-
 /** Answers that no second try would change. */
-const FINAL: readonly ErrorCode[] = ["NOT_FOUND", "OFFSET_GONE", "SUPERSEDED", "PROTOCOL", "DENIED", "USAGE"];
+const FINAL: readonly ErrorCode[] = [
+  "NOT_FOUND",
+  "OFFSET_GONE",
+  "SUPERSEDED",
+  "PROTOCOL",
+  "DENIED",
+  "USAGE",
+  "RUNNER_DRAINING",
+];
 
 /**
  * Asks the runner for the attempt, and resolves once it has taken it. Rejects with the runner's own refusal (DENIED,
@@ -175,40 +180,47 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     }
   }
 
+  async function attachOrBegin(): Promise<RawCarriage | undefined> {
+    try {
+      return await attach();
+    } catch (error) {
+      if (asSortieError(error).code !== "NOT_FOUND" || taken || !request) throw error;
+      // It never arrived. Should it arrive yet, the same id keeps it from running twice.
+      return begin(request);
+    }
+  }
+
   /** Looks for the runner until it answers, or the time is up. */
   async function find(): Promise<RawCarriage> {
     const lostAt = performance.now();
     let pause: number = limits.reconnectFirstMs;
     // The first look for a job that another process began is no loss.
     let told = connected;
-    let untrusted = 0;
+    let untrustedSince: number | undefined;
     if (told) sink.connection?.("the connection was lost");
     for (;;) {
       if (left.signal.aborted) throw left.signal.reason;
+      let last = "the connection was lost again";
       try {
-        const found = await attach();
-        if (told) sink.connection?.(undefined);
-        connected = true;
-        return found;
+        const found = await attachOrBegin();
+        if (found) {
+          if (told) sink.connection?.(undefined);
+          connected = true;
+          return found;
+        }
       } catch (error) {
         const failure = asSortieError(error);
-        if (failure.code === "NOT_FOUND" && !taken && request) {
-          // It never arrived. Should it arrive yet, the same id keeps it from running twice.
-          const started = await begin(request);
-          if (started) {
-            if (told) sink.connection?.(undefined);
-            return started;
-          }
-        } else if (FINAL.includes(failure.code)) throw failure;
-        // A runner that is just starting or stopping says so too; one that goes on saying it means it.
-        untrusted = failure.code === "UNTRUSTED" ? untrusted + 1 : 0;
-        if (untrusted === MOST_UNTRUSTED) throw failure;
-        if (performance.now() - lostAt > options.reconnectMs)
-          throw new SortieError(
-            "CONNECTION_LOST",
-            `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${failure.message}`,
-          );
+        if (FINAL.includes(failure.code)) throw failure;
+        // One alone may be a connection that was cut at its beginning.
+        untrustedSince = failure.code === "UNTRUSTED" ? (untrustedSince ?? performance.now()) : undefined;
+        if (untrustedSince !== undefined && performance.now() - untrustedSince > limits.untrustedMs) throw failure;
+        last = failure.message;
       }
+      if (performance.now() - lostAt > options.reconnectMs)
+        throw new SortieError(
+          "CONNECTION_LOST",
+          `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${last}`,
+        );
       if (!told) sink.connection?.(`${link.name} does not answer`);
       told = true;
       await delay(pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});

@@ -2,6 +2,7 @@
 import PQueue from "p-queue";
 import { SortieError } from "../protocol/errors.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
 import { dispatch } from "./dispatch.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
@@ -46,7 +47,9 @@ interface Place {
   free: number;
   /** Why it takes no more jobs of this run. */
   gone?: SortieError;
-  /** Full, by somebody else's jobs: asked again when this timer ends. */
+  /** When it was first found away; a front that is started anew is back within a moment. */
+  awaySince?: number | undefined;
+  /** Full, by somebody else's jobs, or away: asked again when this timer ends. */
   pause?: NodeJS.Timeout | undefined;
   pauseMs: number;
 }
@@ -109,6 +112,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (result.kind === "ended") {
       attempts.set(job.name, number);
       place.pauseMs = ASK_AGAIN_MS;
+      place.awaySince = undefined;
       const { kind: _, outcome, runnerGone, ...how } = result;
       const wanted = !stopping.signal.aborted && !cancel.signal.aborted;
       if (outcome === "lost" && wanted) {
@@ -124,32 +128,46 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     await notTaken(job, place, result.error);
   }
 
+  /** Its runner is asked again after a pause; another one that fits may be faster. */
+  function later(job: PlanJob, place: Place): void {
+    place.pause ??= setTimeout(() => {
+      place.pause = undefined;
+      void step();
+    }, place.pauseMs);
+    place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
+    schedule.requeue(job.name);
+  }
+
+  const waitMs = ({ code }: SortieError): number => (code === "UNTRUSTED" ? limits.untrustedMs : limits.unreachableMs);
+
+  /** Once. */
+  async function tellAway(place: Place, { message, hint }: SortieError): Promise<void> {
+    if (place.gone || place.awaySince !== undefined) return;
+    place.awaySince = performance.now();
+    const runner = place.runner.name;
+    await emit({ type: "runner-unreachable", at: Date.now(), runner, message: `${message} ${hint}` });
+  }
+
   async function notTaken(job: PlanJob, place: Place, error: SortieError): Promise<void> {
     const cannot = (outcome: JobOutcome): Promise<void> =>
       settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
     if (stopping.signal.aborted) return cannot("cancelled");
     switch (error.code) {
-      case "RUNNER_FULL":
-        place.pause ??= setTimeout(() => {
-          place.pause = undefined;
-          void step();
-        }, place.pauseMs);
-        place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
-        return schedule.requeue(job.name);
       case "NOT_FOUND":
         // It never reached its runner before the earlier coordinator ended.
         return schedule.requeue(job.name);
-      case "RUNNER_UNREACHABLE":
+      case "RUNNER_FULL":
+        return later(job, place);
       case "RUNNER_DRAINING":
+        await tellAway(place, error);
+        place.gone ??= error;
+        return schedule.requeue(job.name);
+      case "RUNNER_UNREACHABLE":
       case "CONNECTION_LOST":
+      // A connection that breaks at its beginning looks like one to a runner that trusts no more.
       case "UNTRUSTED":
-        if (!place.gone)
-          await emit({
-            type: "runner-unreachable",
-            at: Date.now(),
-            runner: place.runner.name,
-            message: `${error.message} ${error.hint}`,
-          });
+        await tellAway(place, error);
+        if (performance.now() - (place.awaySince ?? 0) < waitMs(error)) return later(job, place);
         place.gone ??= error;
         return schedule.requeue(job.name);
       default:

@@ -42,6 +42,10 @@ export const limits = {
   /** A lost connection is tried again after the first, doubled up to the second, each with jitter. */
   reconnectFirstMs: 100,
   reconnectMostMs: 5_000,
+  /** A runner that a run began with and that is away when a job is to be given to it is asked again for so long. */
+  unreachableMs: 60_000,
+  /** One that breaks every connection at its beginning, for so long, does not trust this side any more. */
+  untrustedMs: 10_000,
   /** A coordinator looks for a detached job's runner for so long; for others as long as the lease. */
   reconnectDetachedMs: 24 * 60 * 60_000,
   /** The most time a connection may take to say goodbye. */

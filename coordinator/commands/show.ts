@@ -1,5 +1,6 @@
 // `coordinator show RUN`: one run, its jobs, their exits, and whether their logs are whole.
 import type { Argv } from "yargs";
+import { SortieError } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { describeCompleteness, measureLog } from "../store/measure-log.ts";
@@ -66,7 +67,14 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
 }
 
 function logState(store: Store, attempt: AttemptRow): string {
-  const held = measureLog(store.logPath(attempt));
+  let held: ReturnType<typeof measureLog>;
+  try {
+    held = measureLog(store.logPath(attempt));
+  } catch (error) {
+    // One damaged log must not hide the run, nor its other jobs.
+    if (error instanceof SortieError && error.code === "STATE_INVALID") return "damaged";
+    throw error;
+  }
   if (!held?.exit && store.isLive(attempt)) return "still growing";
   if (!held) return "missing";
   const state = describeCompleteness(held);

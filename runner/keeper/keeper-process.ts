@@ -1,6 +1,6 @@
 // The keeper as a process of its own: it answers on a socket in its folder, goes on without a front, and goes away by
 // itself when there is neither a front nor a job. `runner start` starts it, through keeper-link.ts.
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, rmSync, writeSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { SortieError } from "../../protocol/errors.ts";
@@ -14,7 +14,14 @@ import { socketPath } from "./keeper-socket.ts";
 
 /** Serves the folder until there has been nothing left to keep for `idleMs`. */
 export async function runKeeper(folder: string, idleMs: number = limits.keeperIdleMs): Promise<void> {
-  const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+  const log = (line: string): void => {
+    try {
+      // By hand: a stream's error would end this process, and its jobs, when the disk of its own log is full.
+      writeSync(process.stderr.fd, `${new Date().toISOString()} ${line}\n`);
+    } catch {
+      // There is nobody else to tell.
+    }
+  };
   const unlock = await lockSoon(privateFolder(folder));
   const left = Promise.withResolvers<void>();
   const keeper = await openKeeper({ folder, log, onLeave: left.resolve });

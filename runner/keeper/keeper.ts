@@ -60,9 +60,9 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   let running = 0;
   let closing = false;
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
-  for (const { record, journal, acknowledged, at } of await recover({ journals, work, disk })) {
+  for (const { record, journal, acknowledged, at, lostAt } of await recover({ journals, work, disk })) {
     used.add(record.attemptId);
-    jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at }));
+    jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
   }
   const backend = localBackend(join(folder, "pipes"));
   const retaining = setInterval(() => retain(disk.limits.all), limits.journalKeptMs / 240);
@@ -92,18 +92,32 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     if (disk.used >= most) for (const kept of jobs.values()) if (kept.running) kept.journal.dropAcknowledged();
   }
 
+  function writeDown(record: JobRecord): void {
+    try {
+      writeRecord(journals, record);
+    } catch (error) {
+      disk.failed(error);
+      removeRecord(journals, record.attemptId);
+      const { code, message } = error as NodeJS.ErrnoException;
+      // A full disk gets room again, as a full runner does.
+      const isFull = code === "ENOSPC" || code === "EDQUOT";
+      throw new SortieError(isFull ? "RUNNER_FULL" : "KEEPER_FAILED", `The runner cannot record a job: ${message}.`);
+    }
+  }
+
   function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
     const { request, slots } = input;
     const { attemptId } = request;
     if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
     if (running >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner are taken.`);
+    // Without it on disk a keeper after this one would not know the job: nothing is started then.
+    writeDown(record);
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const ownFolder = join(work, attemptId);
     let place: Parameters<typeof startJob>[3];
     try {
-      writeRecord(journals, record);
       // Made also for a job that names its directory: it tells a later keeper that there may be processes of it.
       makeWorkFolder(work, attemptId);
       place = { cwd: request.cwd ?? ownFolder, env: environmentOf(request) };
@@ -202,7 +216,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     async "/keeper/attach"({ attemptId, owner, offset, control, window, holder }, _caller, accept) {
       const kept = find(attemptId, owner);
       const { start: first, end } = kept.journal;
-      if (offset > end || (control && offset < first.offset))
+      if (offset > (kept.lostAt ?? end) || (control && offset < first.offset))
         throw new SortieError("OFFSET_GONE", `The journal holds ${first.offset} to ${end}, not ${offset}.`);
       if (!control && kept.readers >= limits.readersPerJob)
         throw new SortieError("RUNNER_FULL", `The job has ${kept.readers} readers already.`, {

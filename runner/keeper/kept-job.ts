@@ -24,6 +24,11 @@ export interface KeptJob {
   readonly stdin: JobStdin | undefined;
   readonly running: boolean;
   acknowledged: boolean;
+  /**
+   * Where an exit stands that a keeper wrote for one that died. That one may have sent other bytes from here on, out of
+   * its memory, while its disk was full: whoever is past this has what the journal does not.
+   */
+  readonly lostAt: number | undefined;
   /** Milliseconds since the epoch; for a running job, when it started. */
   readonly endedAt: number;
   readonly control: Session | undefined;
@@ -50,7 +55,7 @@ export function keptJob(
   journal: Journal,
   rest:
     | { readonly job: Job; readonly stdin: JobStdin | undefined }
-    | { readonly acknowledged: boolean; readonly endedAt: number },
+    | { readonly acknowledged: boolean; readonly endedAt: number; readonly lostAt: number | undefined },
 ): KeptJob {
   const { job, stdin } = "job" in rest ? rest : {};
   const sessions = new Map<Session, AbortController>();
@@ -79,6 +84,7 @@ export function keptJob(
       return job?.running ?? false;
     },
     acknowledged: "acknowledged" in rest && rest.acknowledged,
+    lostAt: "lostAt" in rest ? rest.lostAt : undefined,
     get endedAt() {
       return endedAt;
     },

@@ -19,6 +19,8 @@ const MESSAGE = "the process that kept it ended, or the machine did";
 
 export interface RecoveredJob extends FoundRecord {
   readonly journal: Journal;
+  /** Where an exit stands that says `lost`. */
+  readonly lostAt: number | undefined;
 }
 
 export async function recover(place: {
@@ -39,34 +41,36 @@ export async function recover(place: {
     const { attemptId } = found.record;
     const files = new Segments(journals, attemptId, disk.onDisk, segments.get(attemptId));
     segments.delete(attemptId);
+    let lostAt: number | undefined;
     try {
-      if (!found.acknowledged) await complete(files);
+      if (!found.acknowledged) lostAt = await complete(files);
     } catch (error) {
       // A full disk. Without its end it is left for the keeper after this one.
       disk.failed(error);
+      files.close();
       continue;
     }
-    recovered.push({ ...found, journal: Journal.reopen(files, disk) });
+    recovered.push({ ...found, journal: Journal.reopen(files, disk), lostAt });
   }
   // Segments whose record was never written, or is damaged: nobody can ask for them.
   for (const [attemptId, names] of segments) new Segments(journals, attemptId, disk.onDisk, names).remove();
   return recovered;
 }
 
-/** Ends a journal that has no exit. */
-async function complete(files: Segments): Promise<void> {
+/** Ends a journal that has no exit. Gives where the exit begins, if it says `lost`. */
+async function complete(files: Segments): Promise<number | undefined> {
   if (files.isEmpty) files.begin(0, { stdout: 0, stderr: 0 });
   const { offset: start, before } = files.start;
   // The exit is in the last segment, and what was being written too; the rest is read only where it must be counted.
   const last = await measure(files, files.lastOffset);
-  if (last.hasExit) return;
+  if (last.hasExit) return last.lostAt;
   files.cutAt(last.whole);
   let measured = await measure(files, start);
   if (measured.whole < files.end) {
     files.cutAt(measured.whole);
     measured = await measure(files, start);
   }
-  const { tally, dropped } = measured;
+  const { tally, dropped, whole } = measured;
   const bytes = {
     stdout: before.stdout + tally.bytes.stdout + dropped.stdout,
     stderr: before.stderr + tally.bytes.stderr + dropped.stderr,
@@ -75,6 +79,7 @@ async function complete(files: Segments): Promise<void> {
   const chunk = encodeControl(start === 0 ? { ...exit, hash: tally.hash() } : exit);
   await files.write([chunk], chunk.length);
   files.close();
+  return whole;
 }
 
 /**
@@ -87,6 +92,7 @@ async function measure(files: Segments, start: number) {
   const decoder = new ChunkDecoder();
   let whole = start;
   let hasExit = false;
+  let lostAt: number | undefined;
   try {
     for (let at = start; at < files.end && !hasExit; ) {
       const bytes = await files.read(at, PIECE);
@@ -96,6 +102,7 @@ async function measure(files: Segments, start: number) {
         else {
           const message = v.parse(JournalControl, part.json);
           hasExit = message.type === "exit";
+          if (message.type === "exit" && message.reason === "lost") lostAt = whole;
           if (message.type === "dropped") {
             dropped.stdout += message.stdout;
             dropped.stderr += message.stderr;
@@ -107,5 +114,5 @@ async function measure(files: Segments, start: number) {
   } catch {
     // No chunks: the machine went down, and the disk has something else there.
   }
-  return { whole, hasExit, tally, dropped };
+  return { whole, hasExit, lostAt, tally, dropped };
 }

@@ -67,9 +67,10 @@ export class Rig {
     name = "w1",
     args: readonly string[] = ["-A", "--slots", "4"],
     home = join(this.folder, name),
+    { listen = "/ip4/127.0.0.1/tcp/0", env = {} }: { listen?: string; env?: Record<string, string> } = {},
   ): Promise<RunnerProcess> {
-    const live = this.#spawn("runner", ["start", "--name", name, "--listen", "/ip4/127.0.0.1/tcp/0", ...args], {
-      env: { SORTIE_HOME: home },
+    const live = this.#spawn("runner", ["start", "--name", name, "--listen", listen, ...args], {
+      env: { SORTIE_HOME: home, ...env },
     });
     const [, invite = ""] = await live.waitFor(/'(sortie:[^']+)'/);
     const [, peer = ""] = await live.waitFor(/peer ID: (\S+)/);

@@ -24,8 +24,8 @@ const recordOf = (attemptId: AttemptId): JobRecord => ({
   startedAt: Date.now(),
   leaseMs: null,
 });
-const started = ({ attemptId, run, job, attempt, startedAt: at }: JobRecord): Uint8Array =>
-  encodeControl({ type: "started", at, attemptId, run, job, attempt });
+const started = ({ attemptId, startedAt: at }: JobRecord): Uint8Array =>
+  encodeControl({ type: "started", at, attemptId });
 const exit: JournalControl = { type: "exit", reason: "exited", code: 0, bytes: { stdout: 0, stderr: 0 } };
 
 interface Segment {

@@ -17,7 +17,7 @@ function ended({ journal, attemptId }: TestJournal): KeptJob {
     ...{ attemptId: attemptId as AttemptId, run: newRunId(), job: "job" as JobName, attempt: 1 },
     ...{ owner: "test", startedAt: 0, leaseMs: null },
   };
-  return keptJob(record, journal, { acknowledged: false, endedAt: 0 });
+  return keptJob(record, journal, { acknowledged: false, endedAt: 0, lostAt: undefined });
 }
 
 /** Serves the job's journal from the offset on; `during` is what the caller does before each write is done. */

@@ -1,0 +1,150 @@
+// Whether what came of a run is what its jobs wrote: each log byte by byte, its one exit, and the record.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { ChunkDecoder, STDOUT } from "../../protocol/chunk.ts";
+import type { Exit } from "../../protocol/exit.ts";
+import { OutputTally } from "../../protocol/hash.ts";
+import type { ShownAttempt, ShownRun } from "./conduct.ts";
+import type { Figures } from "./figures.ts";
+import { type Output, outputOf } from "./output.ts";
+import type { RoundPlan } from "./plan.ts";
+import type { Site } from "./site.ts";
+
+export interface Circumstances {
+  /** Keepers that were killed: each may have taken an attempt of every job with it. */
+  readonly keeperKills: number;
+  /** What a keeper holds in memory while its disk is full goes with it. */
+  readonly runnerWasFull: boolean;
+}
+
+export function checkRun(site: Site, plan: RoundPlan, run: ShownRun, why: Circumstances, figures: Figures): void {
+  for (const job of run.jobs) {
+    const planned = plan.jobs.find(({ name }) => name === job.name);
+    if (!planned) throw new Error(`the run has a job ${job.name}`);
+    const output = outputOf(planned.seed);
+    const expected = "code" in output.end && output.end.code === 0 ? "passed" : "failed";
+    // Three attempts that were lost, each with its keeper, are the most there are.
+    const mayBeLost = why.keeperKills >= 3;
+    if (job.outcome !== expected && !(mayBeLost && (job.outcome === "lost" || job.outcome === "skipped")))
+      figures.wrong(`${job.name} is ${job.outcome}, not ${expected}: ${job.message}`);
+    if (job.attempts.length > 1 + why.keeperKills)
+      figures.wrong(`${job.name} has ${job.attempts.length} attempts, and ${why.keeperKills} keepers were killed`);
+    for (const [index, attempt] of job.attempts.entries()) {
+      const what = `${job.name}, attempt ${index + 1} (${attempt.id})`;
+      checkAttempt(site, run.id, attempt, output, why, what, figures);
+    }
+  }
+}
+
+function checkAttempt(
+  site: Site,
+  run: string,
+  attempt: ShownAttempt,
+  output: Output,
+  why: Circumstances,
+  what: string,
+  figures: Figures,
+): void {
+  figures.attempts++;
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(join(site.logs, run, `${attempt.id}.chunks`));
+  } catch {
+    figures.attemptsLost++;
+    if (why.keeperKills === 0) figures.wrong(`${what} has no log: ${attempt.message}`);
+    return;
+  }
+  const { stdout, stderr, exits, afterExit, hash, starts } = decode(bytes);
+  figures.bytes += stdout.length + stderr.length;
+  const [exit] = exits;
+  // What came out of the memory of a keeper that is gone is in the log, and in no journal.
+  if (exit || !why.runnerWasFull || why.keeperKills === 0) checkJournal(site, attempt.id, bytes, what, figures);
+  if (exits.length > 1) figures.repeatedExits += exits.length - 1;
+  if (afterExit) figures.wrong(`${what} goes on after its exit`);
+  if (starts > 1) figures.wrong(`${what} started ${starts} times`);
+  const isLost = exit?.reason === "lost" || (!exit && why.runnerWasFull);
+  if (isLost && why.keeperKills > 0) {
+    figures.attemptsLost++;
+    if (
+      !stdout.equals(output.stdout.subarray(0, stdout.length)) ||
+      !stderr.equals(output.stderr.subarray(0, stderr.length))
+    )
+      figures.wrong(`${what} was lost, and what its log has is not the beginning of its output`);
+    if (exit && attempt.gap === null && (exit.bytes.stdout !== stdout.length || exit.bytes.stderr !== stderr.length))
+      figures.wrong(`${what} was lost, and its exit counts others: ${JSON.stringify(exit)}`);
+    return;
+  }
+  if (!exit) {
+    figures.lostExits++;
+    figures.wrong(`${what} has no exit: ${attempt.message}`);
+  }
+  if (starts === 0) figures.wrong(`${what} ended and never started`);
+  compare(stdout, output.stdout, `${what}, stdout`, figures);
+  compare(stderr, output.stderr, `${what}, stderr`, figures);
+  if (!exit) return;
+  if (attempt.log !== "complete" || attempt.gap !== null)
+    figures.wrong(`${what} is ${attempt.log}, gap ${attempt.gap}`);
+  if (!isDeepStrictEqual(attempt.exit, exit)) figures.wrong(`${what}: the record has another exit`);
+  const { end } = output;
+  const isRight =
+    "code" in end
+      ? exit.reason === "exited" && exit.code === end.code
+      : exit.reason === "signaled" && exit.signal === end.signal;
+  if (!isRight) figures.wrong(`${what} ended with ${JSON.stringify(exit)}, not ${JSON.stringify(end)}`);
+  if (exit.bytes.stdout !== output.stdout.length || exit.bytes.stderr !== output.stderr.length)
+    figures.wrong(`${what}: the exit counts ${JSON.stringify(exit.bytes)}`);
+  if (exit.hash?.stdout !== hash.stdout || exit.hash.stderr !== hash.stderr) figures.wrong(`${what}: another hash`);
+}
+
+function compare(got: Buffer, expected: Buffer, what: string, figures: Figures): void {
+  if (got.equals(expected)) return;
+  let same = 0;
+  while (same < got.length && got[same] === expected[same]) same++;
+  figures.wrong(`${what}: ${got.length} of ${expected.length} bytes, the first ${same} right`);
+  if (got.length > expected.length) figures.repeatedBytes += got.length - expected.length;
+  else figures.lostBytes += Math.max(1, expected.length - got.length);
+}
+
+function decode(bytes: Buffer) {
+  const decoder = new ChunkDecoder();
+  const tally = new OutputTally();
+  const outputs = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
+  const exits: Exit[] = [];
+  let starts = 0;
+  let afterExit = false;
+  for (const part of decoder.push(bytes)) {
+    if (exits.length > 0) afterExit = true;
+    if (part.kind === "data") {
+      outputs[part.stream === STDOUT ? "stdout" : "stderr"].push(part.payload);
+      tally.add(part.stream, part.payload);
+    } else {
+      const message = part.json as Exit | { type: "started" };
+      if (message.type === "exit") exits.push(message);
+      if (message.type === "started") starts++;
+    }
+  }
+  const { stdout, stderr } = outputs;
+  return {
+    stdout: Buffer.concat(stdout),
+    stderr: Buffer.concat(stderr),
+    exits,
+    starts,
+    afterExit: afterExit || (exits.length > 0 && !decoder.atBoundary),
+    hash: tally.hash(),
+  };
+}
+
+/** What the runner's disk has of it is, byte by byte, what the coordinator's has. */
+function checkJournal(site: Site, attempt: string, log: Buffer, what: string, figures: Figures): void {
+  for (const name of readdirSync(site.journals)) {
+    const [id, offset, , , ending] = name.split(".");
+    if (id !== attempt || ending !== "chunks") continue;
+    const from = Number(offset);
+    const segment = readFileSync(join(site.journals, name));
+    if (!segment.equals(log.subarray(from, from + segment.length)))
+      figures.wrong(
+        `${what}: its journal from ${from} to ${from + segment.length} is not its log of ${log.length} bytes`,
+      );
+  }
+}

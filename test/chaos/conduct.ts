@@ -1,0 +1,100 @@
+// A run from its first coordinator process to its end: whenever the process is gone without an end, another one resumes
+// the run, as a person or a supervisor would.
+import { setTimeout as delay } from "node:timers/promises";
+import type { Live } from "../rig/rig.ts";
+import { SILENCE, type Site } from "./site.ts";
+
+/** An attempt as `coordinator show --json` has it. */
+export interface ShownAttempt {
+  readonly id: string;
+  readonly endedAt: number | null;
+  readonly exit?: { readonly reason: string };
+  readonly message: string | null;
+  readonly gap: string | null;
+  readonly log: string;
+}
+export interface ShownRun {
+  readonly id: string;
+  readonly state: string;
+  readonly jobs: readonly {
+    readonly name: string;
+    readonly outcome: string | null;
+    readonly message: string | null;
+    readonly attempts: readonly ShownAttempt[];
+  }[];
+}
+
+export class Conduct {
+  /** Of the run; resolves once it is on record. */
+  readonly run: Promise<string>;
+  /** Coordinator processes so far. */
+  processes = 0;
+  /** What each said last, for a person who looks for the reason. */
+  readonly said: string[] = [];
+  /** What each told as events, one a line. */
+  readonly told: string[] = [];
+  readonly ended: Promise<void>;
+  readonly #site: Site;
+  #live: Live | undefined;
+  #pauseMs = 0;
+  #stopped = false;
+  /** While a disk is full, nobody resumes. */
+  room: Promise<void> = Promise.resolve();
+
+  constructor(site: Site, recipe: string) {
+    this.#site = site;
+    const first = this.#start("run", recipe);
+    this.run = first.waitFor(/"type":"run-started".*?"run":"([^"]+)"/).then((match) => match[1] as string);
+    this.run.catch(() => {});
+    this.ended = this.#conduct(first);
+    this.ended.catch(() => {});
+  }
+
+  #start(...args: string[]): Live {
+    const env = this.#site.environment("coordinator");
+    this.processes++;
+    this.#live = this.#site.rig.spawnCoordinator([...args, "--format", "json", "--silence-after", SILENCE], { env });
+    this.#live.child.stdin.end();
+    return this.#live;
+  }
+
+  async #conduct(first: Live): Promise<void> {
+    const run = await this.run;
+    for (let live = first; ; live = this.#start("resume", run)) {
+      const { code, signal, stderr, text } = await live.ended;
+      this.told.push(text);
+      this.said.push(`${signal ?? code} ${stderr.trim().slice(-300)}`);
+      if (this.#stopped || (await this.show()).state !== "interrupted") return;
+      await this.room;
+      await delay(this.#pauseMs);
+    }
+  }
+
+  /** Kills the process that conducts now; the next one comes after the pause. */
+  kill(pauseMs: number): boolean {
+    this.#pauseMs = pauseMs;
+    return this.#live?.child.kill("SIGKILL") ?? false;
+  }
+
+  signal(name: NodeJS.Signals): Live | undefined {
+    this.#live?.child.kill(name);
+    return this.#live;
+  }
+
+  get isLive(): boolean {
+    return this.#live !== undefined && this.#live.child.exitCode === null && this.#live.child.signalCode === null;
+  }
+
+  /** Nobody resumes any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.signal("SIGCONT");
+    this.kill(0);
+  }
+
+  async show(): Promise<ShownRun> {
+    const shown = await this.#site.rig.coordinator(["show", await this.run, "--json"]);
+    if (shown.code !== 0) throw new Error(`show failed: ${shown.stderr}`);
+    return JSON.parse(shown.text) as ShownRun;
+  }
+}

@@ -1,0 +1,83 @@
+// One round: the jobs of its plan on a site, the faults at their moments, and what came of it.
+import { setTimeout as delay } from "node:timers/promises";
+import { processesOf, until } from "../rig/rig.ts";
+import { checkRun } from "./check.ts";
+import { checkEvents } from "./check-events.ts";
+import { Conduct } from "./conduct.ts";
+import { inject } from "./faults.ts";
+import { Figures } from "./figures.ts";
+import { outputOf } from "./output.ts";
+import { planRound, recipeOf } from "./plan.ts";
+import { checkCommand, checkReader, slowCommand, stalledReader } from "./readers.ts";
+import type { Site } from "./site.ts";
+
+const LONGEST_ROUND_MS = 90_000;
+
+export interface Round {
+  readonly figures: Figures;
+  /** For a person: the faults, in order, and how many coordinators it took. */
+  readonly story: string;
+}
+
+export async function playRound(site: Site, seed: number): Promise<Round> {
+  const figures = new Figures();
+  figures.rounds = 1;
+  const plan = planRound(seed);
+  const story: string[] = [];
+  const hasFault = (kind: string): boolean => plan.faults.some((fault) => fault.kind === kind);
+  const command = hasFault("reader-slow") ? slowCommand(site, plan.commandSeed) : undefined;
+  await command?.begun;
+  const conduct = new Conduct(site, site.rig.recipe(recipeOf(plan), `round-${seed}.ts`));
+  const run = await conduct.run;
+  const followed = plan.jobs[0] as (typeof plan.jobs)[number];
+  const readers: ReturnType<typeof stalledReader>[] = [];
+  let keeperKills = 0;
+  let isOver = false;
+  const over = conduct.ended.finally(() => {
+    isOver = true;
+  });
+
+  const faults = plan.faults.map(async (fault) => {
+    await Promise.race([delay(fault.at), over.catch(() => {})]);
+    // A slow reader was there from the beginning.
+    if (isOver && fault.kind !== "reader-slow") return;
+    if (fault.kind === "reader-stalls") readers.push(stalledReader(site, run, followed.name));
+    if (!(await inject(fault, site, conduct))) return;
+    if (fault.kind === "keeper-kill") keeperKills++;
+    story.push(fault.kind);
+    figures.fault(fault.kind);
+  });
+  const finished = Promise.all([over, ...faults, command?.ended, ...readers]);
+  const late = await Promise.race([finished.then(() => false), delay(LONGEST_ROUND_MS, true, { ref: false })]);
+  if (late) {
+    figures.wrong(`it did not end: ${JSON.stringify(await conduct.show())}`);
+    conduct.stop();
+  } else {
+    const why = { keeperKills, runnerWasFull: hasFault("runner-disk-full") };
+    checkRun(site, plan, await conduct.show(), why, figures);
+    const [events] = conduct.told;
+    if (events !== undefined && keeperKills === 0 && conduct.processes === 1) checkEvents(events, plan, figures);
+    for (const reader of readers) {
+      const { stdout, stderr } = await reader;
+      // Another attempt follows behind the first, and a coordinator that is gone ends it.
+      const whole = keeperKills === 0 && conduct.processes === 1;
+      if (keeperKills === 0)
+        checkReader(stdout, outputOf(followed.seed), whole, `logs -f (${stderr.slice(-200)})`, figures);
+    }
+    if (command) checkCommand(await command.ended, command.seed, keeperKills > 0, figures);
+  }
+  for (const left of await leftOf(site, run)) {
+    figures.left++;
+    figures.wrong(`left behind: ${left}`);
+  }
+  if (figures.problems.length > 0) figures.wrong(`(its coordinators: ${conduct.said.join(" | ")})`);
+  return { figures, story: `${story.join(" ") || "nothing in time"} (${conduct.processes} coordinators)` };
+}
+
+async function leftOf(site: Site, run: string): Promise<string[]> {
+  const processes = await until(
+    () => processesOf(run),
+    (pids) => pids.length === 0,
+  );
+  return [...processes.map((pid) => `the process ${pid}`), ...(await site.left())];
+}
