@@ -114,6 +114,10 @@ describe("a journal", () => {
         const names = findSegments(folder).get(attemptId) ?? [];
         const again = Journal.reopen(new Segments(folder, attemptId, () => {}, names), disk);
         expect(Buffer.compare(await readTo(again.read(0), 0, again.end), bytes)).toBe(0);
+        for (const name of names) {
+          const [, offset, stdout, stderr] = name.split(".").map(Number);
+          expect({ stdout, stderr }).toEqual(contentsOf(bytes.subarray(0, offset)).tally.bytes);
+        }
         journal.remove();
         expect(readdirSync(folder)).toEqual([]);
       }),
