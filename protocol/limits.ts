@@ -80,6 +80,8 @@ export const limits = {
   journalKeptMs: 24 * 60 * 60_000,
   journalsKept: 1_000,
   journalUnclaimedMs: 7 * 24 * 60 * 60_000,
+  /** Journals that were kept long enough are looked for this often. */
+  retainEveryMs: 10_000,
   /** Bytes of one journal, and of all, that wait in memory for the disk or for a reader that is a little behind. */
   journalMemoryBytes: 4 * MiB,
   journalsMemoryBytes: 64 * MiB,

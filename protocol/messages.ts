@@ -106,6 +106,8 @@ export const JobAttachOutput = v.strictObject({
   offset: Count,
   /** Bytes of each output that are gone, where it begins later than was asked. */
   missing: v.strictObject({ stdout: Count, stderr: Count }),
+  /** The journal's end so far. */
+  end: Count,
   /** Bytes of stdin that the runner has; the owner goes on behind them. */
   stdin: Count,
 });

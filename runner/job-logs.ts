@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { ChunkDecoder, encodeControl, STDOUT } from "../protocol/chunk.ts";
 import { limits } from "../protocol/limits.ts";
-import { callJson, callRaw } from "../protocol/make-call.ts";
+import { callRaw } from "../protocol/make-call.ts";
 import { type InputOf, type JobLogsOutput, JournalControl } from "../protocol/messages.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
@@ -17,14 +17,13 @@ export async function* jobLogs(
   { attemptId, offset, follow }: InputOf<"/job/logs">,
   left: AbortSignal,
 ): AsyncGenerator<JobLogsOutput, void, undefined> {
-  const { jobs } = await callJson(await keeper.open(), "/keeper/list", { owner });
-  const until = follow ? Number.POSITIVE_INFINITY : (jobs.find((job) => job.attemptId === attemptId)?.end ?? 0);
   const input = { owner, attemptId, offset, control: false, window: limits.windowMinimum, holder: "" };
   const carriage = await callRaw(await keeper.open(), "/keeper/attach", input);
   const leave = (): void => carriage.abort(new Error("The caller left."));
   left.addEventListener("abort", leave, { once: true });
   if (left.aborted) leave();
-  const begin = carriage.output.offset;
+  const { offset: begin, end } = carriage.output;
+  const until = follow ? Number.POSITIVE_INFINITY : end;
   const decoder = new ChunkDecoder();
   const texts = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   let at = 0;

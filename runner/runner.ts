@@ -76,11 +76,15 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
 
   /** Follows the keeper's count for as long as this front lives; a keeper that dies is followed by another. */
   async function watchKeeper(first: () => void): Promise<void> {
+    let pause: number = limits.reconnectFirstMs;
+    let told = "";
     while (!closed) {
       try {
         news = await keeper.open();
-        for await (const told of subscribe(news, "/keeper/watch", { limits: options.journals })) {
-          running = told.running;
+        for await (const state of subscribe(news, "/keeper/watch", { limits: options.journals })) {
+          running = state.running;
+          pause = limits.reconnectFirstMs;
+          told = "";
           changed();
           first();
           if (closed) return;
@@ -88,8 +92,11 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       } catch (error) {
         if (closed) return;
         // The next one tells what is left; until then it may be all.
-        log(`the keeper: ${asSortieError(error).message}`);
-        await delay(limits.reconnectFirstMs);
+        const { message } = asSortieError(error);
+        if (message !== told) log(`the keeper: ${message}`);
+        told = message;
+        await delay(pause);
+        pause = Math.min(pause * 2, limits.reconnectMostMs);
       }
     }
   }

@@ -36,8 +36,12 @@ export function startJob(
   journal: Journal,
   backend: Backend,
   place: { readonly cwd: string; readonly env: Readonly<Record<string, string>> } | { readonly failure: string },
-  /** Called before the exit can be read. */
-  onEnded: () => void,
+  on: {
+    /** A process group was started. */
+    readonly group: (group: number) => void;
+    /** The exit can be read from now on. */
+    readonly ended: () => void;
+  },
 ): Job {
   const bytes = { stdout: 0, stderr: 0 };
   let running = true;
@@ -88,6 +92,7 @@ export function startJob(
     if (!step) throw new RangeError(`no step ${index}`);
     if (request.steps.length > 1) control({ type: "step", at: Date.now(), index, of: request.steps.length });
     command = await backend.start({ command: step, env: place.env, cwd: place.cwd, stdin: request.stdin });
+    if (command.group !== undefined) on.group(command.group);
     const outputs = [pump(command.stdout, STDOUT), pump(command.stderr, STDERR)];
     command.stdin?.on("error", () => {});
     stdinReady.resolve(command);
@@ -122,7 +127,7 @@ export function startJob(
 
   function finish(exit: Exit): void {
     running = false;
-    onEnded();
+    on.ended();
     journal.appendControl(exit);
     journal.close();
   }

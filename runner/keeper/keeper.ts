@@ -11,6 +11,7 @@ import type { JobState } from "../../protocol/messages.ts";
 import { version } from "../../protocol/version.ts";
 import { localBackend } from "./backends/local.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
+import { forgetGroup, rememberGroup } from "./group-mark.ts";
 import { type CancelCause, type Job, startJob } from "./job.ts";
 import { jobStdin } from "./job-stdin.ts";
 import { Journal } from "./journal.ts";
@@ -65,7 +66,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
   }
   const backend = localBackend(join(folder, "pipes"));
-  const retaining = setInterval(() => retain(disk.limits.all), limits.journalKeptMs / 240);
+  const retaining = setInterval(() => retain(disk.limits.all), limits.retainEveryMs);
   retaining.unref();
 
   function changed(): void {
@@ -129,9 +130,12 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
     running++;
     changed();
-    const job: Job = startJob(request, journal, backend, place, () => {
-      running--;
-      changed();
+    const job: Job = startJob(request, journal, backend, place, {
+      group: (group) => rememberGroup(work, attemptId, group),
+      ended() {
+        running--;
+        changed();
+      },
     });
     const kept = keptJob(record, journal, { job, stdin: request.stdin ? jobStdin(job) : undefined });
     jobs.set(attemptId, kept);
@@ -140,6 +144,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       await backend.sweep(attemptId);
       // A directory that cannot be removed now is removed at the next start.
       await removeWorkFolder(ownFolder).catch(() => {});
+      forgetGroup(work, attemptId);
     });
     over.add(cleaned);
     void cleaned.finally(() => over.delete(cleaned));
@@ -226,7 +231,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       const missing = from > offset ? { ...first.before } : { stdout: 0, stderr: 0 };
       const session = kept.begin(control ? holder : undefined);
       try {
-        const carriage = await accept({ attemptId, offset: from, missing, stdin: kept.stdin?.taken ?? 0 });
+        const carriage = await accept({ attemptId, offset: from, missing, end, stdin: kept.stdin?.taken ?? 0 });
         await serveSession(kept, session, carriage, {
           offset: from,
           window: control ? window : Math.min(window, limits.readerWindow),

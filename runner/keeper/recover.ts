@@ -8,6 +8,7 @@ import type { Exit } from "../../protocol/exit.ts";
 import { OutputTally } from "../../protocol/hash.ts";
 import { JournalControl } from "../../protocol/messages.ts";
 import type { DiskBudget } from "./disk-budget.ts";
+import { killRemembered } from "./group-mark.ts";
 import { Journal } from "./journal.ts";
 import { killMarked } from "./process-tree.ts";
 import { type FoundRecord, findRecords } from "./record.ts";
@@ -30,6 +31,7 @@ export async function recover(place: {
 }): Promise<RecoveredJob[]> {
   const { journals, work, disk } = place;
   // A working directory is there for as long as there may be processes.
+  killRemembered(work);
   const attempts = new Set(readdirSync(work));
   if (attempts.size > 0) {
     await killMarked(attempts);

@@ -54,6 +54,16 @@ describe("a front that is killed", () => {
 });
 
 describe("a keeper that is killed", () => {
+  it("leaves nothing running that cleared its environment", async () => {
+    await using rig = new Rig();
+    const runner = await rig.pairedRunner("w1", ALLOWED);
+    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; exec env -i sleep 4856"]);
+    await live.waitFor(/up/);
+    process.kill(keeperOf(runner), "SIGKILL");
+    expect((await live.ended).code).toBe(125);
+    expect(processesOf("sleep\x004856")).toEqual([]);
+  });
+
   it("ends its jobs as lost, with every byte that was journaled, and leaves nothing running", async () => {
     await using rig = new Rig();
     const runner = await rig.pairedRunner("w1", ALLOWED);

@@ -30,6 +30,8 @@ export type Ended =
 export type Settled = Ended & { readonly heldOpen: boolean };
 
 export interface RunningCommand {
+  /** The process group it leads on this machine; absent where it has none. A keeper that dies leaves it by this. */
+  readonly group?: number | undefined;
   /** Absent where the spec has no stdin, or nothing was started. Errors (EPIPE) destroy it and are never thrown. */
   readonly stdin: Writable | undefined;
   /** Real pipes that honour back-pressure: nothing is read that is not consumed. */

@@ -100,6 +100,7 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   /** From then on the group's number may be another's. */
   let over = false;
   return {
+    group,
     stdin: stdin?.writer,
     stdout: stdout.reader,
     stderr: stderr.reader,
