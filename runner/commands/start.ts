@@ -1,4 +1,5 @@
 // `runner start`: a runner on the network. Identity, trust, node and runner are put together here.
+import { statfsSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
@@ -33,8 +34,8 @@ interface Options {
   readonly once: boolean;
   readonly lease: string;
   readonly "silence-after": string;
-  readonly "journal-size": string;
-  readonly "journal-total": string;
+  readonly "journal-size": string | undefined;
+  readonly "journal-total": string | undefined;
   readonly "journal-keep": string;
 }
 
@@ -75,8 +76,14 @@ export const builder = (yargs: Argv) =>
       default: `${limits.silenceMs / 1_000}s`,
       describe: "A coordinator of which nothing is heard for so long is gone",
     })
-    .option("journal-size", { type: "string", default: "1GiB", describe: "Disk that one job's journal may take" })
-    .option("journal-total", { type: "string", default: "10GiB", describe: "Disk that all journals may take" })
+    .option("journal-size", {
+      type: "string",
+      describe: "Disk that one job's journal may take; default: 1GiB, or a quarter of what all may take",
+    })
+    .option("journal-total", {
+      type: "string",
+      describe: "Disk that all journals may take; default: 10GiB, or half of what is free",
+    })
     .option("journal-keep", {
       type: "string",
       default: "24h",
@@ -91,10 +98,10 @@ export async function handler(options: Options): Promise<number> {
   const { name, labels, slots } = parseOptions(options);
   const leaseMs = options.lease === "none" ? null : duration("lease", options.lease, limits.leaseMinimumMs);
   const silenceMs = duration("silence-after", options["silence-after"], limits.silenceMinimumMs);
-  const journals = {
+  const keptMs = duration("journal-keep", options["journal-keep"], 0);
+  const wanted = {
     job: bytes("journal-size", options["journal-size"]),
     all: bytes("journal-total", options["journal-total"]),
-    keptMs: duration("journal-keep", options["journal-keep"], 0),
   };
   const folder = homeOf("runner");
   const unlock = lockFolder(folder);
@@ -117,7 +124,7 @@ export async function handler(options: Options): Promise<number> {
       grants: { all: options["allow-all"] },
       keeper,
       leaseMs,
-      journals,
+      journals: { ...journalShares(folder, wanted), keptMs },
       once: options.once,
       log,
     });
@@ -219,10 +226,19 @@ function duration(option: string, text: string, minimum: number): number {
   );
 }
 
-function bytes(option: string, text: string): number {
+function bytes(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
   const count = parseBytes(text);
   if (count !== undefined && count >= limits.journalMinimumBytes) return count;
   throw new SortieError("USAGE", `--${option} takes a size such as 500MiB or 1GiB, not ${JSON.stringify(text)}.`);
+}
+
+/** Where nothing was said, journals leave half of the disk that is free to others. */
+function journalShares(folder: string, wanted: { job: number | undefined; all: number | undefined }) {
+  const { bavail, bsize } = statfsSync(folder);
+  const all = wanted.all ?? Math.max(limits.journalMinimumBytes, Math.min(limits.journalsBytes, (bavail * bsize) / 2));
+  const job = wanted.job ?? Math.max(limits.journalMinimumBytes, Math.min(limits.journalBytes, all / 4));
+  return { job: Math.floor(job), all: Math.floor(all) };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
