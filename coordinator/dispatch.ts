@@ -9,7 +9,7 @@ import { type Attempt, NOT_JOURNALED, startAttempt } from "./attempt.ts";
 import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
-import { createLog } from "./store/log.ts";
+import { createLog, cutToWholeChunks } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
 
 export interface DispatchOptions {
@@ -61,6 +61,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       runner: runner.name,
       runnerId: runner.id,
     });
+  if (hasLog) cutToWholeChunks(path);
   const log = createLog(path);
   let attempt: Attempt;
   try {

@@ -1,9 +1,9 @@
 // A job's log: the journal's bytes as they came, appended to one file. What was written is in the page cache: it
 // survives the coordinator, not a power cut. dispatch.ts keeps the logs of a run's jobs, exec that of a command.
-import { closeSync, openSync, write, writeSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
-import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
+import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, HEADER_BYTES, STDOUT } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 
@@ -56,6 +56,28 @@ export function createLog(path: string): LogWriter {
       descriptor = undefined;
     },
   };
+}
+
+/**
+ * Takes away a last chunk that a full disk or a kill has cut short: it comes again, from its beginning. Its rest alone
+ * would be wrong where the runner has something else there by now, such as the end of a job that its keeper lost.
+ */
+export function cutToWholeChunks(path: string): void {
+  const file = openSync(path, "r+");
+  try {
+    const { size } = fstatSync(file);
+    const header = Buffer.alloc(HEADER_BYTES);
+    for (let at = 0; at < size; ) {
+      const next =
+        readSync(file, header, 0, HEADER_BYTES, at) === HEADER_BYTES
+          ? at + HEADER_BYTES + header.readUInt32BE(1)
+          : size + 1;
+      if (next > size) return ftruncateSync(file, at);
+      at = next;
+    }
+  } finally {
+    closeSync(file);
+  }
 }
 
 /**

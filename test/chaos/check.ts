@@ -55,13 +55,14 @@ function checkAttempt(
     if (why.keeperKills === 0) figures.wrong(`${what} has no log: ${attempt.message}`);
     return;
   }
-  const { stdout, stderr, exits, afterExit, hash, starts } = decode(bytes);
+  const { stdout, stderr, exits, afterExit, hash, starts, damage } = decode(bytes);
   figures.bytes += stdout.length + stderr.length;
   const [exit] = exits;
   // What came out of the memory of a keeper that is gone is in the log, and in no journal.
   if (exit || !why.runnerWasFull || why.keeperKills === 0) checkJournal(site, attempt.id, bytes, what, figures);
   if (exits.length > 1) figures.repeatedExits += exits.length - 1;
   if (afterExit) figures.wrong(`${what} goes on after its exit`);
+  if (damage !== undefined) figures.wrong(`${what} is no log: ${damage}`);
   if (starts > 1) figures.wrong(`${what} started ${starts} times`);
   const isLost = exit?.reason === "lost" || (!exit && why.runnerWasFull);
   if (isLost && why.keeperKills > 0) {
@@ -113,16 +114,21 @@ function decode(bytes: Buffer) {
   const exits: Exit[] = [];
   let starts = 0;
   let afterExit = false;
-  for (const part of decoder.push(bytes)) {
-    if (exits.length > 0) afterExit = true;
-    if (part.kind === "data") {
-      outputs[part.stream === STDOUT ? "stdout" : "stderr"].push(part.payload);
-      tally.add(part.stream, part.payload);
-    } else {
-      const message = part.json as Exit | { type: "started" };
-      if (message.type === "exit") exits.push(message);
-      if (message.type === "started") starts++;
+  let damage: string | undefined;
+  try {
+    for (const part of decoder.push(bytes)) {
+      if (exits.length > 0) afterExit = true;
+      if (part.kind === "data") {
+        outputs[part.stream === STDOUT ? "stdout" : "stderr"].push(part.payload);
+        tally.add(part.stream, part.payload);
+      } else {
+        const message = part.json as Exit | { type: "started" };
+        if (message.type === "exit") exits.push(message);
+        if (message.type === "started") starts++;
+      }
     }
+  } catch (error) {
+    damage = String(error);
   }
   const { stdout, stderr } = outputs;
   return {
@@ -130,6 +136,7 @@ function decode(bytes: Buffer) {
     stderr: Buffer.concat(stderr),
     exits,
     starts,
+    damage,
     afterExit: afterExit || (exits.length > 0 && !decoder.atBoundary),
     hash: tally.hash(),
   };

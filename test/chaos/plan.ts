@@ -39,6 +39,9 @@ export interface RoundPlan {
   readonly faults: readonly Fault[];
 }
 
+/** From the run's beginning until its first job writes, about; and a job that lasts longer is hit before its end. */
+const STARTING_MS = 300;
+const LATEST_FAULT_MS = 2_500;
 const LONGEST_FAULT_MS = { freeze: 3_000, "keeper-kill": 0, cut: 0 } as Partial<Record<FaultKind, number>>;
 
 export function planRound(seed: number): RoundPlan {
@@ -54,11 +57,13 @@ export function planRound(seed: number): RoundPlan {
     jobs.push({ name: `job${jobs.length + 1}`, seed: random.bits(), needs });
   }
   const commandSeed = random.bits();
+  const pauses = jobs.map((job) => outputOf(job.seed).pieces.reduce((sum, { pause }) => sum + pause, 0));
+  const latest = Math.min(STARTING_MS + Math.max(...pauses), LATEST_FAULT_MS);
   const faults: Fault[] = [];
   for (let left = random.between(1, 3); left > 0; left--) {
     const kind = random.pick(faultKinds);
     const lasts = random.between(0, LONGEST_FAULT_MS[kind] ?? 1_500);
-    faults.push({ kind, at: random.between(0, 1_500), lasts });
+    faults.push({ kind, at: random.between(0, latest), lasts });
   }
   return { seed, jobs, commandSeed, faults: faults.sort((a, b) => a.at - b.at) };
 }

@@ -7,8 +7,8 @@ import { Conduct } from "./conduct.ts";
 import { inject } from "./faults.ts";
 import { Figures } from "./figures.ts";
 import { outputOf } from "./output.ts";
-import { planRound, recipeOf } from "./plan.ts";
-import { checkCommand, checkReader, slowCommand, stalledReader } from "./readers.ts";
+import { type FaultKind, planRound, type RoundPlan, recipeOf } from "./plan.ts";
+import { checkCommand, checkReader, type SlowCommand, slowCommand, stalledReader } from "./readers.ts";
 import type { Site } from "./site.ts";
 
 const LONGEST_ROUND_MS = 90_000;
@@ -20,14 +20,23 @@ export interface Round {
 }
 
 export async function playRound(site: Site, seed: number): Promise<Round> {
-  const figures = new Figures();
-  figures.rounds = 1;
   const plan = planRound(seed);
-  const story: string[] = [];
-  const hasFault = (kind: string): boolean => plan.faults.some((fault) => fault.kind === kind);
-  const command = hasFault("reader-slow") ? slowCommand(site, plan.commandSeed) : undefined;
+  const command = hasFault(plan, "reader-slow") ? slowCommand(site, plan.commandSeed) : undefined;
   await command?.begun;
   const conduct = new Conduct(site, site.rig.recipe(recipeOf(plan), `round-${seed}.ts`));
+  try {
+    return await play(site, plan, conduct, command);
+  } finally {
+    conduct.stop();
+  }
+}
+
+const hasFault = ({ faults }: RoundPlan, kind: FaultKind): boolean => faults.some((fault) => fault.kind === kind);
+
+async function play(site: Site, plan: RoundPlan, conduct: Conduct, command: SlowCommand | undefined): Promise<Round> {
+  const figures = new Figures();
+  figures.rounds = 1;
+  const story: string[] = [];
   const run = await conduct.run;
   const followed = plan.jobs[0] as (typeof plan.jobs)[number];
   const readers: ReturnType<typeof stalledReader>[] = [];
@@ -51,9 +60,8 @@ export async function playRound(site: Site, seed: number): Promise<Round> {
   const late = await Promise.race([finished.then(() => false), delay(LONGEST_ROUND_MS, true, { ref: false })]);
   if (late) {
     figures.wrong(`it did not end: ${JSON.stringify(await conduct.show())}`);
-    conduct.stop();
   } else {
-    const why = { keeperKills, runnerWasFull: hasFault("runner-disk-full") };
+    const why = { keeperKills, runnerWasFull: hasFault(plan, "runner-disk-full") };
     checkRun(site, plan, await conduct.show(), why, figures);
     const [events] = conduct.told;
     if (events !== undefined && keeperKills === 0 && conduct.processes === 1) checkEvents(events, plan, figures);

@@ -19,6 +19,8 @@ export type Condition = "full" | "back";
 /** A peer that says nothing for so long is looked for anew: short, for the rounds to be short. */
 export const SILENCE = "1s";
 const SLOTS = 3;
+/** A front that cannot start is tried again for so long: faults are over sooner. */
+const STARTS_WITHIN_MS = 10_000;
 const preload = pathToFileURL(join(import.meta.dirname, "faults-preload.mjs")).href;
 
 export class Site {
@@ -74,7 +76,18 @@ export class Site {
       this.#front?.child.kill("SIGKILL");
       await this.#front?.ended;
       await delay(pauseMs);
-      await this.#start(`/ip4/127.0.0.1/tcp/${this.#port}`);
+      const listen = `/ip4/127.0.0.1/tcp/${this.#port}`;
+      const givesUp = performance.now() + STARTS_WITHIN_MS;
+      for (;;) {
+        try {
+          await this.#start(listen);
+          return;
+        } catch (error) {
+          // With a full disk it cannot start, as its supervisor would see.
+          if (performance.now() > givesUp) throw error;
+          await delay(200);
+        }
+      }
     });
     return this.#changing;
   }
