@@ -8,12 +8,12 @@ import type { ByteChannel } from "../protocol/channel.ts";
 import { ChunkDecoder, encodeControl, STDERR, STDOUT } from "../protocol/chunk.ts";
 import { asSortieError, type ErrorCode, SortieError } from "../protocol/errors.ts";
 import type { CancelledBy, Exit, SignalName } from "../protocol/exit.ts";
-import { OutputTally } from "../protocol/hash.ts";
 import { type AttemptId, newId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
 import { type CallerControl, type JobAttachOutput, type JobRequest, JournalControl } from "../protocol/messages.ts";
 import type { RunnerLink } from "./fleet.ts";
+import { Proof } from "./proof.ts";
 import { StdinSender } from "./stdin-sender.ts";
 
 /** Where an attempt's stream goes. The attempt waits for each promise before it acknowledges. */
@@ -63,8 +63,6 @@ export interface AttemptOptions {
 
 /** Who this process is to a keeper, among the processes of one coordinator. */
 const holder = newId();
-/** Of an output whose hash is another one. */
-export const NOT_JOURNALED = "is not what the runner journaled";
 /** Signals that wait for a connection; what is more is lost. */
 const MOST_SIGNALS = 16;
 
@@ -89,8 +87,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   const decoder = new ChunkDecoder();
   /** Where in the journal the decoder began. */
   let base = 0;
-  const tally = new OutputTally();
-  const dropped = { stdout: 0, stderr: 0 };
+  const proof = new Proof();
   const left = new AbortController();
   const signals: SignalName[] = [];
   let cancelledBy: CancelledBy | undefined;
@@ -107,7 +104,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   if (options.stored) {
     for await (const bytes of options.stored) {
       for (const part of decoder.push(bytes)) {
-        if (part.kind === "data") tally.add(part.stream, part.payload);
+        if (part.kind === "data") proof.output(part.stream, part.payload);
         else note(part.json);
       }
     }
@@ -130,10 +127,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     const message = parsed.output;
     if ("at" in message) state = { ...state, at: message.at };
     if (message.type === "exit") state = { ...state, exit: message };
-    if (message.type === "dropped") {
-      dropped.stdout += message.stdout;
-      dropped.stderr += message.stderr;
-    }
+    if (message.type === "dropped") proof.dropped(message);
     return message;
   }
 
@@ -163,6 +157,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   async function beginLater({ offset, missing }: JobAttachOutput): Promise<void> {
     if (decoder.offset > 0) throw new SortieError("OFFSET_GONE", `${link.name} has removed what comes next.`);
     base = offset;
+    proof.beginsLater();
     const message: JournalControl = { type: "dropped", ...missing, reason: `${link.name} holds no more of it` };
     note(message);
     await sink.store(encodeControl(message));
@@ -248,7 +243,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
           if (message.type === "received") sender?.received(message.offset);
           await sink.control?.(message);
         } else if (part.stream === STDOUT || part.stream === STDERR) {
-          tally.add(part.stream, part.payload);
+          proof.output(part.stream, part.payload);
           const shown = sink.output(part.stream === STDOUT ? "stdout" : "stderr", part.payload, state.at);
           if (shown) await shown;
         } else throw new SortieError("PROTOCOL", "The runner sent a chunk of stdin.");
@@ -292,7 +287,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   function ended(exit: Exit): AttemptEnd {
-    const gap = gapOf(base === 0 ? exit : withoutHash(exit), tally, dropped);
+    const gap = proof.gap(exit);
     return gap === undefined ? { exit } : { exit, gap };
   }
 
@@ -323,25 +318,4 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     },
     abandon: leave,
   };
-}
-
-/** A hash is of a whole output. */
-function withoutHash(exit: Exit): Exit {
-  const { hash: _, ...rest } = exit;
-  return rest;
-}
-
-/** What is missing of the outputs by the exit's own account. */
-function gapOf(exit: Exit, tally: OutputTally, dropped: { stdout: number; stderr: number }): string | undefined {
-  const gaps: string[] = [];
-  const hash = tally.hash();
-  for (const stream of ["stdout", "stderr"] as const) {
-    const held = tally.bytes[stream];
-    if (held !== exit.bytes[stream]) {
-      const why = held + dropped[stream] === exit.bytes[stream] ? " (dropped at the runner's limit)" : "";
-      gaps.push(`${stream} has ${held} of ${exit.bytes[stream]} bytes${why}`);
-    }
-    if (exit.hash && exit.hash[stream] !== hash[stream]) gaps.push(`${stream} ${NOT_JOURNALED}`);
-  }
-  return gaps.length === 0 ? undefined : gaps.join(", ");
 }

@@ -5,10 +5,11 @@ import type { Exit } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { JobRequest } from "../protocol/messages.ts";
-import { type Attempt, NOT_JOURNALED, startAttempt } from "./attempt.ts";
+import { type Attempt, startAttempt } from "./attempt.ts";
 import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
+import { NOT_JOURNALED } from "./proof.ts";
 import { createLog, cutToWholeChunks } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
 
