@@ -1,9 +1,10 @@
 // Locks between processes, as files that name their owner: a short one around a read-modify-write, and one that a
 // runner holds on its folder for as long as it lives. A lock whose owner is gone is taken over.
 import { linkSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { SortieError } from "./errors.ts";
 import { privateFolder, unusable } from "./home.ts";
+import { hasEnded, processStat } from "./process-stat.ts";
 
 /** The longest a read-modify-write waits for others; each of them takes milliseconds. */
 const WAIT_MS = 5_000;
@@ -56,7 +57,7 @@ function take(path: string): number | undefined {
   try {
     // It may be left from a process of the same number, and be one file with the lock: never write into it.
     rmSync(own, { force: true });
-    writeFileSync(own, `${process.pid} ${lifeOf(process.pid)?.began ?? ""}`, { mode: 0o600, flag: "wx" });
+    writeFileSync(own, `${process.pid} ${processStat(process.pid)?.began ?? ""}`, { mode: 0o600, flag: "wx" });
     for (;;) {
       try {
         // A link appears whole, with its content: nobody ever reads the lock of a living process half written.
@@ -125,9 +126,9 @@ function ownerOf(path: string): Owner | undefined {
 function holds({ pid, began }: Owner, path: string): boolean {
   if (pid === process.pid) return held.has(path);
   if (!isAlive(pid)) return false;
-  const life = lifeOf(pid);
-  if (!life) return true;
-  return !life.ended && (began === "" || began === life.began);
+  const stat = processStat(pid);
+  if (!stat) return true;
+  return !hasEnded(stat) && (began === "" || began === stat.began);
 }
 
 /** Whether the process exists, also when it belongs to somebody else. */
@@ -138,17 +139,5 @@ export function isAlive(pid: number): boolean {
     return process.kill(pid, 0);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-/** What proc_pid_stat(5) tells: fields 3 and 22; `undefined` on other platforms, and for a process that is gone. */
-function lifeOf(pid: number): { readonly ended: boolean; readonly began: string } | undefined {
-  try {
-    const stat = readFileSync(join("/proc", String(pid), "stat"), "latin1");
-    // The program's name may hold anything, also brackets: what counts stands behind the last one.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { ended: fields[0] === "Z" || fields[0] === "X", began: fields[19] ?? "" };
-  } catch {
-    return undefined;
   }
 }

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { AttemptId } from "../../protocol/ids.ts";
+import { processStat } from "../../protocol/process-stat.ts";
 import { killGroupNow } from "./process-tree.ts";
 
 const ENDING = ".group";
@@ -12,7 +13,7 @@ export function rememberGroup(work: string, attemptId: AttemptId, group: number)
   const path = join(work, attemptId + ENDING);
   try {
     rmSync(path, { force: true });
-    symlinkSync(`${group} ${startOf(group) ?? ""} ${boot()}`, path);
+    symlinkSync(`${group} ${processStat(group)?.began ?? ""} ${boot()}`, path);
   } catch {
     // A full disk: the marks in the environments are left.
   }
@@ -29,19 +30,9 @@ export function killRemembered(work: string): void {
     const [group, start, booted] = readlinkSync(path).split(" ");
     // Its leader may be gone, and then nobody gets its number while others of the group live; but a leader that began
     // at another time, or on another day, is somebody else.
-    const now = startOf(Number(group));
+    const now = processStat(Number(group))?.began;
     if (Number(group) > 1 && booted === boot() && (now === undefined || now === start)) killGroupNow(Number(group));
     rmSync(path, { force: true });
-  }
-}
-
-/** proc_pid_stat(5), field 22. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
   }
 }
 

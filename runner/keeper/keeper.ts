@@ -162,7 +162,14 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   function acknowledged(kept: KeptJob): void {
     if (kept.acknowledged) return;
     kept.acknowledged = true;
-    acknowledgeRecord(journals, kept.record.attemptId);
+    const { attemptId } = kept.record;
+    void kept.journal.settled().then((isOnDisk) => {
+      if (isOnDisk) return acknowledgeRecord(journals, attemptId);
+      // A full disk has only a part of it, and the owner has all: a reader would look for the rest in vain.
+      jobs.delete(attemptId);
+      kept.journal.remove();
+      removeRecord(journals, attemptId);
+    });
     if (jobs.size > 2 * limits.journalsKept) retain(disk.limits.all);
   }
 

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { SignalName } from "../../protocol/exit.ts";
+import { hasEnded, processStat } from "../../protocol/process-stat.ts";
 
 export const MARKER = "SORTIE_ATTEMPT_ID";
 
@@ -48,8 +49,8 @@ function groupRuns(group: number): boolean {
   if (!groupLives(group)) return false;
   if (process.platform !== "linux") return true;
   return readFolder("/proc").some((entry) => {
-    const status = /^\d+$/.test(entry) ? statusOf(Number(entry)) : undefined;
-    return status?.group === group && status.state !== "Z" && status.state !== "X";
+    const stat = /^\d+$/.test(entry) ? processStat(Number(entry)) : undefined;
+    return stat?.group === group && !hasEnded(stat);
   });
 }
 
@@ -57,7 +58,7 @@ function groupRuns(group: number): boolean {
 export function signalTree(attempt: string, group: number | undefined, ...signals: readonly SignalName[]): void {
   if (group !== undefined) for (const signal of signals) send(-group, signal);
   for (const pid of markedProcesses(new Set([attempt])))
-    if (group === undefined || statusOf(pid)?.group !== group) for (const signal of signals) send(pid, signal);
+    if (group === undefined || processStat(pid)?.group !== group) for (const signal of signals) send(pid, signal);
 }
 
 /** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
@@ -97,17 +98,6 @@ export function killMarkedNow(attempts: ReadonlySet<string>): void {
     const left = markedProcesses(attempts);
     if (left.length === 0) return;
     for (const pid of left) send(pid, "KILL");
-  }
-}
-
-function statusOf(pid: number): { readonly state: string; readonly group: number } | undefined {
-  try {
-    // pid (comm) state ppid pgrp …: comm may hold anything, so count from its last bracket (proc_pid_stat(5)).
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { state, group: Number(group) };
-  } catch {
-    return undefined;
   }
 }
 

@@ -38,6 +38,7 @@ if (full) {
     const left = room(file);
     if (left === "none") throw failure();
     if (left === undefined) return writevSync(file, buffers, ...rest);
+    // `rest` is the position, where there is one.
     return writeSync(file, buffers[0], 0, half(buffers[0].byteLength), ...rest);
   };
 
@@ -67,10 +68,12 @@ if (full) {
         : asked(file, ...rest);
     return replaced;
   };
-  fs.write = later(write, (file, [buffer, offset = 0, length = buffer.length - offset]) =>
-    writeSync(file, buffer, offset, half(length)),
+  fs.write = later(write, (file, [buffer, offset = 0, length = buffer.length - offset, position]) =>
+    writeSync(file, buffer, offset, half(length), position),
   );
-  fs.writev = later(writev, (file, [buffers]) => writeSync(file, buffers[0], 0, half(buffers[0].byteLength)));
+  fs.writev = later(writev, (file, [buffers, position]) =>
+    writeSync(file, buffers[0], 0, half(buffers[0].byteLength), position),
+  );
   syncBuiltinESMExports();
 }
 

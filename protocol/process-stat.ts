@@ -1,0 +1,25 @@
+// What the kernel tells of a process: whether it has ended, its group, and when it began, which tells it from a later one
+// of the same number. Locks, the keeper and the store ask.
+import { readFileSync } from "node:fs";
+
+export interface ProcessStat {
+  /** R, S, D, Z, …: Z and X have ended, and wait to be reaped. */
+  readonly state: string;
+  readonly group: number;
+  /** In the kernel's own count since the machine came up. */
+  readonly began: string;
+}
+
+/** Of proc_pid_stat(5); `undefined` on other platforms, and for a process that is gone. */
+export function processStat(pid: number): ProcessStat | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The program's name may hold anything, also spaces and brackets: what counts stands behind its last one.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { state: fields[0] ?? "", group: Number(fields[2]), began: fields[19] ?? "" };
+  } catch {
+    return undefined;
+  }
+}
+
+export const hasEnded = ({ state }: ProcessStat): boolean => state === "Z" || state === "X";
