@@ -83,7 +83,7 @@ export const limits = {
   /** Journals that were kept long enough are looked for this often. */
   retainEveryMs: 10_000,
   /** Bytes of one journal, and of all, that wait in memory for the disk or for a reader that is a little behind. */
-  journalMemoryBytes: 4 * MiB,
+  journalMemoryBytes: 8 * MiB,
   journalsMemoryBytes: 64 * MiB,
   /** Readers of one job beside its owner, and what each may leave unread: a stalled one holds it in the front's memory. */
   readersPerJob: 100,

@@ -4,12 +4,22 @@ import type { Socket } from "node:net";
 import type { ByteChannel } from "./channel.ts";
 import { SortieError } from "./errors.ts";
 
+/**
+ * What such a socket should be made with: two processes that hand each other a pipe's bytes otherwise wait for each
+ * other after every piece.
+ */
+export const socketOptions = { highWaterMark: 1024 * 1024 } as const;
+
+/** Unread bytes at which the socket is not read any more: the kernel's own buffer then makes the other side wait. */
+const MOST_UNREAD = 1024 * 1024;
+
 /** Call it in the same tick in which the socket was given. */
 export function socketChannel(socket: Socket): ByteChannel {
   let failure: Error | undefined;
   let ended = false;
   let wakeReader: (() => void) | undefined;
   const queue: Uint8Array[] = [];
+  let unread = 0;
   const lost = new AbortController();
 
   const fail = (error: Error): void => {
@@ -22,8 +32,8 @@ export function socketChannel(socket: Socket): ByteChannel {
   socket.allowHalfOpen = true;
   socket.on("data", (bytes: Buffer) => {
     queue.push(bytes);
-    // One piece at a time: the kernel's own buffer is what makes the other side wait.
-    socket.pause();
+    unread += bytes.length;
+    if (unread >= MOST_UNREAD) socket.pause();
     wakeReader?.();
   });
   socket.on("end", () => {
@@ -40,10 +50,14 @@ export function socketChannel(socket: Socket): ByteChannel {
     async read() {
       for (;;) {
         const bytes = queue.shift();
-        if (bytes) return bytes;
+        if (bytes) {
+          unread -= bytes.length;
+          if (unread < MOST_UNREAD / 2 && socket.isPaused()) socket.resume();
+          return bytes;
+        }
         if (failure) throw failure;
         if (ended) return undefined;
-        socket.resume();
+        if (socket.isPaused()) socket.resume();
         await new Promise<void>((resolve) => {
           wakeReader = resolve;
         });

@@ -17,6 +17,11 @@ const MOST_PIECES = 32;
 const BLOCK_BYTES = 64 * 1024;
 const FIRST_BLOCK_BYTES = 1024;
 
+/** So far a job runs ahead of an owner that keeps up: a window under way, and as much again to send next. */
+const AHEAD_BYTES = Math.max(2 * limits.window, limits.windowMaximum);
+/** An owner that takes nothing for so long does not keep up. */
+const PATIENCE_MS = 100;
+
 /** The bytes from `start` to `end`; what was written never changes. */
 interface Piece {
   readonly offset: number;
@@ -57,6 +62,9 @@ export class Journal {
   /** Whether the owner is there to make room by acknowledging. */
   #owned = false;
   #waitsForNobody = false;
+  /** The owner keeps the job waiting: it does not wait any more. */
+  #ownerIsSlow = false;
+  #patience: NodeJS.Timeout | undefined;
   #dropped = { stdout: 0, stderr: 0 };
   readonly #readers = new Set<{ at: number }>();
   #wakeReaders: (() => void)[] = [];
@@ -95,7 +103,12 @@ export class Journal {
   /** Whether its source must wait. What nobody waits for is dropped instead, and told. */
   get full(): boolean {
     if (this.#closed || this.#waitsForNobody) return false;
-    return this.#memoryIsFull || (this.#owned && this.#atLimit);
+    return this.#memoryIsFull || (this.#owned && (this.#atLimit || this.#waitsForOwner));
+  }
+
+  /** An owner that is a little slower than the job is waited for: so nothing is read back from the disk. */
+  get #waitsForOwner(): boolean {
+    return !this.#ownerIsSlow && this.#end - this.#acknowledged >= AHEAD_BYTES;
   }
 
   get #memoryIsFull(): boolean {
@@ -200,7 +213,16 @@ export class Journal {
 
   /** Resolves when there is room again, or nothing more will be read. */
   async room(): Promise<void> {
+    if (this.#waitsForOwner)
+      this.#patience ??= setTimeout(() => {
+        // The job goes on without waiting, to the disk, until the owner has caught up.
+        this.#patience = undefined;
+        this.#ownerIsSlow = true;
+        this.#tellRoom();
+      }, PATIENCE_MS);
     while (this.full) await new Promise<void>((resolve) => this.#onRoom.push(resolve));
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
   }
 
   /** Whether there is an owner: then a full journal makes the process wait, and else drops what it writes. */
@@ -217,6 +239,7 @@ export class Journal {
 
   acknowledge(offset: number): void {
     this.#acknowledged = Math.min(Math.max(this.#acknowledged, offset), this.#end);
+    if (this.#end - this.#acknowledged < AHEAD_BYTES / 4) this.#ownerIsSlow = false;
     if (this.#retry) this.#skipAcknowledged();
     if (this.#atLimit) this.#makeRoom();
     this.#trim();
@@ -271,6 +294,7 @@ export class Journal {
     this.#closed = true;
     this.#removed = true;
     clearTimeout(this.#retry);
+    clearTimeout(this.#patience);
     this.#disk.hold(-this.#heldBytes());
     this.#pieces = [];
     this.#written = this.#end;

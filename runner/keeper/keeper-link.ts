@@ -14,7 +14,7 @@ import { callJson } from "../../protocol/make-call.ts";
 import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import type { KeeperInfo } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
-import { socketChannel } from "../../protocol/socket-channel.ts";
+import { socketChannel, socketOptions } from "../../protocol/socket-channel.ts";
 import { KEEPER_PROTOCOL, openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
@@ -135,7 +135,7 @@ async function dial(folder: string): Promise<ByteChannel | undefined> {
 /** "busy": more connections wait to be taken than its socket may hold. */
 function dialOnce(folder: string): Promise<ByteChannel | "busy" | undefined> {
   return new Promise((resolve, reject) => {
-    const socket = connect(socketPath(folder));
+    const socket = connect({ path: socketPath(folder), ...socketOptions });
     const channel = socketChannel(socket);
     socket.once("connect", () => resolve(channel));
     socket.once("error", (error: NodeJS.ErrnoException) => {

@@ -8,7 +8,7 @@ import { privateFolder } from "../../protocol/home.ts";
 import { limits } from "../../protocol/limits.ts";
 import { lockFolder } from "../../protocol/lock.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
-import { socketChannel } from "../../protocol/socket-channel.ts";
+import { socketChannel, socketOptions } from "../../protocol/socket-channel.ts";
 import { openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
@@ -26,7 +26,7 @@ export async function runKeeper(folder: string, idleMs: number = limits.keeperId
   const left = Promise.withResolvers<void>();
   const keeper = await openKeeper({ folder, log, onLeave: left.resolve });
   const path = socketPath(folder);
-  const server = createServer({ pauseOnConnect: false }, (socket) => {
+  const server = createServer({ ...socketOptions }, (socket) => {
     // Nobody but this user can open the folder that the socket is in.
     void serveCall(socketChannel(socket), keeper.handlers, { peer: "front", name: "the front" });
   });

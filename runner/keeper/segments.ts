@@ -6,8 +6,13 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { SortieError } from "../../protocol/errors.ts";
 
-/** Up to this a synchronous write is cheaper than a trip through the thread pool. */
-const WRITE_AT_ONCE = 16 * 1024;
+/** Up to this a synchronous write costs no more than a trip through the thread pool, and comes back at once. */
+const WRITE_AT_ONCE = 256 * 1024;
+/** One that took longer found a busy disk: for a while the thread pool waits for that, and not everybody. */
+const QUICK_MS = 10;
+const BUSY_FOR_MS = 1_000;
+/** Of all journals: they share the disk. */
+let busyUntil = 0;
 /** More pieces than this in one system call are refused (IOV_MAX). */
 const MOST_PIECES = 1_000;
 
@@ -104,7 +109,8 @@ export class Segments {
     const segment = this.#segments.at(-1);
     if (!segment) throw new RangeError("no segment was begun");
     this.#file ??= openSync(segment.path, "r+");
-    if (length > WRITE_AT_ONCE) return this.#writeLater(segment, this.#file, pieces, length);
+    const began = performance.now();
+    if (length > WRITE_AT_ONCE || began < busyUntil) return this.#writeLater(segment, this.#file, pieces, length);
     try {
       let rest = pieces;
       for (let written = 0; written < length; ) {
@@ -116,6 +122,8 @@ export class Segments {
       this.#undo(segment, this.#file);
       throw error;
     }
+    const ended = performance.now();
+    if (ended - began > QUICK_MS) busyUntil = ended + BUSY_FOR_MS;
     this.#grew(segment, length);
   }
 

@@ -150,7 +150,7 @@ describe("a disk that takes nothing", () => {
     let at = 0;
     for (let rounds = 0; rounds < 5; rounds++) {
       for (let count = 0; !journal.full; count++) {
-        expect(count).toBeLessThan(600);
+        expect(count).toBeLessThan(1_200);
         journal.appendData(STDOUT, piece);
         await journal.settled();
       }
