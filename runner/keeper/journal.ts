@@ -1,6 +1,6 @@
 // A job's chunks between the pipes they came from and the sessions that send them: append at the end, read from any
 // offset that is kept, follow, forget what was acknowledged. A byte is on disk before it is sent; a reader that keeps
-// up is served from memory. docs/journal.md tells what happens at each limit.
+// up is served from memory. docs/journal.md tells what happens at each limit, and on a full disk.
 import { CONTROL, type DataStream, encodeControl, HEADER_BYTES, STDOUT, writeHeader } from "../../protocol/chunk.ts";
 import { OutputTally } from "../../protocol/hash.ts";
 import { limits } from "../../protocol/limits.ts";
