@@ -162,6 +162,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         await tellAway(place, error);
         place.gone ??= error;
         return schedule.requeue(job.name);
+      // A disk that is full keeps it from starting its keeper, for a while.
+      case "KEEPER_FAILED":
       case "RUNNER_UNREACHABLE":
       case "CONNECTION_LOST":
       // A connection that breaks at its beginning looks like one to a runner that trusts no more.
