@@ -1,12 +1,11 @@
 // Ends what is left of a run whose coordinator is gone: its jobs on their runners, and its record.
-import { createReadStream, existsSync } from "node:fs";
 import { asSortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { startAttempt } from "./attempt.ts";
 import { type Fleet, openFleet } from "./fleet.ts";
-import { createLog } from "./store/log.ts";
-import type { AttemptRow, RunRow } from "./store/rows.ts";
+import { createLog, reopenLog } from "./store/log.ts";
+import { type AttemptRow, openAttempt, type RunRow } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
 /** A runner that does not answer within this is left to its lease. */
@@ -21,7 +20,7 @@ export async function cancelInterrupted(
 ): Promise<void> {
   const fleet = openFleet(folder);
   const jobs = store.jobs(run).filter(({ name, outcome }) => outcome === null && (only === undefined || only === name));
-  const open = jobs.flatMap((job) => job.attempts.filter((attempt) => attempt.endedAt === null).slice(-1));
+  const open = jobs.flatMap((job) => openAttempt(job) ?? []);
   const record = store.reader(open.map((attempt) => [attempt.job, attempt.id]));
   try {
     await record.on({ type: "run-resumed", at: Date.now(), run, recipe: "", jobs: [] });
@@ -51,12 +50,13 @@ async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId }: 
   const pin = fleet.trust.get(runnerId ?? "");
   if (!pin) return { message: "its runner is gone" };
   const path = store.logPath({ run, id });
+  const stored = reopenLog(path);
   const log = createLog(path);
   try {
     const attempt = await startAttempt({
       link: fleet.link(pin),
       attemptId: id,
-      ...(existsSync(path) ? { stored: createReadStream(path) } : {}),
+      ...(stored ? { stored } : {}),
       reconnectMs: Math.min(LOOK_FOR_MS, limits.leaseMs),
       sink: { store: (bytes) => log.write(bytes), output() {} },
     });

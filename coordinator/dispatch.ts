@@ -1,5 +1,4 @@
 // One attempt of one job: opens the call, keeps the log, acknowledges, and tells what happens as events.
-import { createReadStream, existsSync } from "node:fs";
 import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import type { Exit } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
@@ -10,7 +9,7 @@ import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
 import { NOT_JOURNALED } from "./proof.ts";
-import { createLog, cutToWholeChunks } from "./store/log.ts";
+import { createLog, reopenLog } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
 
 export interface DispatchOptions {
@@ -50,7 +49,6 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
   const attemptId = begun ?? newAttemptId();
   const startedAt = Date.now();
   const path = logPath(options.folder, run, attemptId);
-  const hasLog = begun !== undefined && existsSync(path);
   if (!begun)
     // On disk before the runner hears of it: whoever resumes the run must know that it may be there.
     await emit({
@@ -62,7 +60,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       runner: runner.name,
       runnerId: runner.id,
     });
-  if (hasLog) cutToWholeChunks(path);
+  const stored = begun === undefined ? undefined : reopenLog(path);
   const log = createLog(path);
   let attempt: Attempt;
   try {
@@ -70,7 +68,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       link: runner,
       attemptId,
       ...(begun ? {} : { request: requestOf(options, attemptId) }),
-      ...(hasLog ? { stored: createReadStream(path) } : {}),
+      ...(stored ? { stored } : {}),
       reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),
@@ -115,7 +113,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
   } catch (error) {
     const failure = asSortieError(error);
     if (abandoned.aborted || ["STORE_FAILED", "INTERNAL", "SUPERSEDED"].includes(failure.code)) throw failure;
-    if (begun && failure.code === "NOT_FOUND" && !hasLog) {
+    if (begun && failure.code === "NOT_FOUND" && !stored) {
       await emit({ type: "job-returned", at: Date.now(), job: job.name, attemptId });
       return { kind: "not-taken", error: failure };
     }

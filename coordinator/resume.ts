@@ -1,11 +1,11 @@
 // What an earlier coordinator process did of a run, out of the store: jobs that are settled, attempts that may still
 // run. run.ts goes on from there.
 import { SortieError } from "../protocol/errors.ts";
-import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import type { JobName, RunId } from "../protocol/ids.ts";
 import type { JobOutcome } from "./events.ts";
 import type { Earlier } from "./execute.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
-import type { JobRow } from "./store/rows.ts";
+import { type AttemptRow, type JobRow, openAttempt } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
 export interface Resumed {
@@ -15,7 +15,7 @@ export interface Resumed {
   readonly fingerprint: string;
   readonly jobs: readonly JobRow[];
   /** Attempts without an end. */
-  readonly begun: readonly [JobName, AttemptId][];
+  readonly begun: readonly AttemptRow[];
   /** Whether it was run on this machine alone. */
   readonly local: boolean;
 }
@@ -32,10 +32,7 @@ export function resume(store: Store, text: string): Resumed {
   if (state !== "interrupted") throw new SortieError("RUN_ENDED", `The run ${run} ${state} already.`);
   if (!store.takeOver(run)) throw new SortieError("RUN_LIVES", `The run ${run} has just got another coordinator.`);
   const jobs = store.jobs(run);
-  const begun = jobs.flatMap((job): [JobName, AttemptId][] => {
-    const last = job.attempts.at(-1);
-    return job.outcome === null && last && last.endedAt === null ? [[job.name, last.id]] : [];
-  });
+  const begun = jobs.flatMap((job) => (job.outcome === null ? (openAttempt(job) ?? []) : []));
   const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
   const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
   return { run, recipe, startedAt, fingerprint, jobs, begun, local };
@@ -48,16 +45,14 @@ export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: reado
     if (outcome !== null) outcomes.set(name, outcome);
     attempts.set(name, rows.at(-1)?.attempt ?? 0);
   }
-  const rows = new Map(jobs.flatMap((job) => job.attempts.map((attempt) => [attempt.id, attempt])));
   return {
     outcomes,
     attempts,
     begun: new Map(
-      begun.map(([name, attemptId]) => {
-        const row = rows.get(attemptId);
-        const id = row?.runnerId ?? "";
-        const runner = runners.find((one) => one.id === id) ?? linkTo(fleet, id, row?.runner ?? "");
-        return [name, { attemptId, runner, startedAt: row?.startedAt ?? Date.now() }];
+      begun.map((row) => {
+        const id = row.runnerId ?? "";
+        const runner = runners.find((one) => one.id === id) ?? linkTo(fleet, id, row.runner);
+        return [row.job, { attemptId: row.id, runner, startedAt: row.startedAt }];
       }),
     ),
   };

@@ -47,7 +47,10 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const known = runners.map((runner) => runner.info);
     checkSelectors(plan, unreachable.length === 0 ? known : [...known, ...standIns(plan)]);
     const store = openStore(folder);
-    const readers = combine([store.reader(resumed?.begun), await chooseView(options.format)]);
+    const readers = combine([
+      store.reader(resumed?.begun.map(({ job, id }) => [job, id])),
+      await chooseView(options.format),
+    ]);
     const emit = (event: RunEvent): void | Promise<void> => readers.on(event);
     const run = resumed?.run ?? newRunId();
     const startedAt = resumed?.startedAt ?? Date.now();

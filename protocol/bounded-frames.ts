@@ -1,8 +1,9 @@
 // Bounds what a connection's muxer holds: yamux collects a whole frame before it looks at the window, so a peer that
 // announces a frame of four gibibytes and goes on sending would fill the memory. node.ts puts it around the muxer.
-import type { StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
+import type { StreamMuxer } from "@libp2p/interface";
 import type { Uint8ArrayList } from "uint8arraylist";
 import { limits } from "./limits.ts";
+import { type MakeMuxers, withMuxer } from "./muxer.ts";
 
 /** A yamux header; see the specification at https://github.com/libp2p/specs/tree/master/yamux */
 const HEADER_BYTES = 12;
@@ -14,18 +15,10 @@ interface Inner {
 }
 
 /** The muxer, but a connection whose peer sends a frame longer than `limits.frameBytes` ends. */
-export function boundedFrames<Components>(
-  make: (components: Components) => StreamMuxerFactory,
-): (components: Components) => StreamMuxerFactory {
-  return (components) => {
-    const factory = make(components);
-    const create = factory.createStreamMuxer.bind(factory);
-    factory.createStreamMuxer = (connection) => bound(create(connection));
-    return factory;
-  };
-}
+export const boundedFrames = <Components>(make: MakeMuxers<Components>): MakeMuxers<Components> =>
+  withMuxer(make, bound);
 
-function bound(muxer: StreamMuxer): StreamMuxer {
+function bound(muxer: StreamMuxer): void {
   const inner = muxer as unknown as Inner;
   const { onData, decoder } = inner;
   const buffer = decoder?.buffer;
@@ -37,5 +30,4 @@ function bound(muxer: StreamMuxer): StreamMuxer {
     if (buffer.byteLength > HEADER_BYTES + limits.frameBytes)
       throw new Error(`A frame of more than ${limits.frameBytes} bytes.`);
   };
-  return muxer;
 }

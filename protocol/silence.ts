@@ -1,35 +1,22 @@
 // Ends connections whose peer has vanished without a word: a cable that was pulled closes no socket, and TCP itself
 // notices after many minutes, or never. yamux pings, so a living peer is heard; node.ts puts this around the muxer.
-import type { StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
+import type { StreamMuxer } from "@libp2p/interface";
 import { SortieError } from "./errors.ts";
+import { type MakeMuxers, type MuxedConnection, withMuxer } from "./muxer.ts";
 
 /** Looks in this time. */
 const LOOKS = 5;
 
-/** What of a muxer and its connection is used here. */
+/** What of a muxer is used here. */
 interface Inner {
   onData?: (bytes: never) => void;
 }
-interface Abortable {
-  readonly status: string;
-  abort(error: Error): void;
-}
 
 /** The muxer, but its connection ends when nothing came over it for `silenceMs`. */
-export function endSilent<Components>(
-  silenceMs: number,
-  make: (components: Components) => StreamMuxerFactory,
-): (components: Components) => StreamMuxerFactory {
-  return (components) => {
-    const factory = make(components);
-    const create = factory.createStreamMuxer.bind(factory);
-    factory.createStreamMuxer = (connection) =>
-      watch(create(connection), connection as unknown as Abortable, silenceMs);
-    return factory;
-  };
-}
+export const endSilent = <Components>(silenceMs: number, make: MakeMuxers<Components>): MakeMuxers<Components> =>
+  withMuxer(make, (muxer, connection) => watch(muxer, connection, silenceMs));
 
-function watch(muxer: StreamMuxer, connection: Abortable, silenceMs: number): StreamMuxer {
+function watch(muxer: StreamMuxer, connection: MuxedConnection, silenceMs: number): void {
   const inner = muxer as unknown as Inner;
   const { onData } = inner;
   if (!onData) throw new Error("The muxer cannot be listened to.");
@@ -53,5 +40,4 @@ function watch(muxer: StreamMuxer, connection: Abortable, silenceMs: number): St
     connection.abort(new SortieError("CONNECTION_LOST", `Nothing was heard for ${silenceMs / 1_000} s`));
   }, every);
   timer.unref();
-  return muxer;
 }

@@ -2,6 +2,7 @@
 // its own end: an envelope that completes a call, an exit that ends a journal.
 import type { Socket } from "node:net";
 import type { ByteChannel } from "./channel.ts";
+import { drained } from "./drained.ts";
 import { SortieError } from "./errors.ts";
 
 /**
@@ -73,15 +74,7 @@ export function socketChannel(socket: Socket): ByteChannel {
       for (const piece of pieces) if (piece.length > 0) more = socket.write(piece);
       socket.uncork();
       if (more || failure) return;
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          socket.off("drain", done);
-          socket.off("close", done);
-          resolve();
-        };
-        socket.on("drain", done);
-        socket.on("close", done);
-      });
+      await drained(socket);
       if (failure) throw failure;
     },
     async close() {

@@ -7,6 +7,7 @@ import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
 import type { JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
+import { createNotice } from "../protocol/notice.ts";
 import { version } from "../protocol/version.ts";
 import { decide, type Grants } from "./grants.ts";
 import { jobLogs } from "./job-logs.ts";
@@ -127,28 +128,14 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const handlers: Handlers = {
     "/runner/info": async () => info(),
     async *"/runner/watch"(_input, _caller, left) {
-      let wake: (() => void) | undefined;
-      let news = true;
-      const watcher = (): void => {
-        news = true;
-        wake?.();
-      };
-      watchers.add(watcher);
-      left.addEventListener("abort", watcher);
+      const notice = createNotice();
+      watchers.add(notice.tell);
+      left.addEventListener("abort", notice.tell);
       try {
-        while (!left.aborted) {
-          if (news) {
-            news = false;
-            yield info();
-          } else {
-            await new Promise<void>((resolve) => {
-              wake = resolve;
-            });
-          }
-        }
+        for (; !left.aborted; await notice.next()) yield info();
       } finally {
-        watchers.delete(watcher);
-        left.removeEventListener("abort", watcher);
+        watchers.delete(notice.tell);
+        left.removeEventListener("abort", notice.tell);
       }
     },
     async "/job/run"(asked, caller, accept) {

@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { replaceFile } from "../protocol/home.ts";
-import { isAlive } from "../protocol/lock.ts";
+import { folderOwner } from "../protocol/lock.ts";
 import { RunnerName } from "../protocol/messages.ts";
 import { PeerText } from "../protocol/trust.ts";
 
@@ -12,7 +12,6 @@ const Running = v.strictObject({
   peer: PeerText,
   name: RunnerName,
   addresses: v.array(v.string()),
-  draining: v.boolean(),
 });
 export type Running = v.InferOutput<typeof Running>;
 
@@ -26,7 +25,8 @@ export const tellStopped = (folder: string): void => rmSync(pathIn(folder), { fo
 export function findRunning(folder: string): Running | undefined {
   try {
     const running = v.parse(Running, JSON.parse(readFileSync(pathIn(folder), "utf8")));
-    return isAlive(running.pid) ? running : undefined;
+    // The file may be left from one that was killed, and its process id be another's by now; the lock knows better.
+    return folderOwner(folder) === running.pid ? running : undefined;
   } catch {
     return undefined;
   }

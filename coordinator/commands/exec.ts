@@ -12,7 +12,7 @@ import { type Attempt, startAttempt } from "../attempt.ts";
 import { listenForCancels } from "../cancels.ts";
 import { outcomeOf, type RunEvent, type RunOutcome } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
-import { parseLease, parseSilence } from "../options.ts";
+import { parseLease, parseSilence, silenceOption } from "../options.ts";
 import { createBoundedLog } from "../store/log.ts";
 import { logPath, openStore } from "../store/store.ts";
 import { writeTo } from "../views/format.ts";
@@ -53,10 +53,7 @@ export const builder = (yargs: Argv) =>
       type: "string",
       describe: "How long the command goes on when this side is gone; none: for ever; default: the runner's, 5m",
     })
-    .option("silence-after", {
-      type: "string",
-      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
-    })
+    .option("silence-after", silenceOption)
     .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
     .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
     .example("tar cf - . | $0 exec w1 -- tar tf -", "stdin is piped");
@@ -110,7 +107,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
           void process.stderr.write(
             lost === undefined
               ? `sortie: ${runner.name} is there again\n`
-              : `sortie: ${lost} the command goes on; looking for ${runner.name}\n`,
+              : `sortie: ${lost}; the command goes on, looking for ${runner.name}\n`,
           ),
       },
       stdin: options.stdin ? process.stdin : undefined,

@@ -120,15 +120,13 @@ async function conclude(store: Store, attempt: AttemptRow, follow: boolean, prin
   const held = measureLog(path);
   if (!held?.exit && isLive && !follow) return exitCodes.passed;
   if (!held) throw new SortieError("NOT_FOUND", `The log of ${attempt.job} is not there: ${path}.`);
-  const state = describeCompleteness(held);
-  if (state === "complete" && attempt.gap === null) {
+  const state = describeCompleteness(held, attempt.gap);
+  if (state === "complete") {
     if (held.exit && !passed(held.exit)) await printer.note(`${attempt.job} ended with ${describeExit(held.exit)}`);
     return exitCodes.passed;
   }
   const interrupted = store.findRun(attempt.run).state === "interrupted";
   const why = interrupted ? "its coordinator is gone" : store.lastAttempt(attempt.run, attempt.job)?.message;
-  await printer.note(
-    `this log is ${state === "complete" ? `incomplete: ${attempt.gap}` : state}${held.exit || !why ? "" : `; ${oneLine(why)}`}`,
-  );
+  await printer.note(`this log is ${state}${held.exit || !why ? "" : `; ${oneLine(why)}`}`);
   return exitCodes.failed;
 }

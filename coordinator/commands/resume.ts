@@ -1,7 +1,7 @@
 // `coordinator resume RUN`: goes on with a run whose coordinator was killed.
 import type { Argv } from "yargs";
 import { homeOf } from "../../protocol/home.ts";
-import { parseSilence } from "../options.ts";
+import { parseSilence, silenceOption } from "../options.ts";
 import { resume } from "../resume.ts";
 import { runToEnd } from "../run-to-end.ts";
 import { openStore } from "../store/store.ts";
@@ -17,10 +17,7 @@ export const builder = (yargs: Argv) =>
   yargs
     .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last`" })
     .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" })
-    .option("silence-after", {
-      type: "string",
-      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
-    })
+    .option("silence-after", silenceOption)
     .example("$0 resume last", "jobs that passed are kept, those that run are taken up where they are, the rest go on");
 
 export async function handler(options: Options): Promise<number> {

@@ -2,7 +2,7 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
-import { parseSilence } from "../options.ts";
+import { parseSilence, silenceOption } from "../options.ts";
 import { runToEnd } from "../run-to-end.ts";
 import { type Format, formats } from "../views/index.ts";
 
@@ -36,10 +36,7 @@ export const builder = (yargs: Argv) =>
       default: false,
       describe: "Leave at once and print the run's id; `coordinator attach RUN` shows it",
     })
-    .option("silence-after", {
-      type: "string",
-      describe: "A runner of which nothing is heard for so long is looked for anew; default: 15s",
-    })
+    .option("silence-after", silenceOption)
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do");
 

@@ -77,7 +77,5 @@ function logState(store: Store, attempt: AttemptRow): string {
   }
   if (!held?.exit && store.isLive(attempt)) return "still growing";
   if (!held) return "missing";
-  const state = describeCompleteness(held);
-  // Counts are looked at now; what the hashes said is on record since the job ended.
-  return state === "complete" && attempt.gap !== null ? `incomplete: ${attempt.gap}` : state;
+  return describeCompleteness(held, attempt.gap);
 }

@@ -1,6 +1,17 @@
 // A job's log: the journal's bytes as they came, appended to one file. What was written is in the page cache: it
 // survives the coordinator, not a power cut. dispatch.ts keeps the logs of a run's jobs, exec that of a command.
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, write, writeSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  type ReadStream,
+  readSync,
+  write,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, HEADER_BYTES, STDOUT } from "../../protocol/chunk.ts";
@@ -59,10 +70,17 @@ export function createLog(path: string): LogWriter {
 }
 
 /**
- * Takes away a last chunk that a full disk or a kill has cut short: it comes again, from its beginning. Its rest alone
- * would be wrong where the runner has something else there by now, such as the end of a job that its keeper lost.
+ * What an earlier process stored, to go on behind it; undefined where there is no log. A last chunk that a full disk or
+ * a kill has cut short is taken away: it comes again, from its beginning. Its rest alone would be wrong where the runner
+ * has something else there by now, such as the end of a job that its keeper lost.
  */
-export function cutToWholeChunks(path: string): void {
+export function reopenLog(path: string): ReadStream | undefined {
+  if (!existsSync(path)) return undefined;
+  cutToWholeChunks(path);
+  return createReadStream(path);
+}
+
+function cutToWholeChunks(path: string): void {
   const file = openSync(path, "r+");
   try {
     const { size } = fstatSync(file);

@@ -81,11 +81,12 @@ function exitIn(control: Buffer): Exit | undefined {
   }
 }
 
-/** `complete`, or what is missing. */
-export function describeCompleteness(held: LogContent): string {
+/** `complete`, or what is missing, by what the log holds now; `gap` is what the hashes said when the job ended. */
+export function describeCompleteness(held: LogContent, gap: string | null): string {
   if (!held.exit) return "incomplete: it has no exit";
   const gaps = (["stdout", "stderr"] as const)
     .filter((stream) => held[stream] !== held.exit?.bytes[stream])
     .map((stream) => `${stream} has ${held[stream]} of ${held.exit?.bytes[stream]} bytes`);
-  return gaps.length === 0 ? "complete" : `incomplete: ${gaps.join(", ")}`;
+  const missing = gaps.length > 0 ? gaps.join(", ") : gap;
+  return missing === null ? "complete" : `incomplete: ${missing}`;
 }

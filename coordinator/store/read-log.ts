@@ -7,6 +7,7 @@ import { ChunkDecoder, type ChunkPart, STDERR, STDOUT } from "../../protocol/chu
 import { SortieError } from "../../protocol/errors.ts";
 import type { Exit } from "../../protocol/exit.ts";
 import { JournalControl } from "../../protocol/messages.ts";
+import { createNotice } from "../../protocol/notice.ts";
 
 const PIECE = 256 * 1024;
 /** A watcher may miss what happened before it stood; this often the file is looked at anyway. */
@@ -98,36 +99,20 @@ export const damagedLog = (path: string, offset: number): SortieError =>
   });
 
 function watchGrowth(path: string, signal: AbortSignal | undefined): { next(): Promise<void>; close(): void } {
-  let changed = false;
-  let wake: (() => void) | undefined;
-  const notice = (): void => {
-    changed = true;
-    wake?.();
-  };
+  const notice = createNotice();
   let watcher: FSWatcher | undefined;
   try {
-    watcher = watch(existsSync(path) ? path : dirname(path), notice);
-    watcher.on("error", notice);
+    watcher = watch(existsSync(path) ? path : dirname(path), notice.tell);
+    watcher.on("error", notice.tell);
   } catch {
     // No watches are left, or the folder is not there yet: looking now and then does.
   }
-  signal?.addEventListener("abort", notice);
+  signal?.addEventListener("abort", notice.tell);
   return {
-    async next() {
-      if (!changed) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, LOOK_EVERY_MS);
-          wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-      }
-      changed = false;
-    },
+    next: () => notice.next(LOOK_EVERY_MS),
     close() {
       watcher?.close();
-      signal?.removeEventListener("abort", notice);
+      signal?.removeEventListener("abort", notice.tell);
     },
   };
 }

@@ -43,6 +43,12 @@ export interface AttemptRow {
   readonly gap: string | null;
 }
 
+/** The last attempt, where nothing is known of its end. */
+export function openAttempt({ attempts }: JobRow): AttemptRow | undefined {
+  const last = attempts.at(-1);
+  return last?.endedAt === null ? last : undefined;
+}
+
 export interface RawRun {
   id: string;
   recipe: string;

@@ -1,5 +1,7 @@
 // What views share: colours where they are wanted, durations, and others' text made harmless.
+
 import { stripVTControlCharacters, styleText } from "node:util";
+import { drained } from "../../protocol/drained.ts";
 import { oneLine } from "../../protocol/text.ts";
 import type { JobOutcome } from "../events.ts";
 
@@ -68,17 +70,7 @@ export { oneLine };
 export function writeTo(stream: NodeJS.WritableStream, text: string | Uint8Array): Promise<void> | undefined {
   const { destroyed } = stream as NodeJS.WriteStream;
   if (destroyed || stream.write(text)) return undefined;
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off("drain", done);
-      stream.off("close", done);
-      stream.off("error", done);
-      resolve();
-    };
-    stream.on("drain", done);
-    stream.on("close", done);
-    stream.on("error", done);
-  });
+  return drained(stream);
 }
 
 /** Columns as wide as their widest cell. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Argv } from "yargs";
 import type { ByteChannel } from "../../protocol/channel.ts";
-import { parseDuration } from "../../protocol/duration.ts";
+import { durationOption } from "../../protocol/duration.ts";
 import { asSortieError, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
@@ -96,9 +96,9 @@ export const builder = (yargs: Argv) =>
 
 export async function handler(options: Options): Promise<number> {
   const { name, labels, slots } = parseOptions(options);
-  const leaseMs = options.lease === "none" ? null : duration("lease", options.lease, limits.leaseMinimumMs);
-  const silenceMs = duration("silence-after", options["silence-after"], limits.silenceMinimumMs);
-  const keptMs = duration("journal-keep", options["journal-keep"], 0);
+  const leaseMs = options.lease === "none" ? null : durationOption("lease", options.lease, limits.leaseMinimumMs);
+  const silenceMs = durationOption("silence-after", options["silence-after"], limits.silenceMinimumMs);
+  const keptMs = durationOption("journal-keep", options["journal-keep"], 0);
   const wanted = {
     job: bytes("journal-size", options["journal-size"]),
     all: bytes("journal-total", options["journal-total"]),
@@ -160,7 +160,7 @@ export async function handler(options: Options): Promise<number> {
       }),
     );
     const addresses = node.addresses();
-    tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses, draining: false });
+    tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));
 
     say(
@@ -179,7 +179,6 @@ export async function handler(options: Options): Promise<number> {
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
     await Promise.race([aborted(stop.drain), runner.idle]);
     if (!options.once || stop.drain.aborted) {
-      tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses, draining: true });
       const { busy } = runner.info();
       log(`draining: no new jobs; ${busy} ${busy === 1 ? "runs" : "run"} still, and a second signal cancels them`);
     }
@@ -215,15 +214,6 @@ function parseOptions(options: Options): { name: string; labels: Labels; slots: 
   if (!Number.isInteger(slots) || slots < 1 || slots > 10_000)
     throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
   return { name: options.name, labels, slots };
-}
-
-function duration(option: string, text: string, minimum: number): number {
-  const milliseconds = parseDuration(text);
-  if (milliseconds !== undefined && milliseconds >= minimum) return milliseconds;
-  throw new SortieError(
-    "USAGE",
-    `--${option} takes a duration such as 90s or 10m${minimum > 0 ? `, at least ${minimum / 1_000}s` : ""}, not ${JSON.stringify(text)}.`,
-  );
 }
 
 function bytes(option: string, text: string | undefined): number | undefined {

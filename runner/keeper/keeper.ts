@@ -8,18 +8,19 @@ import { privateFolder } from "../../protocol/home.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobState } from "../../protocol/messages.ts";
+import { createNotice } from "../../protocol/notice.ts";
 import { version } from "../../protocol/version.ts";
 import { localBackend } from "./backends/local.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
 import { forgetGroup, rememberGroup } from "./group-mark.ts";
-import { type CancelCause, type Job, startJob } from "./job.ts";
+import { type Job, startJob } from "./job.ts";
 import { jobStdin } from "./job-stdin.ts";
 import { Journal } from "./journal.ts";
 import { type KeptJob, keptJob } from "./kept-job.ts";
 import { killMarkedNow } from "./process-tree.ts";
 import { acknowledgeRecord, type JobRecord, removeRecord, writeRecord } from "./record.ts";
 import { recover } from "./recover.ts";
-import { Segments } from "./segments.ts";
+import { offsetGone, Segments } from "./segments.ts";
 import { serveSession } from "./session.ts";
 import { environmentOf, makeWorkFolder, removeWorkFolder } from "./work.ts";
 
@@ -173,9 +174,9 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     if (jobs.size > 2 * limits.journalsKept) retain(disk.limits.all);
   }
 
-  async function cancel(fitting: (kept: KeptJob) => boolean, cause: CancelCause): Promise<void> {
+  async function cancel(fitting: (kept: KeptJob) => boolean): Promise<void> {
     const cancelled = [...jobs.values()].filter((kept) => kept.running && fitting(kept));
-    for (const kept of cancelled) kept.job?.cancel(cause);
+    for (const kept of cancelled) kept.job?.cancel({ reason: "cancelled", by: "runner" });
     await Promise.all(cancelled.map((kept) => kept.job?.over));
   }
 
@@ -189,25 +190,20 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     },
     async *"/keeper/watch"({ limits: wanted }, _caller, left) {
       disk.limits = wanted;
-      let wake: (() => void) | undefined;
+      const notice = createNotice();
       let told: number | undefined;
-      const watcher = (): void => wake?.();
-      watchers.add(watcher);
-      left.addEventListener("abort", watcher);
+      watchers.add(notice.tell);
+      left.addEventListener("abort", notice.tell);
       changed();
       try {
-        while (!left.aborted && !closing) {
-          if (told !== running) {
-            told = running;
-            yield { running };
-          } else {
-            await new Promise<void>((resolve) => {
-              wake = resolve;
-            });
-          }
+        for (; !left.aborted && !closing; await notice.next()) {
+          if (told === running) continue;
+          told = running;
+          yield { running };
         }
       } finally {
-        watchers.delete(watcher);
+        watchers.delete(notice.tell);
+        left.removeEventListener("abort", notice.tell);
         changed();
       }
     },
@@ -229,7 +225,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       const kept = find(attemptId, owner);
       const { start: first, end } = kept.journal;
       if (offset > (kept.lostAt ?? end) || (control && offset < first.offset))
-        throw new SortieError("OFFSET_GONE", `The journal holds ${first.offset} to ${end}, not ${offset}.`);
+        throw offsetGone(offset, first.offset, end);
       if (!control && kept.readers >= limits.readersPerJob)
         throw new SortieError("RUNNER_FULL", `The job has ${kept.readers} readers already.`, {
           hint: "Let one of them end.",
@@ -253,7 +249,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       return { jobs: own.slice(-limits.listedJobs).reverse().map(stateOf) };
     },
     async "/keeper/cancel"({ owner }) {
-      await cancel((kept) => owner === null || kept.record.owner === owner, { reason: "cancelled", by: "runner" });
+      await cancel((kept) => owner === null || kept.record.owner === owner);
       return {};
     },
   };
@@ -270,7 +266,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     async close() {
       closing = true;
       clearInterval(retaining);
-      await cancel(() => true, { reason: "cancelled", by: "runner" });
+      await cancel(() => true);
       for (const kept of jobs.values()) kept.close(new SortieError("CONNECTION_LOST", "The runner stopped."));
       changed();
       await Promise.all([...over]);

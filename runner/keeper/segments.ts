@@ -1,7 +1,7 @@
 // A journal's files. Each segment holds the wire's bytes from a chunk's beginning on, and its name says what stands
 // before it: ATTEMPT.OFFSET.STDOUT.STDERR.chunks (the offset, and the bytes of both outputs). journal.ts writes and
 // reads through this; what was written survives the keeper, though not a power cut.
-import { closeSync, fstatSync, ftruncateSync, openSync, read, readdirSync, rmSync, writev, writevSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, read, readdirSync, rmSync, statSync, writev, writevSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { SortieError } from "../../protocol/errors.ts";
@@ -55,7 +55,7 @@ export class Segments {
     this.#segments = found.flatMap((name) => segmentOf(folder, name)).sort((a, b) => a.offset - b.offset);
     let gapAt = 0;
     for (const [index, segment] of this.#segments.entries()) {
-      segment.bytes = sizeOf(segment.path);
+      segment.bytes = statSync(segment.path).size;
       this.#onDisk(segment.bytes);
       const next = this.#segments[index + 1];
       // Where the disk was full for a while there is a gap. What stands before it was acknowledged.
@@ -244,15 +244,6 @@ function segmentOf(folder: string, name: string): Segment[] {
   if (offset === undefined) return [];
   const before = { stdout: Number(stdout), stderr: Number(stderr) };
   return [{ path: join(folder, name), offset: Number(offset), before, bytes: 0 }];
-}
-
-function sizeOf(path: string): number {
-  const file = openSync(path, "r");
-  try {
-    return fstatSync(file).size;
-  } finally {
-    closeSync(file);
-  }
 }
 
 /** The pieces without their first `count` bytes. */

@@ -26,7 +26,7 @@ const exit = (stdout: number, stderr: number): Exit => ({
 
 const completenessOf = (path: string): string => {
   const held = measureLog(path);
-  return held ? describeCompleteness(held) : "missing";
+  return held ? describeCompleteness(held, null) : "missing";
 };
 
 async function collect(
@@ -107,7 +107,7 @@ describe("a log", () => {
   });
 
   it("names what is missing", () => {
-    expect(describeCompleteness({ stdout: 5, stderr: 0, exit: exit(10, 0) })).toBe(
+    expect(describeCompleteness({ stdout: 5, stderr: 0, exit: exit(10, 0) }, null)).toBe(
       "incomplete: stdout has 5 of 10 bytes",
     );
   });
