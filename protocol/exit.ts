@@ -2,6 +2,7 @@
 // Written by the keeper as the last chunk of a journal; read by the coordinator, its views and its exit code.
 import { constants } from "node:os";
 import * as v from "valibot";
+import { limits } from "./limits.ts";
 
 /** Signal names without "SIG", as the wire and people write them. */
 export const SignalName = v.pipe(
@@ -29,8 +30,32 @@ const common = {
   step: v.optional(Bytes),
 };
 
+/** A process as its backend sees it: for a container by the engine's host, over ssh by the remote host. */
+const Process = { pid: Bytes, name: v.pipe(v.string(), v.maxLength(64)) };
+
+/** What a cancellation found, and what became of it. Names are the kernel's (15 characters), or the program's. */
+export const Ending = v.strictObject({
+  /** Gone after TERM, within the grace; or only after KILL. */
+  ended: v.pipe(
+    v.array(v.strictObject({ ...Process, by: v.picklist(["TERM", "KILL"]) })),
+    v.maxLength(limits.endedProcesses),
+  ),
+  /** Still there after KILL: in uninterruptible sleep, or another user's. */
+  survivors: v.pipe(v.array(v.strictObject(Process)), v.maxLength(limits.endedProcesses)),
+  /** Of both, those that are not listed. */
+  more: v.optional(Bytes),
+});
+export type Ending = v.InferOutput<typeof Ending>;
+
 /** What the process itself reported after someone else ended it: both null when nothing was reported. */
-const ended = { code: v.nullable(Code), signal: v.nullable(SignalName) };
+const ended = { code: v.nullable(Code), signal: v.nullable(SignalName), ending: v.optional(Ending) };
+
+/**
+ * What could not be done: `engine`, `host` and `image` say that the container engine, the ssh host or the image could
+ * not be had, `service` that a service of the job did not come up.
+ */
+export const Stage = v.picklist(["workdir", "command", "spawn", "engine", "host", "image", "service"]);
+export type Stage = v.InferOutput<typeof Stage>;
 
 /** Who asked for a cancellation: the person at the coordinator, the run (another job failed), or the runner (it stops). */
 export const CancelledBy = v.picklist(["user", "run", "runner", "peer"]);
@@ -38,7 +63,13 @@ export type CancelledBy = v.InferOutput<typeof CancelledBy>;
 
 export const Exit = v.variant("reason", [
   /** The process ended by itself. */
-  v.strictObject({ ...common, reason: v.literal("exited"), code: Code }),
+  v.strictObject({
+    ...common,
+    reason: v.literal("exited"),
+    code: Code,
+    /** A container's 128+n: the command's own code, or signal n; its engine does not tell. */
+    ambiguous: v.optional(v.literal(true)),
+  }),
   /** A signal that Sortie did not send ended the process. */
   v.strictObject({ ...common, reason: v.literal("signaled"), code: v.null(), signal: SignalName }),
   v.strictObject({ ...common, reason: v.literal("out-of-memory"), ...ended }),
@@ -51,7 +82,7 @@ export const Exit = v.variant("reason", [
     ...common,
     reason: v.literal("failed-to-start"),
     code: v.nullable(v.picklist([126, 127])),
-    stage: v.picklist(["workdir", "command", "spawn"]),
+    stage: Stage,
     message: v.string(),
   }),
   /** Nobody knows: the keeper, the machine or the connection went away. */
@@ -63,7 +94,10 @@ export type Exit = v.InferOutput<typeof Exit>;
 export const passed = (exit: Exit): boolean => exit.reason === "exited" && exit.code === 0;
 
 /** An infrastructure failure says nothing about the job: only such a job is tried again on another runner by itself. */
-export const isInfrastructure = (exit: Exit): boolean => exit.reason === "lost" || exit.reason === "lease";
+export const isInfrastructure = (exit: Exit): boolean =>
+  exit.reason === "lost" ||
+  exit.reason === "lease" ||
+  (exit.reason === "failed-to-start" && (exit.stage === "engine" || exit.stage === "host"));
 
 /** Sortie's own failure, in `coordinator exec`. The number is the one `docker run` and `env` use for the same. */
 export const SORTIE_FAILED = 125;
@@ -92,6 +126,10 @@ export function exitCodeOf(exit: Exit): number {
   }
 }
 
+const signalNames = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3)]),
+);
+
 function signalNumber(name: SignalName): number {
   return (constants.signals as Record<string, number>)[`SIG${name}`] ?? 0;
 }
@@ -101,20 +139,29 @@ export function describeExit(exit: Exit): string {
   const held = exit.heldOpen ? " (an output was held open and closed)" : "";
   switch (exit.reason) {
     case "exited":
-      return `exit ${exit.code}${held}`;
+      return exit.ambiguous
+        ? `exit ${exit.code}, or killed by ${signalNames.get(exit.code - 128) ?? `signal ${exit.code - 128}`}${held}`
+        : `exit ${exit.code}${held}`;
     case "signaled":
       return `killed by ${exit.signal}${held}`;
     case "out-of-memory":
       return `out of memory${held}`;
     case "timeout":
-      return `timed out after ${exit.timeoutMs / 1000} s${held}`;
+      return `timed out after ${exit.timeoutMs / 1000} s${held}${describeSurvivors(exit.ending)}`;
     case "cancelled":
-      return `cancelled by ${exit.by === "user" ? "the user" : `the ${exit.by}`}${held}`;
+      return `cancelled by ${exit.by === "user" ? "the user" : `the ${exit.by}`}${held}${describeSurvivors(exit.ending)}`;
     case "lease":
-      return `cancelled: its coordinator stayed away too long${held}`;
+      return `cancelled: its coordinator stayed away too long${held}${describeSurvivors(exit.ending)}`;
     case "failed-to-start":
       return `never started: ${exit.message}`;
     case "lost":
       return `lost: ${exit.message}`;
   }
+}
+
+/** What a person has to look after, behind the rest of a description. */
+function describeSurvivors(ending: Ending | undefined): string {
+  if (!ending || ending.survivors.length === 0) return "";
+  const [first, ...others] = ending.survivors.map(({ pid, name }) => `${name} (${pid})`);
+  return `; could not be ended: ${first}${others.length > 0 ? ` and ${others.length} more` : ""}`;
 }

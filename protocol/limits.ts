@@ -101,6 +101,18 @@ export const limits = {
   keeperIdleMs: 10_000,
   /** A keeper has come up within this. */
   keeperStartMs: 10_000,
+  /** Processes that an exit names, of those that a cancellation ended, and of those that it could not. */
+  endedProcesses: 32,
+  /** What a job's services wrote, and what is told of a pull, in one journal: text; what comes after is not kept. */
+  notesBytes: 4 * MiB,
+  noteBytes: 8 * KiB,
+  /** Services of one job; mounts, file systems in memory, and capabilities of one container. */
+  servicesPerJob: 20,
+  listedPerContainer: 100,
+  /** A service that is not healthy by then is not up; unless it says otherwise. */
+  serviceHealthyMs: 60_000,
+  /** What a keeper before this one left on an engine or a host that does not answer is looked for again after this. */
+  reapEveryMs: 30_000,
   /** setTimeout cannot hold more than this (24.8 days). */
   timeoutMaximumMs: 2 ** 31 - 1,
   /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */

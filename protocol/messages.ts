@@ -50,6 +50,97 @@ export const Environment = v.pipe(
 );
 export type Environment = v.InferOutput<typeof Environment>;
 
+const PositiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
+const AbsolutePath = v.pipe(Text, v.startsWith("/", "an absolute path"));
+
+/** A user's name, or `uid`, `uid:gid`. */
+export const User = v.pipe(
+  v.string(),
+  v.regex(/^[a-z0-9_][A-Za-z0-9_.-]{0,31}(:[a-z0-9_][A-Za-z0-9_.-]{0,31})?$/, "a user, as name or uid:gid"),
+);
+
+/** What a job may use: bytes; cores, such as 1.5; processes and threads. */
+export const ResourceLimits = v.strictObject({
+  memory: v.optional(v.pipe(v.number(), v.integer(), v.minValue(6 * 1024 * 1024, "at least 6 MiB of memory"))),
+  cpus: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(10_000))),
+  pids: v.optional(PositiveInteger),
+});
+export type ResourceLimits = v.InferOutput<typeof ResourceLimits>;
+
+/** An image as an engine writes it, `alpine:3`, `ghcr.io/acme/app@sha256:…`; one that an engine could take for a flag is none. */
+const Image = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$/, "an image's name"));
+const Pull = v.picklist(["always", "missing", "never"]);
+/** The path of a file system in memory, and its size in bytes. */
+const Tmpfs = v.strictObject({ target: AbsolutePath, bytes: v.optional(PositiveInteger) });
+const Argv = v.array(Text);
+
+/** A container beside the job's own, on a network that only they share, where its name is its address. */
+export const Service = v.strictObject({
+  name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "a service's name: a-z, 0-9 and -")),
+  image: Image,
+  pull: Pull,
+  /** Replaces the image's own. */
+  entrypoint: v.optional(Argv),
+  command: v.optional(Argv),
+  env: Environment,
+  user: v.optional(User),
+  tmpfs: v.pipe(v.array(Tmpfs), v.maxLength(limits.listedPerContainer)),
+  limits: ResourceLimits,
+  /** Run in it again and again until it exits 0, with `everyMs` between; without it the image's own check, if it has one. */
+  health: v.optional(v.strictObject({ command: Command, everyMs: PositiveInteger })),
+  /** From its start. */
+  healthyWithinMs: v.pipe(PositiveInteger, v.maxValue(limits.timeoutMaximumMs)),
+});
+export type Service = v.InferOutput<typeof Service>;
+
+export const Container = v.strictObject({
+  image: Image,
+  pull: Pull,
+  /** Replaces the image's own; the command is its arguments. */
+  entrypoint: v.optional(Argv),
+  mounts: v.pipe(
+    v.array(v.strictObject({ source: AbsolutePath, target: AbsolutePath, readOnly: v.boolean() })),
+    v.maxLength(limits.listedPerContainer),
+  ),
+  tmpfs: v.pipe(v.array(Tmpfs), v.maxLength(limits.listedPerContainer)),
+  /** `none`, or a network of the engine by its name; without it the engine's default. Not together with services. */
+  network: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "a network's name"))),
+  /** Bytes of /dev/shm. */
+  shm: v.optional(PositiveInteger),
+  gpus: v.optional(v.union([v.literal("all"), PositiveInteger])),
+  readOnly: v.boolean(),
+  capabilities: v.strictObject({
+    add: v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
+      v.maxLength(limits.listedPerContainer),
+    ),
+    drop: v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
+      v.maxLength(limits.listedPerContainer),
+    ),
+  }),
+  /** Lets a program get more rights than its caller, as sudo does. */
+  newPrivileges: v.boolean(),
+  privileged: v.boolean(),
+  platform: v.optional(
+    v.pipe(v.string(), v.regex(/^[a-z0-9]+\/[a-z0-9]+(\/[a-z0-9]+)?$/, "a platform such as linux/arm64")),
+  ),
+  services: v.pipe(
+    v.array(Service),
+    v.maxLength(limits.servicesPerJob),
+    v.check((services) => new Set(services.map(({ name }) => name)).size === services.length, "each service once"),
+  ),
+});
+export type Container = v.InferOutput<typeof Container>;
+
+/** A host as `ssh` takes it: an alias of the runner's own ssh configuration, or an address, with a user and a port. */
+export const SshTarget = v.strictObject({
+  host: v.pipe(v.string(), v.regex(/^[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}$/, "a host's name or address")),
+  user: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/, "a user's name"))),
+  port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))),
+});
+export type SshTarget = v.InferOutput<typeof SshTarget>;
+
 export const Lease = v.pipe(
   v.number(),
   v.integer(),
@@ -58,7 +149,7 @@ export const Lease = v.pipe(
 );
 
 /** What a runner is asked to run: one attempt of one job. */
-export const JobRequest = v.strictObject({
+const JobRequestEntries = v.strictObject({
   attemptId: AttemptId,
   run: RunId,
   job: JobName,
@@ -67,8 +158,17 @@ export const JobRequest = v.strictObject({
   /** Run one after the other in the same working directory; the first that does not exit 0 ends the job. */
   steps: v.pipe(v.array(Command), v.minLength(1), v.maxLength(limits.stepsPerJob)),
   env: Environment,
-  /** An absolute path on the runner; without it the job gets a fresh directory, removed afterwards. */
-  cwd: v.optional(v.pipe(Text, v.startsWith("/", "an absolute path"))),
+  /** In what it runs: a container, or a host that the runner reaches by ssh. Without both it is a process of the runner. */
+  container: v.optional(Container),
+  ssh: v.optional(SshTarget),
+  /** An absolute path where it runs; without it the job gets a fresh directory, removed afterwards. */
+  cwd: v.optional(AbsolutePath),
+  /** Not over ssh, whose target names it. */
+  user: v.optional(User),
+  limits: v.optional(ResourceLimits),
+  /** Not in a container. */
+  nice: v.optional(v.pipe(v.number(), v.integer(), v.minValue(-20), v.maxValue(19))),
+  umask: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o777))),
   /** For all steps together. */
   timeoutMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.timeoutMaximumMs))),
   /** From TERM to KILL. */
@@ -78,6 +178,16 @@ export const JobRequest = v.strictObject({
   /** Whether stdin chunks will come; without it the steps read an empty stdin. Only a job of one step may have it. */
   stdin: v.boolean(),
 });
+export const JobRequest = v.pipe(
+  JobRequestEntries,
+  v.check(({ container, ssh }) => !(container && ssh), "a container or ssh, not both"),
+  v.check(({ ssh, user, limits }) => !(ssh && (user || limits)), "over ssh neither user nor limits"),
+  v.check(
+    ({ container, nice, umask }) => !(container && (nice ?? umask) !== undefined),
+    "in a container neither nice nor umask",
+  ),
+  v.check(({ container }) => !(container?.network && container.services.length > 0), "services or a network, not both"),
+);
 export type JobRequest = v.InferOutput<typeof JobRequest>;
 
 /** Bytes the runner may send beyond the last acknowledgement. */
@@ -177,6 +287,8 @@ export const JournalControl = v.variant("type", [
   v.strictObject({ type: v.literal("received"), offset: Count }),
   /** Bytes that are not in this journal or log, and why: what came at a limit while nobody read, or is not kept. */
   v.strictObject({ type: v.literal("dropped"), stdout: Count, stderr: Count, reason: v.string() }),
+  /** A line, or a few, that is no output of the job: of a service by its name, or of what prepares the job. */
+  v.strictObject({ type: v.literal("note"), at: Time, from: v.pipe(v.string(), v.maxLength(64)), text: v.string() }),
   Exit,
 ]);
 export type JournalControl = v.InferOutput<typeof JournalControl>;

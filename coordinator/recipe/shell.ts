@@ -1,4 +1,5 @@
 // The `sh` template: a command for /bin/sh in which every interpolation is quoted, always.
+import { quoted } from "../../protocol/quote.ts";
 import { TemplateReader } from "./template.ts";
 
 const SHELL = Symbol.for("sortie.shell");
@@ -39,13 +40,7 @@ export const isShellCommand = (value: unknown): value is ShellCommand =>
   typeof value === "object" && value !== null && SHELL in value;
 
 /** A word as a person would write it for a shell, to be shown: quoted where it must be. */
-export const quote = (word: string): string => (/^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : alwaysQuoted(word));
-
-/**
- * Within single quotes nothing is special but the quote itself. Quoted even where it looks plain: a bare `A=1` could be
- * an assignment, `if` a keyword, and the 2 of `echo 2>file` a file descriptor.
- */
-const alwaysQuoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+export const quote = (word: string): string => (/^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : quoted(word));
 
 const misplaced = (within: string): string =>
   within.endsWith("quotes")
@@ -72,5 +67,5 @@ function word(value: unknown): string {
   }
   const text = String(value);
   if (text.includes("\0")) throw new TypeError("sh`` cannot hold a NUL character.");
-  return alwaysQuoted(text);
+  return quoted(text);
 }

@@ -6,13 +6,18 @@ import { join } from "node:path";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { MARKER } from "./process-tree.ts";
 
-/** The whole environment of a job: nothing of the runner's own but what every program needs. */
-export function environmentOf(request: JobRequest, own: NodeJS.ProcessEnv = process.env): Record<string, string> {
+/** The whole environment of a job on this machine: nothing of the runner's own but what every program needs. */
+export const environmentOf = (request: JobRequest, own: NodeJS.ProcessEnv = process.env): Record<string, string> => ({
+  PATH: own["PATH"] || "/usr/local/bin:/usr/bin:/bin",
+  HOME: own["HOME"] || homedir(),
+  LANG: own["LANG"] || "C.UTF-8",
+  TERM: own["TERM"] || "dumb",
+  ...variablesOf(request),
+});
+
+/** A job's variables wherever it runs: added to what its place (an image, a host) gives every program. */
+export function variablesOf(request: JobRequest): Record<string, string> {
   return Object.fromEntries([
-    ["PATH", own["PATH"] || "/usr/local/bin:/usr/bin:/bin"],
-    ["HOME", own["HOME"] || homedir()],
-    ["LANG", own["LANG"] || "C.UTF-8"],
-    ["TERM", own["TERM"] || "dumb"],
     ["CI", "true"],
     ...request.env,
     ["SORTIE", "1"],

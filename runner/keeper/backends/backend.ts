@@ -1,57 +1,92 @@
-// What a backend is: it starts one command somewhere and gives its pipes. The keeper knows no backend by name.
+// What a backend is: it runs the commands of a job somewhere and gives their pipes. The keeper knows no backend by name.
 //
-// The order of calls: start() once; then outputs are read to their end and stdin is written, in any order and at
-// the same time; settled resolves after both outputs ended. kill() and signal() at any time, also after it is gone. A backend isolates nothing: the keeper gives it a directory and an environment.
+// The order of calls: open() once a job; on its site start() once for each step, one after the other: outputs are read to
+// their end and stdin is written, in any order and at the same time, and settled resolves after both outputs ended. kill()
+// and signal() at any time, also after it is gone. end() once after the last command settled, then close() once the exit
+// is in the journal.
 import type { Readable, Writable } from "node:stream";
-import type { SignalName } from "../../../protocol/exit.ts";
-import type { Command } from "../../../protocol/messages.ts";
-
-export interface CommandSpec {
-  readonly command: Command;
-  /** The whole environment: nothing else is inherited. Has SORTIE_ATTEMPT_ID, which marks the process tree. */
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
-  readonly stdin: boolean;
-}
+import type { Ending, SignalName, Stage } from "../../../protocol/exit.ts";
+import type { AttemptId } from "../../../protocol/ids.ts";
+import type { Command, JobRequest } from "../../../protocol/messages.ts";
 
 /** How the command itself ended, before the keeper adds why. */
 export type Ended =
-  | { readonly kind: "exited"; readonly code: number }
+  /** `ambiguous`: a code of 128+n that may be signal n. */
+  | { readonly kind: "exited"; readonly code: number; readonly ambiguous?: true }
   | { readonly kind: "signaled"; readonly signal: SignalName }
-  | {
-      readonly kind: "failed";
-      readonly stage: "workdir" | "command" | "spawn";
-      readonly code: 126 | 127 | null;
-      readonly message: string;
-    }
+  | { readonly kind: "out-of-memory"; readonly code: number | null; readonly signal: SignalName | null }
+  | ({ readonly kind: "failed" } & Refusal)
   | { readonly kind: "lost"; readonly message: string };
+
+/** Why a command was never started. Codes are a shell's: 127 where there is none, 126 where it cannot be executed. */
+export interface Refusal {
+  readonly stage: Stage;
+  readonly code: 126 | 127 | null;
+  /** One sentence without its full stop: what, where, and what to do. No variable's value, no secret. */
+  readonly message: string;
+}
+
+/** What open() rejects with: nothing of the job was started. */
+export class Refused extends Error {
+  readonly refusal: Refusal;
+  constructor(stage: Stage, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.refusal = { stage, code: null, message };
+  }
+}
 
 /** `heldOpen`: something it started kept an output open, and was ended. */
 export type Settled = Ended & { readonly heldOpen: boolean };
 
 export interface RunningCommand {
-  /** The process group it leads on this machine; absent where it has none. A keeper that dies leaves it by this. */
-  readonly group?: number | undefined;
-  /** Absent where the spec has no stdin, or nothing was started. Errors (EPIPE) destroy it and are never thrown. */
+  /** Absent where none was asked for, or nothing was started. Errors (EPIPE) destroy it and are never thrown. */
   readonly stdin: Writable | undefined;
   /** Real pipes that honour back-pressure: nothing is read that is not consumed. */
   readonly stdout: Readable;
   readonly stderr: Readable;
-  /** Resolves once, after both outputs ended and nothing of the command's group is left; never rejects. */
+  /** Resolves once, after both outputs ended and nothing of the command is left; never rejects. */
   readonly settled: Promise<Settled>;
   /** To the whole tree. */
   signal(name: SignalName): void;
-  /** TERM to the whole tree, KILL to what is left after the grace. Idempotent; resolves when the tree is gone. */
-  kill(graceMs: number): Promise<void>;
-  /** KILL to the command's group, now, without waiting: for a keeper that is about to leave. */
+  /** TERM to the whole tree, KILL to what is left after the grace. Idempotent; resolves when the tree is gone, or nothing more can be done. */
+  kill(graceMs: number): Promise<Ending>;
+  /** KILL, now, without waiting, as far as that can be done: for a keeper that is about to leave. */
   killNow(): void;
 }
 
+/** Where the commands of one job run. */
+export interface Site {
+  /** Resolves once the command was started, or could not be: what goes wrong is `settled`, never a rejection. */
+  start(command: Command, stdin: boolean): Promise<RunningCommand>;
+  /** Ends what of the job may still say something (services), and resolves after its last note. Never rejects. */
+  end(): Promise<void>;
+  /** Ends and removes whatever is left of the job. Never rejects; what cannot be removed is told to `log`. */
+  close(): Promise<void>;
+}
+
+/** What a job tells while its site is opened and used. */
+export interface SiteEvents {
+  /** A line or a few for the job's log, that are no output of it: a pull's progress, a service's lines. */
+  note(from: string, text: string): void;
+  /**
+   * What a later keeper needs to end what this job leaves, if this one dies: called before anything is made, and again
+   * when there is more to know. At most 1,000 bytes of one line, without secrets. It is forgotten once close() is done.
+   */
+  mark(text: string): void;
+}
+
 export interface Backend {
-  /** Resolves once the process was started, or could not be: what goes wrong is `settled`, never a rejection. */
-  start(spec: CommandSpec): Promise<RunningCommand>;
-  /** Ends what an attempt left behind after its last command settled: daemons that closed their outputs. */
-  sweep(attemptId: string): Promise<void>;
+  /**
+   * Prepares what the commands of a job need. `workspace` is the job's own directory on this machine, which is there and
+   * empty. Rejects with Refused where it cannot; when `cancelled` is aborted it rejects soon, with anything, and has
+   * given back what it made.
+   */
+  open(request: JobRequest, workspace: string, events: SiteEvents, cancelled: AbortSignal): Promise<Site>;
+  /**
+   * Ends what an attempt left when its keeper died, by the last mark of it, and resolves when nothing is left. Rejects
+   * where it cannot tell (the engine does not answer), and is asked again later.
+   */
+  reap(attempt: AttemptId, mark: string): Promise<void>;
   /** Gives back what the backend itself holds. */
   close(): Promise<void>;
 }
