@@ -58,8 +58,8 @@ async function bundle(): Promise<void> {
     platform: "node",
     target: "node24",
     chunkNames: "chunks/[name]-[hash]",
-    // These load code of their own at run time.
-    external: ["tsx", "tsx/*", "esbuild", "@napi-rs/blake-hash"],
+    // These load code of their own at run time, or are needed by few.
+    external: ["tsx", "tsx/*", "esbuild", "@napi-rs/blake-hash", "dockerode", "ssh2"],
     // Some dependencies are CommonJS and call require().
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
