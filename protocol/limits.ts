@@ -105,7 +105,7 @@ export const limits = {
   endedProcesses: 32,
   /** What a job's services wrote, and what is told of a pull, in one journal: text; what comes after is not kept. */
   notesBytes: 4 * MiB,
-  noteBytes: 8 * KiB,
+  noteCharacters: 8 * KiB,
   /** Services of one job; mounts, file systems in memory, and capabilities of one container. */
   servicesPerJob: 20,
   listedPerContainer: 100,

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 export interface ProcessStat {
   /** R, S, D, Z, …: Z and X have ended, and wait to be reaped. */
   readonly state: string;
+  /** Of the program, its first 15 characters. */
+  readonly name: string;
   readonly group: number;
   /** In the kernel's own count since the machine came up. */
   readonly began: string;
@@ -15,11 +17,28 @@ export function processStat(pid: number): ProcessStat | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     // The program's name may hold anything, also spaces and brackets: what counts stands behind its last one.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { state: fields[0] ?? "", group: Number(fields[2]), began: fields[19] ?? "" };
+    const nameEnds = stat.lastIndexOf(")");
+    const fields = stat.slice(nameEnds + 2).split(" ");
+    return {
+      name: stat.slice(stat.indexOf("(") + 1, nameEnds),
+      state: fields[0] ?? "",
+      group: Number(fields[2]),
+      began: fields[19] ?? "",
+    };
   } catch {
     return undefined;
   }
 }
 
 export const hasEnded = ({ state }: ProcessStat): boolean => state === "Z" || state === "X";
+
+let boot: string | undefined;
+/** Another one after each start of the machine. */
+export function bootId(): string {
+  try {
+    boot ??= readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  } catch {
+    boot = "unknown";
+  }
+  return boot;
+}

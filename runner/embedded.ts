@@ -49,8 +49,7 @@ export async function embedRunner(parent: string, slots: number): Promise<Embedd
       remove();
     },
     kill() {
-      keeper.kill();
-      remove();
+      if (keeper.kill()) remove();
     },
   };
 }

@@ -1,10 +1,11 @@
 // One job in the keeper: runs its steps one after the other, journals what they write, and ends with the exit.
 import { STDERR, STDOUT } from "../../protocol/chunk.ts";
-import type { CancelledBy, Exit, SignalName } from "../../protocol/exit.ts";
+import type { CancelledBy, Ending, Exit, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest, JournalControl } from "../../protocol/messages.ts";
-import type { Backend, RunningCommand, Settled } from "./backends/backend.ts";
+import { type Backend, Refused, type RunningCommand, type Settled, type Site } from "./backends/backend.ts";
 import type { Journal } from "./journal.ts";
+import { noteTaker } from "./notes.ts";
 
 /** Stdin taken, but not told yet: the caller waits for no less than a whole window. */
 const RECEIVED_EVERY = limits.windowMinimum;
@@ -28,17 +29,19 @@ export interface Job {
   cancel(cause: CancelCause): void;
   /** KILL, now, without waiting. */
   kill(): void;
+  /** Once it is over: removes what it left where it ran. Never rejects. */
+  close(): Promise<void>;
 }
 
-/** `environment` and `cwd` are final; a `failure` to prepare them is the job's exit. */
+/** A `failure` to make its working directory is the job's exit. */
 export function startJob(
   request: JobRequest,
   journal: Journal,
   backend: Backend,
-  place: { readonly cwd: string; readonly env: Readonly<Record<string, string>> } | { readonly failure: string },
+  work: { readonly folder: string } | { readonly failure: string },
   on: {
-    /** A process group was started. */
-    readonly group: (group: number) => void;
+    /** What a keeper after this one needs to end what the job leaves. */
+    readonly mark: (text: string) => void;
     /** The exit can be read from now on. */
     readonly ended: () => void;
   },
@@ -46,7 +49,10 @@ export function startJob(
   const bytes = { stdout: 0, stderr: 0 };
   let running = true;
   let cause: Cause | undefined;
+  let site: Site | undefined;
   let command: RunningCommand | undefined;
+  let ending: Promise<Ending> | undefined;
+  const opening = new AbortController();
   let markedAt = 0;
   let stdinTaken = 0;
   let stdinTold = 0;
@@ -59,7 +65,13 @@ export function startJob(
     if (!running || cause) return;
     cause = why;
     journal.waitForNobody();
-    void command?.kill(request.graceMs);
+    opening.abort();
+    kill();
+  }
+
+  /** A cancellation that comes while the command is being started finds nothing to kill, and is asked for again. */
+  function kill(): void {
+    if (cause && command) ending = command.kill(request.graceMs);
   }
 
   async function pump(source: NodeJS.ReadableStream, stream: typeof STDOUT | typeof STDERR): Promise<void> {
@@ -86,22 +98,32 @@ export function startJob(
   }
 
   async function runStep(index: number): Promise<Settled> {
-    if ("failure" in place)
-      return { kind: "failed", heldOpen: false, stage: "workdir", code: null, message: place.failure };
     const step = request.steps[index];
-    if (!step) throw new RangeError(`no step ${index}`);
+    if (!step || !site) throw new RangeError(`no step ${index}`);
     if (request.steps.length > 1) control({ type: "step", at: Date.now(), index, of: request.steps.length });
-    command = await backend.start({ command: step, env: place.env, cwd: place.cwd, stdin: request.stdin });
-    if (command.group !== undefined) on.group(command.group);
+    command = await site.start(step, request.stdin);
     const outputs = [pump(command.stdout, STDOUT), pump(command.stderr, STDERR)];
     command.stdin?.on("error", () => {});
     stdinReady.resolve(command);
-    // A cancellation that came while the process was being started found nothing to kill.
-    if (cause) void command.kill(request.graceMs);
+    kill();
     const settled = await command.settled;
     await Promise.all(outputs);
-    if (cause) await command.kill(request.graceMs);
+    await ending;
     return settled;
+  }
+
+  /** Undefined once it is open; else why not. */
+  async function openSite(): Promise<Settled | undefined> {
+    if ("failure" in work)
+      return { kind: "failed", heldOpen: false, stage: "workdir", code: null, message: work.failure };
+    try {
+      site = await backend.open(request, work.folder, { note: noteTaker(control), mark: on.mark }, opening.signal);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Refused) return { kind: "failed", heldOpen: false, ...error.refusal };
+      if (opening.signal.aborted) return undefined;
+      throw error;
+    }
   }
 
   async function run(): Promise<void> {
@@ -112,7 +134,8 @@ export function startJob(
     let settled: Settled | undefined;
     let step = 0;
     try {
-      for (; step < request.steps.length && !cause; step++) {
+      settled = await openSite();
+      for (; step < request.steps.length && !cause && site; step++) {
         settled = await runStep(step);
         if (settled.kind !== "exited" || settled.code !== 0) break;
       }
@@ -120,9 +143,10 @@ export function startJob(
       clearTimeout(timer);
     }
     stdinReady.resolve(undefined);
-    const last = request.steps.length > 1 && settled ? Math.min(step, request.steps.length - 1) : undefined;
+    await site?.end();
+    const last = request.steps.length > 1 && command ? Math.min(step, request.steps.length - 1) : undefined;
     if (settled?.kind === "failed" && settled.stage === "command") explain(settled.message);
-    finish({ ...exitOf(settled, cause, bytes, last), hash: journal.tally.hash() });
+    finish({ ...exitOf(settled, cause, await ending, bytes, last), hash: journal.tally.hash() });
   }
 
   function finish(exit: Exit): void {
@@ -176,6 +200,7 @@ export function startJob(
     signal: (name) => command?.signal(name),
     cancel: end,
     kill: () => command?.killNow(),
+    close: async () => site?.close(),
   };
 }
 
@@ -183,6 +208,7 @@ export function startJob(
 function exitOf(
   settled: Settled | undefined,
   cause: Cause | undefined,
+  ending: Ending | undefined,
   bytes: { stdout: number; stderr: number },
   step: number | undefined,
 ): Exit {
@@ -196,6 +222,7 @@ function exitOf(
     const ended = {
       code: settled?.kind === "exited" ? settled.code : null,
       signal: settled?.kind === "signaled" ? settled.signal : null,
+      ...(ending ? { ending } : {}),
     };
     switch (cause.reason) {
       case "timeout":
@@ -208,9 +235,16 @@ function exitOf(
   }
   switch (settled?.kind) {
     case "exited":
-      return { ...common, reason: "exited", code: settled.code };
+      return {
+        ...common,
+        reason: "exited",
+        code: settled.code,
+        ...(settled.ambiguous ? { ambiguous: settled.ambiguous } : {}),
+      };
     case "signaled":
       return { ...common, reason: "signaled", code: null, signal: settled.signal };
+    case "out-of-memory":
+      return { ...common, reason: "out-of-memory", code: settled.code, signal: settled.signal };
     case "failed":
       return {
         ...common,

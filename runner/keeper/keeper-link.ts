@@ -23,8 +23,8 @@ export interface KeeperLink {
   open(): Promise<ByteChannel>;
   /** The front leaves; resolves when the keeper has gone as well, unless it still has jobs. */
   close(): Promise<void>;
-  /** KILL to the processes of every job, now, where the keeper is this process. */
-  kill(): void;
+  /** KILL to the processes of every job, now, where the keeper is this process. False where its folder is still needed. */
+  kill(): boolean;
 }
 
 /** A keeper in this process. */
@@ -97,7 +97,7 @@ export async function keeperProcess(folder: string, program: string = keeperProg
       // It stays where it has jobs.
       if (channel) await callJson(channel, "/keeper/leave", {}).catch(() => {});
     },
-    kill() {},
+    kill: () => true,
   };
 }
 

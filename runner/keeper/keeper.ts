@@ -10,19 +10,21 @@ import { limits } from "../../protocol/limits.ts";
 import type { JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
 import { version } from "../../protocol/version.ts";
-import { localBackend } from "./backends/local.ts";
+import { openBackends } from "./backends/index.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
-import { forgetGroup, rememberGroup } from "./group-mark.ts";
 import { type Job, startJob } from "./job.ts";
 import { jobStdin } from "./job-stdin.ts";
 import { Journal } from "./journal.ts";
 import { type KeptJob, keptJob } from "./kept-job.ts";
+import { findMarks, removeMark, setMark } from "./marks.ts";
+import { ownerOf } from "./owner.ts";
 import { killMarkedNow } from "./process-tree.ts";
+import { reaper } from "./reaper.ts";
 import { acknowledgeRecord, type JobRecord, removeRecord, writeRecord } from "./record.ts";
 import { recover } from "./recover.ts";
 import { offsetGone, Segments } from "./segments.ts";
 import { serveSession } from "./session.ts";
-import { environmentOf, makeWorkFolder, removeWorkFolder } from "./work.ts";
+import { makeWorkFolder, removeWorkFolder } from "./work.ts";
 
 /** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
 export const KEEPER_PROTOCOL = 1;
@@ -38,8 +40,11 @@ export interface Keeper {
   onChange(listener: () => void): void;
   /** Ends every session and job, and gives back what the keeper holds; journals stay. */
   close(): Promise<void>;
-  /** KILL to the processes of every job, now, without waiting. */
-  kill(): void;
+  /**
+   * KILL to the processes of every job, now, without waiting. False where a keeper after this one has to end what is left
+   * elsewhere, and finds it by this one's folder.
+   */
+  kill(): boolean;
 }
 
 export interface KeeperOptions {
@@ -62,11 +67,12 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   let running = 0;
   let closing = false;
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
-  for (const { record, journal, acknowledged, at, lostAt } of await recover({ journals, work, disk })) {
+  const backend = openBackends({ folder, owner: ownerOf(folder), log });
+  for (const { record, journal, acknowledged, at, lostAt } of await recover({ journals, work, disk, backend })) {
     used.add(record.attemptId);
     jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
   }
-  const backend = localBackend(join(folder, "pipes"));
+  const reaping = reaper(work, backend, log);
   const retaining = setInterval(() => retain(disk.limits.all), limits.retainEveryMs);
   retaining.unref();
 
@@ -122,7 +128,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     try {
       // Made also for a job that names its directory: it tells a later keeper that there may be processes of it.
       makeWorkFolder(work, attemptId);
-      place = { cwd: request.cwd ?? ownFolder, env: environmentOf(request) };
+      place = { folder: ownFolder };
     } catch (error) {
       place = {
         failure: `its working directory could not be made: ${error instanceof Error ? error.message : String(error)}`,
@@ -132,7 +138,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     running++;
     changed();
     const job: Job = startJob(request, journal, backend, place, {
-      group: (group) => rememberGroup(work, attemptId, group),
+      mark: (text) => setMark(work, attemptId, text),
       ended() {
         running--;
         changed();
@@ -142,10 +148,10 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     jobs.set(attemptId, kept);
     const cleaned = job.over.then(async () => {
       kept.ended();
-      await backend.sweep(attemptId);
+      await job.close();
       // A directory that cannot be removed now is removed at the next start.
       await removeWorkFolder(ownFolder).catch(() => {});
-      forgetGroup(work, attemptId);
+      removeMark(work, attemptId);
     });
     over.add(cleaned);
     void cleaned.finally(() => over.delete(cleaned));
@@ -271,12 +277,14 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       changed();
       await Promise.all([...over]);
       await Promise.all([...jobs.values()].map((kept) => kept.journal.settled()));
+      await reaping.close();
       await backend.close();
     },
     kill() {
       // Groups first: a process that cleared its environment is found by nothing else.
       for (const { job } of jobs.values()) job?.kill();
       killMarkedNow(new Set(jobs.keys()));
+      return [...findMarks(work).values()].every(backend.isLocal);
     },
   };
 }

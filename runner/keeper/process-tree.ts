@@ -1,31 +1,61 @@
-// Everything a job started, found again: by its process group, and by the marker in its environment, which also
-// finds what left the group (setsid, double forks). One look misses a late fork, so looks are repeated until one
-// finds nothing. A process that cleared its environment *and* left the group is missed; cgroups would find it, where
-// they can be written.
+// Everything a job started on this machine, found again: by its control group, where there is one; by its process group;
+// and by the marker in its environment, which also finds what left the group (setsid, double forks). One look misses a
+// late fork, so looks are repeated until one finds nothing. Where there are no control groups, a process that cleared its
+// environment *and* left the process group is missed.
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import type { SignalName } from "../../protocol/exit.ts";
+import type { Ending, SignalName } from "../../protocol/exit.ts";
+import { limits } from "../../protocol/limits.ts";
 import { hasEnded, processStat } from "../../protocol/process-stat.ts";
+import type { ControlGroup } from "./cgroup.ts";
 
 export const MARKER = "SORTIE_ATTEMPT_ID";
 
 /** After KILL the kernel needs a moment; what is still there then cannot be killed (uninterruptible sleep). */
 const KILLED_WITHIN_MS = 5_000;
+/** Processes that are remembered while a tree is ended: one that forks without end has more. */
+const MOST_SEEN = 10_000;
 
-/** The processes marked by one of the attempts. Linux only; elsewhere only the group is known. */
-export function markedProcesses(attempts: ReadonlySet<string>): number[] {
-  const found: number[] = [];
-  for (const entry of readFolder("/proc")) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const attempt = markOf(pid);
-    if (attempt !== undefined && attempts.has(attempt)) found.push(pid);
-  }
-  return found;
+/** How the processes of one command are known. */
+export interface Tree {
+  readonly attempt: string;
+  /** The process group that it leads. */
+  readonly group: number;
+  readonly control: ControlGroup | undefined;
 }
 
+interface Found {
+  readonly pid: number;
+  readonly name: string;
+  readonly began: string;
+}
+
+/** The processes of the tree that have not ended. Linux only; elsewhere the group's leader stands for all. */
+function processesOf({ attempt, group, control }: Tree): Found[] {
+  if (process.platform !== "linux") return groupLives(group) ? [{ pid: group, name: "", began: "" }] : [];
+  const controlled = new Set(control?.members());
+  return processIds().flatMap((pid) => {
+    const stat = processStat(pid);
+    if (!stat || hasEnded(stat) || pid === process.pid) return [];
+    const isOurs = stat.group === group || controlled.has(pid) || markOf(pid) === attempt;
+    return isOurs ? [{ pid, name: stat.name, began: stat.began }] : [];
+  });
+}
+
+const processIds = (): number[] =>
+  readFolder("/proc")
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid));
+
+/** The processes marked by one of the attempts. Linux only. */
+export const markedProcesses = (attempts: ReadonlySet<string>): number[] =>
+  processIds().filter((pid) => {
+    const attempt = pid === process.pid ? undefined : markOf(pid);
+    return attempt !== undefined && attempts.has(attempt);
+  });
+
 /** The attempt that a process belongs to. */
-export function markOf(pid: number): string | undefined {
+function markOf(pid: number): string | undefined {
   let environment: string;
   try {
     environment = readFileSync(`/proc/${pid}/environ`, "latin1");
@@ -40,42 +70,48 @@ export function markOf(pid: number): string | undefined {
 }
 
 /** Whether anything of the group is left, zombies included. */
-export function groupLives(group: number): boolean {
-  return send(-group, 0);
-}
+export const groupLives = (group: number): boolean => send(-group, 0);
 
-/** Whether anything of the group still runs: orphans that nobody reaped do not. */
-function groupRuns(group: number): boolean {
-  if (!groupLives(group)) return false;
-  if (process.platform !== "linux") return true;
-  return readFolder("/proc").some((entry) => {
-    const stat = /^\d+$/.test(entry) ? processStat(Number(entry)) : undefined;
-    return stat?.group === group && !hasEnded(stat);
-  });
-}
-
-/** Sends the signals, in their order, to the group and to every marked process outside it. */
-export function signalTree(attempt: string, group: number | undefined, ...signals: readonly SignalName[]): void {
-  if (group !== undefined) for (const signal of signals) send(-group, signal);
-  for (const pid of markedProcesses(new Set([attempt])))
-    if (group === undefined || processStat(pid)?.group !== group) for (const signal of signals) send(pid, signal);
+/** Sends the signals, in their order, to the group and to every process of the tree outside it. */
+export function signalTree(tree: Tree, ...signals: readonly SignalName[]): void {
+  for (const signal of signals) send(-tree.group, signal);
+  if (process.platform === "linux")
+    for (const { pid } of processesOf(tree))
+      if (processStat(pid)?.group !== tree.group) for (const signal of signals) send(pid, signal);
+  if (signals.includes("KILL")) tree.control?.kill();
 }
 
 /** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
-export async function killTree(attempt: string, group: number | undefined, graceMs: number): Promise<void> {
-  // The group is asked as well: `env -i` and `sudo` take the marker away, and TERM can be ignored.
-  const left = (): boolean =>
-    markedProcesses(new Set([attempt])).length > 0 || (group !== undefined && groupRuns(group));
-  signalTree(attempt, group, "TERM");
+export async function killTree(tree: Tree, graceMs: number): Promise<Ending> {
+  const seen = new Map<string, Found>();
+  const ended: Ending["ended"] = [];
+  let more = 0;
+  /** Looks again; what is there no more was ended by what was sent before. */
+  function look(by: "TERM" | "KILL"): boolean {
+    const now = new Map(processesOf(tree).map((found) => [`${found.pid} ${found.began}`, found]));
+    for (const [key, { pid, name }] of seen) {
+      if (now.has(key)) continue;
+      seen.delete(key);
+      if (ended.length < limits.endedProcesses) ended.push({ pid, name, by });
+      else more++;
+    }
+    for (const [key, found] of now) if (seen.size < MOST_SEEN) seen.set(key, found);
+    return now.size > 0;
+  }
+  look("TERM");
+  signalTree(tree, "TERM");
   const graceEnds = performance.now() + graceMs;
-  for (let pause = 5; left() && performance.now() < graceEnds; pause = Math.min(pause * 2, 100)) {
+  for (let pause = 5; look("TERM") && performance.now() < graceEnds; pause = Math.min(pause * 2, 100))
     await delay(Math.min(pause, Math.max(1, graceEnds - performance.now())));
-  }
   const givesUp = performance.now() + KILLED_WITHIN_MS;
-  for (let pause = 2; left() && performance.now() < givesUp; pause = Math.min(pause * 2, 100)) {
-    signalTree(attempt, group, "KILL");
+  for (let pause = 2; seen.size > 0 && performance.now() < givesUp; pause = Math.min(pause * 2, 100)) {
+    signalTree(tree, "KILL");
     await delay(pause);
+    look("KILL");
   }
+  const left = [...seen.values()].map(({ pid, name }) => ({ pid, name }));
+  more += Math.max(0, left.length - limits.endedProcesses);
+  return { ended, survivors: left.slice(0, limits.endedProcesses), ...(more > 0 ? { more } : {}) };
 }
 
 /** KILL to the group, in one go. */

@@ -6,10 +6,12 @@ import * as v from "valibot";
 import { ChunkDecoder, encodeControl } from "../../protocol/chunk.ts";
 import type { Exit } from "../../protocol/exit.ts";
 import { OutputTally } from "../../protocol/hash.ts";
+import { AttemptId } from "../../protocol/ids.ts";
 import { JournalControl } from "../../protocol/messages.ts";
+import type { Backends } from "./backends/index.ts";
 import type { DiskBudget } from "./disk-budget.ts";
-import { killRemembered } from "./group-mark.ts";
 import { Journal } from "./journal.ts";
+import { findMarks, removeMark } from "./marks.ts";
 import { killMarked } from "./process-tree.ts";
 import { type FoundRecord, findRecords } from "./record.ts";
 import { findSegments, Segments } from "./segments.ts";
@@ -28,11 +30,21 @@ export async function recover(place: {
   readonly journals: string;
   readonly work: string;
   readonly disk: DiskBudget;
+  readonly backend: Backends;
 }): Promise<RecoveredJob[]> {
-  const { journals, work, disk } = place;
+  const { journals, work, disk, backend } = place;
+  const marks = findMarks(work);
+  for (const [attempt, mark] of marks) {
+    // What is elsewhere may take its time: see reaper.ts.
+    if (!backend.isLocal(mark)) continue;
+    await backend.reap(attempt, mark);
+    removeMark(work, attempt);
+    marks.delete(attempt);
+  }
   // A working directory is there for as long as there may be processes.
-  killRemembered(work);
-  const attempts = new Set(readdirSync(work));
+  const attempts = new Set(
+    (readdirSync(work) as AttemptId[]).filter((name) => v.is(AttemptId, name) && !marks.has(name)),
+  );
   if (attempts.size > 0) {
     await killMarked(attempts);
     await Promise.all([...attempts].map((attempt) => removeWorkFolder(join(work, attempt)).catch(() => {})));

@@ -4,10 +4,11 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { newAttemptId } from "../../protocol/ids.ts";
+import { type AttemptId, newAttemptId } from "../../protocol/ids.ts";
 import type { Command } from "../../protocol/messages.ts";
-import type { Backend, RunningCommand, Settled } from "../../runner/keeper/backends/backend.ts";
+import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
 import { processesOf, until } from "../rig/rig.ts";
+import { request } from "../runner/calls.ts";
 
 interface Result {
   readonly settled: Settled;
@@ -19,26 +20,29 @@ export function backendContract(name: string, open: (folder: string) => Backend)
   describe(`the ${name} backend`, () => {
     let folder: string;
     let backend: Backend;
+    const sites = new Map<AttemptId, Site>();
     beforeAll(() => {
       folder = mkdtempSync(join(tmpdir(), "sortie-backend-"));
       backend = open(join(folder, "backend"));
     });
     afterAll(async () => {
+      await Promise.all([...sites.values()].map((site) => site.close()));
       await backend.close();
       expect(readdirSync(folder).includes("backend")).toBe(false);
       rmSync(folder, { recursive: true });
     });
 
-    const start = (
+    const start = async (
       command: Command,
-      options: { env?: Record<string, string>; cwd?: string; stdin?: boolean } = {},
-    ): Promise<RunningCommand> =>
-      backend.start({
-        command,
-        env: { PATH: process.env["PATH"] ?? "", SORTIE_ATTEMPT_ID: newAttemptId(), ...options.env },
-        cwd: options.cwd ?? folder,
-        stdin: options.stdin ?? false,
-      });
+      options: { env?: Record<string, string>; cwd?: string; stdin?: boolean; attemptId?: AttemptId } = {},
+    ): Promise<RunningCommand> => {
+      const { env = {}, cwd = folder, stdin = false, attemptId = newAttemptId() } = options;
+      const asked = { attemptId, steps: [command], env: Object.entries(env), cwd, stdin };
+      const never = new AbortController().signal;
+      const site = await backend.open(request("", asked), folder, { note() {}, mark() {} }, never);
+      sites.set(attemptId, site);
+      return site.start(command, stdin);
+    };
     async function collect(command: RunningCommand): Promise<Result> {
       const outputs = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
       command.stdout.on("data", (bytes: Buffer) => outputs.stdout.push(bytes));
@@ -235,15 +239,13 @@ export function backendContract(name: string, open: (folder: string) => Backend)
     });
 
     it("gives the command exactly its environment", async () => {
-      const { stdout } = await run(
-        { argv: ["env", "-0"] },
-        { env: { PATH: "/usr/bin:/bin", SORTIE_ATTEMPT_ID: "x", A: "1" } },
-      );
-      expect(String(stdout).split("\0").filter(Boolean).sort()).toEqual([
-        "A=1",
-        "PATH=/usr/bin:/bin",
-        "SORTIE_ATTEMPT_ID=x",
-      ]);
+      const { stdout } = await run({ argv: ["env", "-0"] }, { env: { PATH: "/usr/bin:/bin", A: "1" } });
+      const names = String(stdout)
+        .split("\0")
+        .filter(Boolean)
+        .map((line) => line.split("=")[0]);
+      const sorties = ["SORTIE", "SORTIE_ATTEMPT", "SORTIE_ATTEMPT_ID", "SORTIE_JOB", "SORTIE_RUN"];
+      expect(names.sort()).toEqual(["A", "CI", "HOME", "LANG", "PATH", ...sorties, "TERM"]);
     });
 
     it("ends what a grandchild holds open, after a quiet while, with the command's own code", async () => {
@@ -354,10 +356,10 @@ export function backendContract(name: string, open: (folder: string) => Backend)
     it("sweeps away a daemon that closed its outputs and left the group", async () => {
       const attempt = newAttemptId();
       const { settled } = await sh("setsid sleep 4805 >/dev/null 2>&1 </dev/null & exit 0", {
-        env: { SORTIE_ATTEMPT_ID: attempt },
+        attemptId: attempt,
       });
       expect(settled).toMatchObject({ code: 0, heldOpen: false });
-      await backend.sweep(attempt);
+      await sites.get(attempt)?.close();
       expect(processesOf("sleep\x004805")).toEqual([]);
     });
 

@@ -220,7 +220,7 @@ describe("a keeper process", () => {
     const alone = await keeperProcess(join(folder, "other"), program);
     const { pid: left } = await infoOf(alone);
     expect(await isGone(left)).toBe(true);
-    expect(readdirSync(join(folder, "other")).sort()).toEqual(["journals", "keeper.log", "work"]);
+    expect(readdirSync(join(folder, "other")).sort()).toEqual(["journals", "keeper.log", "owner", "work"]);
     // It comes again when it is wanted.
     const again = await infoOf(alone);
     expect(again.pid).not.toBe(left);

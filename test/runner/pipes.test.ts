@@ -44,7 +44,7 @@ describe("a pool of pipes", () => {
       import { readdirSync, readlinkSync } from "node:fs";
       import { localBackend } from ${JSON.stringify(backend)};
       const backend = localBackend(${JSON.stringify(join(folder, "pipes"))});
-      const env = { PATH: process.env.PATH, SORTIE_ATTEMPT_ID: "pipes-test" };
+      const request = { attemptId: "pipes-test", env: [], cwd: "/" };
       // Node's own descriptors come and go; those of the pool's FIFOs must go.
       const open = () => readdirSync("/proc/self/fd").filter((fd) => {
         try {
@@ -59,7 +59,8 @@ describe("a pool of pipes", () => {
         const started = [];
         // An odd and an even number of descriptors each: every way to run out comes up.
         for (let index = 0; index < 60; index++) {
-          const running = await backend.start({ command: { argv: ["sleep", "0.2"] }, env, cwd: "/", stdin: index % 3 === 0 });
+          const site = await backend.open(request, "/", { mark() {}, note() {} }, new AbortController().signal);
+          const running = await site.start({ argv: ["sleep", "0.2"] }, index % 3 === 0);
           running.stdout.resume();
           running.stderr.resume();
           started.push(running.settled);

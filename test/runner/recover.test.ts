@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { type AttemptId, type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
 import type { JournalControl } from "../../protocol/messages.ts";
+import { openBackends } from "../../runner/keeper/backends/index.ts";
 import { diskBudget } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { acknowledgeRecord, type JobRecord, writeRecord } from "../../runner/keeper/record.ts";
@@ -48,12 +49,14 @@ function left(segments: readonly Segment[], record = recordOf(newAttemptId())) {
 }
 
 /** The next keeper's look, and what each journal holds then. */
-async function taken(place: { readonly journals: string; readonly work: string }) {
+async function taken(place: { readonly folder: string; readonly journals: string; readonly work: string }) {
   const disk = diskBudget(
     () => {},
     () => {},
   );
-  const found = await recover({ ...place, disk });
+  const backend = openBackends({ folder: place.folder, owner: "test", log() {} });
+  const found = await recover({ ...place, disk, backend });
+  await backend.close();
   return Promise.all(
     found.map(async ({ record, journal, acknowledged }) => {
       const { offset } = journal.start;

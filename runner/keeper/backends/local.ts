@@ -1,15 +1,24 @@
-// Starts a command as a process of this machine, on execa: argv without a shell, in a group of its own, with exactly
-// the environment it was given, on real pipes. A script without `#!` is run by sh, as execvp(3) does.
-import { closeSync } from "node:fs";
-import { Readable } from "node:stream";
+// Starts commands as processes of this machine, on execa: argv without a shell, in a group of their own, with exactly the
+// environment they were given, on real pipes. A script without `#!` is run by sh, as execvp(3) does.
+import { chownSync, closeSync, mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
-import type { SignalName } from "../../../protocol/exit.ts";
+import type { Ending, SignalName } from "../../../protocol/exit.ts";
 import { limits } from "../../../protocol/limits.ts";
+import type { JobRequest } from "../../../protocol/messages.ts";
+import { bootId, processStat } from "../../../protocol/process-stat.ts";
+import { type ControlGroup, findGroup, openGroup } from "../cgroup.ts";
 import { type InputPipe, type OutputPipe, pipePool } from "../pipes.ts";
-import { groupLives, killGroupNow, killMarked, killTree, MARKER, signalTree } from "../process-tree.ts";
-import type { Backend, CommandSpec, Ended, RunningCommand, Settled } from "./backend.ts";
-import { cannotStart, messageOf, type Refusal, spawnFailure } from "./refusal.ts";
+import { groupLives, killGroupNow, killMarked, killTree, MARKER, signalTree, type Tree } from "../process-tree.ts";
+import { environmentOf, removeWorkFolder } from "../work.ts";
+import { type Account, findAccount } from "./account.ts";
+import type { Backend, Ended, RunningCommand, Settled, Site } from "./backend.ts";
+import { launcherOf } from "./launcher.ts";
+import { NOTHING_ENDED, notStarted } from "./not-started.ts";
+import { type CommandSpec, cannotStart, messageOf, spawnFailure } from "./refusal.ts";
 
 /** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
@@ -19,31 +28,82 @@ const DRAIN_TICK_MS = 50;
 /** What one pipe may have held at the command's exit: pipe-max-size, which a process may ask for (pipe(7)). */
 const PIPE_BYTES = 1024 * 1024;
 
+/** What the commands of one job have in common. */
+interface Surroundings {
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly umask: number | undefined;
+  /** Programs, each with its arguments, that run the command behind them: they set its rights and its priority. */
+  readonly launcher: readonly string[];
+  readonly control: ControlGroup | undefined;
+  /** The process group of a command that was started. */
+  readonly started: (group: number) => void;
+}
+
 /** `folder` holds the backend's FIFOs; close() removes it. */
 export function localBackend(folder: string): Backend {
   const pipes = pipePool(folder);
   const waiting = new Set<string>();
   let sweeping: Promise<void> | undefined;
 
+  /** Ends daemons that closed their outputs and left their group. */
+  function sweep(attemptId: string): Promise<void> {
+    waiting.add(attemptId);
+    sweeping ??= delay(SWEEP_EVERY_MS).then(() => {
+      const attempts = new Set(waiting);
+      waiting.clear();
+      sweeping = undefined;
+      return killMarked(attempts);
+    });
+    return sweeping;
+  }
+
   return {
-    async start(spec) {
-      const refusal = cannotStart(spec);
-      if (refusal) return notStarted(refusal);
-      try {
-        return await startProcess(spec, pipes);
-      } catch (error) {
-        return notStarted({ stage: "spawn", code: null, message: messageOf(error) });
-      }
+    async open(request, workspace, events): Promise<Site> {
+      const { attemptId, user, nice, umask } = request;
+      const account = user === undefined ? undefined : await findAccount(user);
+      const own = account && request.cwd === undefined ? folderOf(account) : undefined;
+      const control = openGroup(attemptId, request.limits);
+      const surroundings: Surroundings = {
+        env: environment(request, account),
+        cwd: request.cwd ?? own ?? workspace,
+        umask,
+        launcher: launcherOf(account, nice, request.limits ? control : undefined),
+        control,
+        started: (group) =>
+          events.mark(["local", group, processStat(group)?.began ?? "", bootId(), own ?? ""].join(" ")),
+      };
+      return {
+        async start(command, stdin) {
+          const spec: CommandSpec = { command, env: surroundings.env, cwd: surroundings.cwd, stdin };
+          const refusal = cannotStart(spec);
+          if (refusal) return notStarted(refusal);
+          try {
+            return await startProcess(spec, surroundings, pipes);
+          } catch (error) {
+            return notStarted({ stage: "spawn", code: null, message: messageOf(error) });
+          }
+        },
+        async end() {},
+        async close() {
+          control?.kill();
+          await sweep(attemptId);
+          control?.remove();
+          if (own !== undefined) await removeWorkFolder(own).catch(() => {});
+        },
+      };
     },
-    sweep(attemptId) {
-      waiting.add(attemptId);
-      sweeping ??= delay(SWEEP_EVERY_MS).then(() => {
-        const attempts = new Set(waiting);
-        waiting.clear();
-        sweeping = undefined;
-        return killMarked(attempts);
-      });
-      return sweeping;
+    async reap(attempt, mark) {
+      const [, group, began, booted, own] = mark.split(" ");
+      // Its leader may be gone, and then nobody gets its number while others of the group live; but a leader that began at
+      // another time, or on another day, is somebody else.
+      const now = processStat(Number(group))?.began;
+      if (Number(group) > 1 && booted === bootId() && (now === undefined || now === began)) killGroupNow(Number(group));
+      const control = findGroup(attempt);
+      control?.kill();
+      await killMarked(new Set([attempt]));
+      control?.remove();
+      if (own) await rm(own, { recursive: true, force: true });
     },
     async close() {
       await sweeping;
@@ -52,8 +112,29 @@ export function localBackend(folder: string): Backend {
   };
 }
 
-async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool>): Promise<RunningCommand> {
-  const [program, ...args] = "argv" in spec.command ? spec.command.argv : ["/bin/sh", "-c", spec.command.shell];
+/** The account's own place and name; a job may still set these itself. */
+const environment = (request: JobRequest, account: Account | undefined): Record<string, string> =>
+  account
+    ? {
+        ...(account.name === undefined ? {} : { USER: account.name, LOGNAME: account.name }),
+        ...environmentOf(request, { ...process.env, HOME: account.home }),
+      }
+    : environmentOf(request);
+
+/** A working directory that the account can get to: those of the runner are for its own user alone. */
+function folderOf({ uid, gid }: Account): string {
+  const path = mkdtempSync(join(tmpdir(), "sortie-job-"));
+  chownSync(path, uid, gid);
+  return path;
+}
+
+async function startProcess(
+  spec: CommandSpec,
+  around: Surroundings,
+  pipes: ReturnType<typeof pipePool>,
+): Promise<RunningCommand> {
+  const argv = "argv" in spec.command ? spec.command.argv : ["/bin/sh", "-c", spec.command.shell];
+  const [program, ...args] = [...around.launcher, ...argv];
   const opened: (OutputPipe | InputPipe)[] = [];
   const keep = <Pipe extends OutputPipe | InputPipe>(pipe: Pipe): Pipe => {
     opened.push(pipe);
@@ -67,7 +148,8 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
     stdout = keep(await pipes.output());
     stderr = keep(await pipes.output());
     stdin = spec.stdin ? keep(await pipes.input()) : undefined;
-    child = spawn(program as string, args, spec, [stdin?.childEnd ?? "ignore", stdout.childEnd, stderr.childEnd]);
+    const ends = [stdin?.childEnd ?? "ignore", stdout.childEnd, stderr.childEnd] as const;
+    child = withUmask(around.umask, () => spawn(program as string, args, spec, ends));
   } catch (error) {
     for (const pipe of opened) closeOurs(pipe);
     throw error;
@@ -75,7 +157,7 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
     for (const { childEnd } of opened) closeSync(childEnd);
   }
   const group = child.pid;
-  const attempt = spec.env[MARKER] ?? "";
+  const tree = group === undefined ? undefined : treeOf(group, spec, around);
   const exited = new Promise<Ended>((resolveExit) => {
     child.nodeChildProcess.on("exit", (code, signal) => {
       if (signal) resolveExit({ kind: "signaled", signal: signal.slice(3) as SignalName });
@@ -90,17 +172,16 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
   stdout.reader.on("error", () => {});
   stderr.reader.on("error", () => {});
 
-  const settled = settle(exited, [stdout, stderr], group, attempt).then((how) => {
+  const settled = settle(exited, [stdout, stderr], tree).then((how) => {
     if (stdin) closeOurs(stdin);
     over = true;
     return how;
   });
-  let killing: Promise<void> | undefined;
+  let killing: Promise<Ending> | undefined;
   const signals = new Set<SignalName>();
   /** From then on the group's number may be another's. */
   let over = false;
   return {
-    group,
     stdin: stdin?.writer,
     stdout: stdout.reader,
     stderr: stderr.reader,
@@ -112,17 +193,41 @@ async function startProcess(spec: CommandSpec, pipes: ReturnType<typeof pipePool
       signals.add(name);
     },
     kill: (graceMs) => {
-      killing ??= killTree(attempt, group, graceMs);
+      killing ??= tree ? killTree(tree, graceMs) : Promise.resolve(NOTHING_ENDED);
       return killing;
     },
     killNow() {
-      if (group !== undefined && !over) killGroupNow(group);
+      if (!tree || over) return;
+      killGroupNow(tree.group);
+      tree.control?.kill();
     },
   };
 
   function deliver(): void {
-    if (!over) signalTree(attempt, group, ...signals);
+    if (tree && !over) signalTree(tree, ...signals);
     signals.clear();
+  }
+}
+
+/** Known from now on by its group, and by the control group that it is put into before it can have started anything. */
+function treeOf(group: number, { env }: CommandSpec, { control, started }: Surroundings): Tree {
+  started(group);
+  try {
+    control?.join(group);
+  } catch {
+    // It has ended already.
+  }
+  return { attempt: env[MARKER] ?? "", group, control };
+}
+
+/** The process's own mask is what a child gets; between the two lines nothing else can run. */
+function withUmask<T>(umask: number | undefined, start: () => T): T {
+  if (umask === undefined) return start();
+  const before = process.umask(umask);
+  try {
+    return start();
+  } finally {
+    process.umask(before);
   }
 }
 
@@ -164,8 +269,7 @@ function spawn(
 async function settle(
   exited: Promise<Ended>,
   outputs: readonly OutputPipe[],
-  group: number | undefined,
-  attempt: string,
+  tree: Tree | undefined,
 ): Promise<Settled> {
   const how = await exited;
   const ends = outputs.map(
@@ -175,13 +279,13 @@ async function settle(
   let heldOpen = false;
   if (!(await endedOrQuiet(allEnded, outputs))) {
     heldOpen = true;
-    if (group !== undefined) signalTree(attempt, group, "KILL");
+    if (tree) signalTree(tree, "KILL");
     if (!(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)])))
       for (const { reader } of outputs) reader.destroy();
     await allEnded;
   }
   // What stays in the group with its outputs closed is no part of the job any more.
-  if (group !== undefined && groupLives(group)) signalTree(attempt, group, "KILL");
+  if (tree && groupLives(tree.group)) signalTree(tree, "KILL");
   return { ...how, heldOpen };
 }
 
@@ -206,16 +310,4 @@ async function endedOrQuiet(allEnded: Promise<true>, outputs: readonly OutputPip
     before = read;
   }
   return false;
-}
-
-function notStarted(refusal: Refusal): RunningCommand {
-  return {
-    stdin: undefined,
-    stdout: Readable.from([]),
-    stderr: Readable.from([]),
-    settled: Promise.resolve({ kind: "failed", heldOpen: false, ...refusal }),
-    signal: () => {},
-    kill: () => Promise.resolve(),
-    killNow: () => {},
-  };
 }

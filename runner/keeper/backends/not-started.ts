@@ -5,7 +5,8 @@ import type { Refusal, RunningCommand, Settled } from "./backend.ts";
 
 export const NOTHING_ENDED: Ending = { ended: [], survivors: [] };
 
-export const notStarted = (refusal: Refusal): RunningCommand => settledAtOnce({ kind: "failed", heldOpen: false, ...refusal });
+export const notStarted = (refusal: Refusal): RunningCommand =>
+  settledAtOnce({ kind: "failed", heldOpen: false, ...refusal });
 
 export const settledAtOnce = (settled: Settled): RunningCommand => ({
   stdin: undefined,

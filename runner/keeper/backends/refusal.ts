@@ -2,12 +2,16 @@
 // from a missing program, and told from that error where only the kernel knows. local.ts asks.
 import { accessSync, constants, type Stats, statSync } from "node:fs";
 import { delimiter, resolve } from "node:path";
-import type { CommandSpec, Ended } from "./backend.ts";
+import type { Command } from "../../../protocol/messages.ts";
+import type { Ended, Refusal } from "./backend.ts";
 
-export interface Refusal {
-  readonly stage: "workdir" | "command" | "spawn";
-  readonly code: 126 | 127 | null;
-  readonly message: string;
+/** What a command of this machine is started with. */
+export interface CommandSpec {
+  readonly command: Command;
+  /** The whole environment: nothing else is inherited. Has SORTIE_ATTEMPT_ID, which marks the process tree. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly stdin: boolean;
 }
 
 /** Codes are a shell's: 127 where there is no such command, 126 where it is there and cannot be executed. */

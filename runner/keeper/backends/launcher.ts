@@ -1,0 +1,38 @@
+// Programs, each with its arguments, that set a command's rights and priority and then become the command: what comes
+// behind them is run as it is, by execvp(3).
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { ControlGroup } from "../cgroup.ts";
+import type { Account } from "./account.ts";
+import { Refused } from "./backend.ts";
+
+/** Throws Refused where the system has no such program. */
+export function launcherOf(
+  account: Account | undefined,
+  nice: number | undefined,
+  limited: ControlGroup | undefined,
+): string[] {
+  const launcher: string[] = [];
+  // It has to be within its limits before it begins.
+  if (limited) launcher.push("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', limited.path);
+  if (nice !== undefined) launcher.push(tool("nice"), "-n", String(nice));
+  if (account) {
+    const groups = account.name === undefined ? "--clear-groups" : "--init-groups";
+    launcher.push(tool("setpriv"), `--reuid=${account.uid}`, `--regid=${account.gid}`, groups, "--");
+  }
+  return launcher;
+}
+
+/** By the runner's own PATH: the job's may be anything. */
+function tool(name: string): string {
+  for (const folder of (process.env["PATH"] || "/usr/bin:/bin").split(delimiter)) {
+    const path = join(folder, name);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // It may be in the next.
+    }
+  }
+  throw new Refused("spawn", `the runner's machine has no ${name}, which this job needs`);
+}
