@@ -1,5 +1,6 @@
-// A control group (cgroup v2) for each job, below the runner's own, where that can be written: everything a job starts is
-// in it, whatever it does to its environment, its group or its session; and it is what limits are set on.
+// A control group (cgroup v2) for a job with limits, below the runner's own: limits are set on it, and everything the job
+// starts is in it, whatever it does to its environment, its group or its session. Other jobs have none: to put a process
+// into a group takes the kernel several milliseconds, as long as many a job.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ResourceLimits } from "../../protocol/messages.ts";
@@ -12,8 +13,6 @@ const OWN_LEAF = "sortie-runner";
 
 export interface ControlGroup {
   readonly path: string;
-  /** Puts a process into it; what that starts from then on is in it too. */
-  join(pid: number): void;
   members(): number[];
   /** KILL to all, in one go. */
   kill(): void;
@@ -40,23 +39,19 @@ function ownGroup(): string | undefined {
   }
 }
 
-/**
- * A group for one job, with its limits. Undefined where none can be made and none is needed; throws Refused where limits
- * were asked for and cannot be set, and says why.
- */
-export function openGroup(name: string, limits: ResourceLimits | undefined): ControlGroup | undefined {
+/** A group for one job, with its limits. Throws Refused where they cannot be set, and says why. */
+export function openGroup(name: string, limits: ResourceLimits): ControlGroup {
   const own = ownGroup();
   const path = own && join(own, PREFIX + name);
   try {
     if (path === undefined) throw new Error("this machine has no control groups (cgroup v2)");
     mkdirSync(path);
   } catch (error) {
-    if (limits && Object.keys(limits).length > 0) throw cannotLimit(reason(error, own));
-    return undefined;
+    throw cannotLimit(reason(error, own));
   }
   const group = groupAt(path);
   try {
-    if (limits) setLimits(own as string, path, limits);
+    setLimits(own as string, path, limits);
     return group;
   } catch (error) {
     group.remove();
@@ -73,7 +68,6 @@ export function findGroup(name: string): ControlGroup | undefined {
 
 const groupAt = (path: string): ControlGroup => ({
   path,
-  join: (pid) => writeFileSync(join(path, "cgroup.procs"), String(pid)),
   members() {
     try {
       return membersBelow(path);

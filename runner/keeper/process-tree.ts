@@ -1,7 +1,7 @@
 // Everything a job started on this machine, found again: by its control group, where there is one; by its process group;
 // and by the marker in its environment, which also finds what left the group (setsid, double forks). One look misses a
-// late fork, so looks are repeated until one finds nothing. Where there are no control groups, a process that cleared its
-// environment *and* left the process group is missed.
+// late fork, so looks are repeated until one finds nothing. Without a control group, a process that cleared its environment
+// *and* left the process group is missed.
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ending, SignalName } from "../../protocol/exit.ts";

@@ -63,12 +63,12 @@ export function localBackend(folder: string): Backend {
       const { attemptId, user, nice, umask } = request;
       const account = user === undefined ? undefined : await findAccount(user);
       const own = account && request.cwd === undefined ? folderOf(account) : undefined;
-      const control = openGroup(attemptId, request.limits);
+      const control = request.limits && openGroup(attemptId, request.limits);
       const surroundings: Surroundings = {
         env: environment(request, account),
         cwd: request.cwd ?? own ?? workspace,
         umask,
-        launcher: launcherOf(account, nice, request.limits ? control : undefined),
+        launcher: launcherOf(account, nice, control),
         control,
         started: (group) =>
           events.mark(["local", group, processStat(group)?.began ?? "", bootId(), own ?? ""].join(" ")),
@@ -157,7 +157,9 @@ async function startProcess(
     for (const { childEnd } of opened) closeSync(childEnd);
   }
   const group = child.pid;
-  const tree = group === undefined ? undefined : treeOf(group, spec, around);
+  const tree: Tree | undefined =
+    group === undefined ? undefined : { attempt: spec.env[MARKER] ?? "", group, control: around.control };
+  if (tree) around.started(tree.group);
   const exited = new Promise<Ended>((resolveExit) => {
     child.nodeChildProcess.on("exit", (code, signal) => {
       if (signal) resolveExit({ kind: "signaled", signal: signal.slice(3) as SignalName });
@@ -175,7 +177,7 @@ async function startProcess(
   const settled = settle(exited, [stdout, stderr], tree).then((how) => {
     if (stdin) closeOurs(stdin);
     over = true;
-    return how;
+    return outOfMemory(how, around.control);
   });
   let killing: Promise<Ending> | undefined;
   const signals = new Set<SignalName>();
@@ -209,15 +211,12 @@ async function startProcess(
   }
 }
 
-/** Known from now on by its group, and by the control group that it is put into before it can have started anything. */
-function treeOf(group: number, { env }: CommandSpec, { control, started }: Surroundings): Tree {
-  started(group);
-  try {
-    control?.join(group);
-  } catch {
-    // It has ended already.
-  }
-  return { attempt: env[MARKER] ?? "", group, control };
+/** A command that failed in a group whose memory ran out, failed for that. */
+function outOfMemory(how: Settled, control: ControlGroup | undefined): Settled {
+  if (!control?.outOfMemory() || (how.kind === "exited" && how.code === 0)) return how;
+  const code = how.kind === "exited" ? how.code : null;
+  const signal = how.kind === "signaled" ? how.signal : null;
+  return { kind: "out-of-memory", code, signal, heldOpen: how.heldOpen };
 }
 
 /** The process's own mask is what a child gets; between the two lines nothing else can run. */
