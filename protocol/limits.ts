@@ -113,6 +113,34 @@ export const limits = {
   serviceHealthyMs: 60_000,
   /** What a keeper before this one left on an engine or a host that does not answer is looked for again after this. */
   reapEveryMs: 30_000,
+  /** `ssh -G` reads a file or a few; a `Match exec` of the user's may take a moment. Its answer is good for so long. */
+  sshConfigMs: 10_000,
+  sshConfigKeptMs: 30_000,
+  /** Jump hosts in a row: more is a circle. */
+  sshJumps: 8,
+  /** From nothing to an authenticated connection, each hop; unless the user's ConnectTimeout says otherwise. */
+  sshConnectMs: 15_000,
+  sshAgentMs: 5_000,
+  /** A peer that leaves so many in a row unanswered is gone; unless the user's ServerAlive settings say otherwise. */
+  sshKeepaliveMs: 15_000,
+  sshKeepaliveCount: 3,
+  /** OpenSSH's MaxSessions, until the server refuses one; connections of one host, and as many again to end jobs by. */
+  sshSessions: 10,
+  sshConnections: 10,
+  sshIdleMs: 60_000,
+  /** A session that cannot be had though nothing else uses the connection is asked for so often, with pauses. */
+  sshTries: 5,
+  sshRetryMs: 1_000,
+  /** A login shell's profile has come to its end by then. What it printed last is kept for a message. */
+  sshStartMs: 60_000,
+  sshNoiseBytes: 2 * KiB,
+  /** A short script of ours, beyond what it waits for by itself; the lines that it may print. */
+  sshScriptMs: 20_000,
+  sshScriptBytes: 1 * MiB,
+  /** Of one output, read ahead of its reader. */
+  sshOutputBytes: 256 * KiB,
+  /** A host whose connection was lost is looked for again for so long, to end what runs there. */
+  sshReconnectMs: 30_000,
   /** setTimeout cannot hold more than this (24.8 days). */
   timeoutMaximumMs: 2 ** 31 - 1,
   /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */

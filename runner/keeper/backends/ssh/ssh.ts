@@ -1,0 +1,152 @@
+// Runs jobs on hosts that the runner reaches by ssh, on ssh2: the user's own configuration, keys and known hosts, one
+// connection for many jobs, and scripts that end what a job leaves. The keeper opens it; docs/ssh.md says what it does.
+import { randomBytes } from "node:crypto";
+import * as v from "valibot";
+import { limits } from "../../../../protocol/limits.ts";
+import { type JobRequest, SshTarget } from "../../../../protocol/messages.ts";
+import { oneLine } from "../../../../protocol/text.ts";
+import { MARKER } from "../../process-tree.ts";
+import { variablesOf } from "../../work.ts";
+import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
+import { startCommand } from "./command.ts";
+import { endTree } from "./remote.ts";
+import { type Leader, removeScript } from "./script.ts";
+import { type HostSessions, hostSessions } from "./sessions.ts";
+import { resolveWay, type Way } from "./target.ts";
+
+export interface SshOptions {
+  readonly log: (line: string) => void;
+  /** Read instead of the user's own ssh configuration; without it SORTIE_SSH_CONFIG names one. */
+  readonly config?: string | undefined;
+}
+
+const PREFIX = "ssh ";
+/** A path that is longer is not remembered: a mark has room for so much. */
+const MARKED_PATH = 500;
+
+const Mark = v.object({
+  target: SshTarget,
+  /** Of the job's own directory, below the one for temporary files. */
+  name: v.optional(v.pipe(v.string(), v.regex(/^sortie-[0-9a-z-]+$/))),
+  directory: v.optional(v.pipe(v.string(), v.startsWith("/"))),
+  leader: v.optional(
+    v.object({ pid: v.pipe(v.number(), v.integer(), v.minValue(2)), began: v.pipe(v.string(), v.digits()) }),
+  ),
+});
+type Mark = v.InferOutput<typeof Mark>;
+
+export function sshBackend({ log, config = process.env["SORTIE_SSH_CONFIG"] || undefined }: SshOptions): Backend {
+  const ways = new Map<string, { readonly way: Promise<Way>; readonly until: number }>();
+  const hosts = new Map<string, HostSessions>();
+
+  function wayTo(target: SshTarget): Promise<Way> {
+    const key = JSON.stringify([target.host, target.user, target.port]);
+    const kept = ways.get(key);
+    if (kept && performance.now() < kept.until) return kept.way;
+    const way = resolveWay(target, config);
+    ways.set(key, { way, until: performance.now() + limits.sshConfigKeptMs });
+    way.catch(() => ways.delete(key));
+    return way;
+  }
+
+  async function hostOf(target: SshTarget): Promise<HostSessions> {
+    const way = await wayTo(target);
+    const key = JSON.stringify(way);
+    const host = hosts.get(key) ?? hostSessions(way);
+    hosts.set(key, host);
+    return host;
+  }
+
+  return {
+    async open(request, _workspace, events, cancelled) {
+      if (!request.ssh) throw new Refused("host", "the job names no host");
+      const host = await unless(cancelled, hostOf(request.ssh));
+      await unless(cancelled, host.ready());
+      return siteOf(host, request, request.ssh, events, log);
+    },
+    async reap(attempt, text) {
+      const { target, name, directory, leader } = v.parse(Mark, JSON.parse(text.slice(PREFIX.length)));
+      const host = await hostOf(target);
+      const remove = directory ? removeScript({ path: directory }) : name ? removeScript({ name }) : "";
+      const { ending, lines } = await endTree(host, { mark: `${MARKER}=${attempt}`, leader }, 0, remove);
+      if (ending.survivors.length > 0 || lines.length > 0)
+        log(`what ${attempt} left on ${host.name} could not be ended or removed whole`);
+    },
+    async close() {
+      await Promise.all([...hosts.values()].map((host) => host.close()));
+      hosts.clear();
+    },
+  };
+}
+
+function siteOf(
+  host: HostSessions,
+  request: JobRequest,
+  target: SshTarget,
+  events: SiteEvents,
+  log: (line: string) => void,
+): Site {
+  const name = request.cwd === undefined ? `sortie-${request.attemptId}-${randomBytes(8).toString("hex")}` : undefined;
+  const mark = `${MARKER}=${request.attemptId}`;
+  /** Where the steps run, once the first one told it. */
+  let directory: string | undefined;
+  let leader: Leader | undefined;
+  let used = false;
+
+  const remember = (): void => {
+    const ours = name !== undefined && directory !== undefined && directory.length <= MARKED_PATH ? { directory } : {};
+    const text: Mark = { target, ...(name ? { name } : {}), ...ours, ...(leader ? { leader } : {}) };
+    events.mark(PREFIX + JSON.stringify(text));
+  };
+
+  return {
+    async start(command, stdin): Promise<RunningCommand> {
+      if (!used) remember();
+      used = true;
+      const path = request.cwd ?? directory;
+      const started = await startCommand(
+        host,
+        {
+          command,
+          variables: variablesOf(request),
+          directory: path === undefined ? { name: name ?? "" } : { path },
+          umask: request.umask,
+          nice: request.nice,
+          stdin,
+        },
+        mark,
+      );
+      directory ??= started.directory;
+      leader = started.leader;
+      remember();
+      return started.command;
+    },
+    async end() {},
+    async close() {
+      if (!used) return;
+      const own = name === undefined ? undefined : directory === undefined ? { name } : { path: directory };
+      try {
+        const { ending, lines } = await endTree(host, { mark, leader }, 0, own ? removeScript(own) : "");
+        for (const { pid, name: process } of ending.survivors)
+          log(`${process} (${pid}) of ${request.attemptId} could not be ended on ${host.name}`);
+        if (lines.length > 0) log(`the directory of ${request.attemptId} was not removed: ${oneLine(lines.join(" "))}`);
+      } catch (error) {
+        log(`what ${request.attemptId} left on ${host.name} was not looked for: ${oneLine((error as Error).message)}`);
+      }
+    },
+  };
+}
+
+/** What is under way is another job's too, and goes on; only this one waits no longer. */
+async function unless<Value>(cancelled: AbortSignal, promise: Promise<Value>): Promise<Value> {
+  cancelled.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(cancelled.reason);
+  cancelled.addEventListener("abort", abort, { once: true });
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    cancelled.removeEventListener("abort", abort);
+  }
+}
