@@ -85,6 +85,8 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
             });
           if (message.type === "step")
             return emit({ type: "job-step", at: message.at, job: job.name, index: message.index, of: message.of });
+          if (message.type === "note")
+            return emit({ type: "job-note", at: message.at, job: job.name, from: message.from, text: message.text });
         },
         connection(lost) {
           const at = Date.now();
@@ -132,17 +134,6 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
 }
 
 function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  return {
-    attemptId,
-    run,
-    job: job.name,
-    attempt,
-    steps: [...job.steps],
-    env: job.env,
-    graceMs: job.graceMs,
-    stdin: false,
-    ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
-    ...(job.timeoutMs === undefined ? {} : { timeoutMs: job.timeoutMs }),
-    ...(job.leaseMs === undefined ? {} : { leaseMs: job.leaseMs }),
-  };
+  const { name, needs: _needs, on: _on, at: _at, ...asked } = job;
+  return { attemptId, run, job: name, attempt, stdin: false, ...asked, steps: [...asked.steps] };
 }

@@ -79,6 +79,14 @@ export type RunEvent =
       readonly stream: "stdout" | "stderr";
       readonly bytes: Uint8Array;
     }
+  /** A line, or a few, that is no output of the job: of a service by its name, or of what prepares the job. */
+  | {
+      readonly type: "job-note";
+      readonly at: number;
+      readonly job: JobName;
+      readonly from: string;
+      readonly text: string;
+    }
   | {
       readonly type: "job-ended";
       readonly at: number;

@@ -5,8 +5,9 @@ import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import { type Command, Environment, Labels, RunnerName } from "../protocol/messages.ts";
+import { type Command, type Container, Environment, Labels, RunnerName } from "../protocol/messages.ts";
 import { closest } from "./closest.ts";
+import { type Place, placeOf } from "./recipe/check-place.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
 import type { Job } from "./recipe/sdk.ts";
@@ -19,7 +20,7 @@ export interface Selector {
 }
 
 /** One job, ready to be scheduled and dispatched: everything checked, everything in wire form. */
-export interface PlanJob {
+export interface PlanJob extends Place {
   readonly name: JobName;
   readonly needs: readonly JobName[];
   readonly on: Selector;
@@ -91,6 +92,7 @@ function planJob(
   // The schema drops such names as `constructor` in silence; a label less would mean more runners.
   for (const label of Object.keys(wanted))
     if (!Object.hasOwn(labels.output, label)) throw fail(`${name}: on cannot have a label ${label}.`);
+  const place = placeOf(options, (message) => fail(`${name}: ${message}`));
   const timeoutMs = parseDuration(options.timeout);
   const leaseMs = options.lease === "none" ? null : parseDuration(options.lease);
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
@@ -107,6 +109,7 @@ function planJob(
     steps,
     env: env.output,
     graceMs,
+    ...place,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(leaseMs === undefined ? {} : { leaseMs }),
@@ -215,9 +218,17 @@ const describeLabels = (labels: Labels): string => labelList(labels).join(" ") |
  * this is kept.
  */
 export function fingerprintOf(plan: Plan): string {
-  const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs }) => {
-    const variables = env.map(([variable]) => variable);
-    return { name, needs, on: selectorKey(on), steps, variables, cwd, timeoutMs, graceMs };
+  const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }) => {
+    const { ssh, user, limits, nice, umask } = rest;
+    const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
+    return { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs, ...place };
   });
   return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
 }
+
+const namesOf = (env: Environment): string[] => env.map(([name]) => name);
+
+const withoutValues = ({ services, ...container }: Container) => ({
+  ...container,
+  services: services.map(({ env, ...service }) => ({ ...service, variables: namesOf(env) })),
+});

@@ -12,6 +12,8 @@ export interface Show {
   readonly stderr: boolean;
   readonly timestamps: boolean;
   readonly raw: boolean;
+  /** Notes too, on stderr. */
+  readonly notes: boolean;
   /** Only the last lines. */
   readonly most: number | undefined;
   /** Only what was written from then on; milliseconds since the epoch. */
@@ -22,7 +24,7 @@ export interface Show {
 
 /** Throws USAGE. */
 export function parseShow(
-  options: Pick<Show, "follow" | "stdout" | "stderr" | "timestamps" | "raw"> & {
+  options: Pick<Show, "follow" | "stdout" | "stderr" | "timestamps" | "raw" | "notes"> & {
     readonly n: string | undefined;
     readonly since: string | undefined;
     readonly offset: string | undefined;
@@ -35,6 +37,7 @@ export function parseShow(
     stderr: both || options.stderr,
     timestamps: options.timestamps,
     raw: options.raw,
+    notes: options.notes,
     most: options.n === undefined ? undefined : count("-n", options.n),
     since: options.since === undefined ? 0 : time(options.since),
     offset: options.offset === undefined ? 0 : count("--offset", options.offset),
@@ -63,7 +66,7 @@ export async function printParts(
 ): Promise<boolean> {
   const last = show.most === undefined ? parts : lastLines(path, parts, show.most, (stream) => show[stream]);
   for await (const part of last) {
-    const shown = part.kind === "output" ? within(part, show) : part;
+    const shown = part.kind === "output" || part.kind === "note" ? within(part, show) : part;
     const printed = shown && printer.print(shown);
     if (printed) await printed;
     if (process.stdout.destroyed || process.stderr.destroyed) return true;
@@ -72,8 +75,9 @@ export async function printParts(
   return false;
 }
 
-function within(part: LogPart & { kind: "output" }, { since, offset }: Show): LogPart | undefined {
+function within(part: LogPart & { kind: "output" | "note" }, { since, offset }: Show): LogPart | undefined {
   if (part.at < since || part.offset <= offset) return undefined;
+  if (part.kind === "note") return part;
   const before = offset - (part.offset - part.bytes.length);
   return before <= 0 ? part : { ...part, bytes: part.bytes.subarray(before) };
 }

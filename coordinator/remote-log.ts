@@ -53,6 +53,9 @@ export async function openRemoteLog(
   let stored = 0;
   let isLive = true;
   const caughtUp = Promise.withResolvers<void>();
+  const leaveWithEnough = (): void => {
+    if (!options.follow && running && stored >= endsAt) attempt.abandon(enough);
+  };
   const attempt = await startAttempt({
     link: runner,
     attemptId,
@@ -64,9 +67,8 @@ export async function openRemoteLog(
         stored += bytes.length;
         if (stored >= endsAt) caughtUp.resolve();
       },
-      output() {
-        if (!options.follow && running && stored >= endsAt) attempt.abandon(enough);
-      },
+      output: leaveWithEnough,
+      control: leaveWithEnough,
       connection: options.onConnection,
     },
   });

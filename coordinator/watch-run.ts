@@ -26,6 +26,8 @@ export async function watchRun(
     for await (const part of readLog(store.logPath({ run, id }), { follow: true, isLive, signal }))
       if (part.kind === "output")
         await emit({ type: "job-output", at: part.at, job, stream: part.stream, bytes: part.bytes });
+      else if (part.kind === "note")
+        await emit({ type: "job-note", at: part.at, job, from: part.from, text: part.text });
   }
 
   for (;;) {

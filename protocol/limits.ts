@@ -111,6 +111,8 @@ export const limits = {
   listedPerContainer: 100,
   /** A service that is not healthy by then is not up; unless it says otherwise. */
   serviceHealthyMs: 60_000,
+  /** From one check of a service to the next: what it costs is nothing beside a service's start. */
+  serviceCheckEveryMs: 1_000,
   /** What a keeper before this one left on an engine or a host that does not answer is looked for again after this. */
   reapEveryMs: 30_000,
   /** `ssh -G` reads a file or a few; a `Match exec` of the user's may take a moment. Its answer is good for so long. */

@@ -13,9 +13,11 @@ import { listenForCancels } from "../cancels.ts";
 import { outcomeOf, type RunEvent, type RunOutcome } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
 import { parseLease, parseSilence, silenceOption } from "../options.ts";
+import { placeOf } from "../recipe/check-place.ts";
+import type { Pull } from "../recipe/place.ts";
 import { createBoundedLog } from "../store/log.ts";
 import { logPath, openStore } from "../store/store.ts";
-import { writeTo } from "../views/format.ts";
+import { noteLines, oneLine, writeTo } from "../views/format.ts";
 
 /** Output of a single command that its log keeps: it went to the person already. */
 const KEPT_BYTES = 16 * 1024 * 1024;
@@ -25,6 +27,9 @@ interface Options {
   readonly command: readonly string[] | undefined;
   readonly cwd: string | undefined;
   readonly env: readonly string[];
+  readonly image: string | undefined;
+  readonly pull: Pull | undefined;
+  readonly ssh: string | undefined;
   readonly timeout: string | undefined;
   readonly lease: string | undefined;
   readonly "silence-after": string | undefined;
@@ -39,7 +44,7 @@ export const builder = (yargs: Argv) =>
       describe: "A name, a prefix of a peer ID, or labels that fit one: os=linux",
     })
     .positional("command", { type: "string", array: true, describe: "The program and its arguments, behind --" })
-    .option("cwd", { type: "string", describe: "An absolute path on the runner; default: a fresh directory" })
+    .option("cwd", { type: "string", describe: "An absolute path where it runs; default: a fresh directory" })
     .option("env", {
       alias: "e",
       type: "string",
@@ -47,6 +52,16 @@ export const builder = (yargs: Argv) =>
       nargs: 1,
       default: [],
       describe: "NAME=VALUE for the command",
+    })
+    .option("image", { type: "string", describe: "Runs the command in a container of this image" })
+    .option("pull", {
+      choices: ["always", "missing", "never"],
+      describe: "When that image is fetched; default: missing",
+    })
+    .option("ssh", {
+      type: "string",
+      conflicts: "image",
+      describe: "Runs it on a host that the runner reaches by ssh: USER@HOST:PORT",
     })
     .option("timeout", { type: "string", describe: "Ends the command after this: 90s, 10m" })
     .option("lease", {
@@ -56,6 +71,7 @@ export const builder = (yargs: Argv) =>
     .option("silence-after", silenceOption)
     .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
     .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
+    .example("$0 exec w1 --image node:24 -- node --version", "in a container")
     .example("tar cf - . | $0 exec w1 -- tar tf -", "stdin is piped");
 
 export async function handler(options: Options & { readonly "--"?: readonly string[] }): Promise<number> {
@@ -69,6 +85,13 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
     );
 
   const leaseMs = parseLease(options.lease);
+  const { image, pull, ssh } = options;
+  if (pull !== undefined && image === undefined) throw new SortieError("USAGE", "--pull is of an image: add --image.");
+  const place = placeOf(
+    { container: image === undefined ? undefined : { image, pull }, ssh },
+    (message) =>
+      new SortieError("USAGE", message.replace(/^(container\.image|ssh)\b/, image === undefined ? "--ssh" : "--image")),
+  );
 
   let attempt: Attempt | undefined;
   const cancelled = interruptSignal(() => attempt?.abandon(new SortieError("INTERRUPTED", "Interrupted twice.")));
@@ -89,6 +112,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       env: options.env.map(parseVariable),
       graceMs: limits.graceMs,
       stdin: options.stdin,
+      ...place,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...(leaseMs === undefined ? {} : { leaseMs }),
@@ -103,6 +127,16 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       sink: {
         store: (bytes) => log.write(bytes),
         output: (stream, bytes) => writeTo(output[stream], bytes),
+        control(message) {
+          if (message.type !== "note") return;
+          const head = `sortie: ${oneLine(message.from)}: `;
+          return writeTo(
+            process.stderr,
+            noteLines(message.text, false)
+              .map((line) => `${head}${line}\n`)
+              .join(""),
+          );
+        },
         connection: (lost) =>
           void process.stderr.write(
             lost === undefined
@@ -159,7 +193,8 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       if ("error" in end) throw end.error;
       if (end.gap !== undefined)
         throw new SortieError("OUTPUT_INCOMPLETE", `The command's output is not whole: ${end.gap}.`);
-      if (end.exit.reason !== "exited") process.stderr.write(`sortie: ${describeExit(end.exit)}\n`);
+      if (end.exit.reason !== "exited" || end.exit.ambiguous)
+        process.stderr.write(`sortie: ${describeExit(end.exit)}\n`);
       return code;
     } finally {
       asked.stop();

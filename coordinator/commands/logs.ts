@@ -25,6 +25,7 @@ interface Options {
   readonly stderr: boolean;
   readonly timestamps: boolean;
   readonly raw: boolean;
+  readonly notes: boolean;
   readonly n: string | undefined;
 }
 
@@ -43,6 +44,11 @@ export const builder = (yargs: Argv) =>
     .option("stderr", { type: "boolean", default: false, describe: "Only what it wrote to stderr" })
     .option("timestamps", { alias: "t", type: "boolean", default: false, describe: "The time before each line" })
     .option("raw", { type: "boolean", default: false, describe: "Every byte as it is, also to a terminal" })
+    .option("notes", {
+      type: "boolean",
+      default: false,
+      describe: "Also what its services wrote and what prepared it, on stderr",
+    })
     .option("since", {
       type: "string",
       describe: "Only what was written since: 10m ago, or a time such as 2026-01-31T12:00:00Z",

@@ -61,9 +61,23 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
       ]);
     });
     process.stdout.write(`${table([["JOB", "OUTCOME", "RUNNER", "TOOK", "EXIT", "ATTEMPT", "LOG"], ...rows])}\n`);
+    const endings = jobs.flatMap((job) => job.attempts.flatMap(endingOf));
+    if (endings.length > 0) process.stdout.write(`\n${table([["JOB", "WHAT WAS ENDED"], ...endings])}\n`);
   } finally {
     store.close();
   }
+}
+
+/** What a cancellation ended, and what it could not, each process by its name and number. */
+function endingOf({ job, exit }: AttemptRow): string[][] {
+  const ending = exit && "ending" in exit ? exit.ending : undefined;
+  if (!ending) return [];
+  const processes = [
+    ...ending.ended.map(({ name, pid, by }) => `${oneLine(name)} (${pid}) by ${by}`),
+    ...ending.survivors.map(({ name, pid }) => `${oneLine(name)} (${pid}) could not be ended`),
+    ...(ending.more === undefined ? [] : [`${ending.more} more`]),
+  ];
+  return processes.length === 0 ? [] : [[job, processes.join(", ")]];
 }
 
 function logState(store: Store, attempt: AttemptRow): string {

@@ -1,13 +1,45 @@
 // What job() checks of its options: each function throws an error that names the option and says what it wants.
+import * as v from "valibot";
 import { parseDuration } from "../../protocol/duration.ts";
-import type { RecipeError } from "./recipe-error.ts";
+import { parseSize } from "../../protocol/sizes.ts";
+import { closest } from "../closest.ts";
 import { isShellCommand } from "./shell.ts";
 
 /** Makes the error, at the recipe's line that called job(). */
-export type Wrong = (message: string) => RecipeError;
+export type Wrong = (message: string) => Error;
 
 export const isRecord = (value: unknown): value is Record<PropertyKey, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** `what` has no options but those named. */
+export function checkNames(what: string, options: object, names: readonly string[], wrong: Wrong): void {
+  for (const name of Object.keys(options)) {
+    if (names.includes(name)) continue;
+    const near = closest(name, names);
+    throw wrong(
+      `${what} has no option ${JSON.stringify(name)}; ${near ? `did you mean ${near}?` : `it has ${names.join(", ")}.`}`,
+    );
+  }
+}
+
+/** The value as the schema has it; `wants` says what that is. */
+export function accept<Schema extends v.GenericSchema>(
+  schema: Schema,
+  option: string,
+  value: unknown,
+  wants: string,
+  wrong: Wrong,
+): v.InferOutput<Schema> {
+  const parsed = v.safeParse(schema, value);
+  if (parsed.success) return parsed.output;
+  throw wrong(`${option} must be ${wants}, not ${shown(value)}.`);
+}
+
+export function sizeOf(option: string, value: unknown, wrong: Wrong): number {
+  const bytes = parseSize(value);
+  if (bytes !== undefined) return bytes;
+  throw wrong(`${option} must be bytes or a size such as "512m" or "2g", not ${shown(value)}.`);
+}
 
 export function checkRun(run: unknown, wrong: Wrong): void {
   if (typeof run === "string") {

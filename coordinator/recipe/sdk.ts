@@ -4,31 +4,37 @@
 
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
-import { closest } from "../closest.ts";
-import { checkDuration, checkNeeds, checkRun, checkStrings, isRecord, shown, type Wrong } from "./check.ts";
+import { checkDuration, checkNames, checkNeeds, checkRun, checkStrings, isRecord, shown, type Wrong } from "./check.ts";
+import { placeOf } from "./check-place.ts";
 import { callSite, type Location } from "./location.ts";
+import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { ShellCommand } from "./shell.ts";
 
+export type {
+  Argv,
+  ContainerOptions,
+  Duration,
+  HealthOptions,
+  LimitOptions,
+  MountOptions,
+  PlaceOptions,
+  Pull,
+  ServiceOptions,
+  Size,
+  SshOptions,
+  TmpfsOptions,
+} from "./place.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 
 const JOB = Symbol.for("sortie.job");
 const RECIPE = Symbol.for("sortie.recipe");
 
-/**
- * Milliseconds as a number, or a text with units (`ms`, `s`, `m`, `h`, `d`); at most 24 days.
- * @example "90s"
- * @example "1h30m"
- */
-export type Duration = number | string;
-
-/** A program and its arguments, each as it is: no shell sees them. */
-export type Argv = readonly [program: string, ...args: string[]];
 /** One command of a job that has several. */
 export type Step = ShellCommand | Argv;
 
 /** What a job is. */
-export interface JobOptions {
+export interface JobOptions extends PlaceOptions {
   /**
    * The command: a shell string (run by `/bin/sh -c`), an `sh` template, or argv; or several of them, as steps.
    *
@@ -56,7 +62,8 @@ export interface JobOptions {
    */
   readonly env?: Readonly<Record<string, string>>;
   /**
-   * An absolute path on the runner. Default: a fresh directory, removed after the job.
+   * An absolute path where the commands run: on the runner, in the container, on the ssh host. Default: a fresh
+   * directory, removed after the job.
    * @example cwd: "/srv/app"
    */
   readonly cwd?: string;
@@ -92,7 +99,10 @@ export interface Recipe {
   readonly location: Location | undefined;
 }
 
-const jobOptions = ["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease"];
+const jobNames = [
+  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease"],
+  ...["container", "ssh", "user", "limits", "nice", "umask"],
+] as (keyof JobOptions)[];
 
 /**
  * Describes a job. What is wrong with it is thrown at once, so that the error points at this very line.
@@ -102,13 +112,7 @@ export function job(options: JobOptions): Job {
   const location = callSite(job);
   const wrong: Wrong = (message) => new RecipeError(message, location, "job");
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
-  for (const name of Object.keys(options)) {
-    if (jobOptions.includes(name)) continue;
-    const near = closest(name, jobOptions);
-    throw wrong(
-      `job() has no option ${JSON.stringify(name)}; ${near ? `did you mean ${near}?` : `it has ${jobOptions.join(", ")}.`}`,
-    );
-  }
+  checkNames("job()", options, jobNames, wrong);
   const { run, needs, on, env, cwd, timeout, grace, lease } = options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, isJob, wrong);
@@ -122,13 +126,10 @@ export function job(options: JobOptions): Job {
     throw wrong(`lease must be at least ${limits.leaseMinimumMs / 1_000} s.`);
   checkDuration("grace", grace, wrong);
   if (timeout !== undefined && parseDuration(timeout) === 0) throw wrong("timeout must be at least a millisecond.");
+  placeOf(options, wrong);
   // Copies: what is changed afterwards would not have been checked. (needs stays: its jobs are looked up by the plan.)
-  const kept: JobOptions = {
-    ...(options as JobOptions),
-    ...(Array.isArray(run) ? { run: Object.freeze(run.map(copied)) as JobOptions["run"] } : {}),
-    ...(on ? { on: Object.freeze({ ...on }) } : {}),
-    ...(env ? { env: Object.freeze({ ...env }) } : {}),
-  };
+  const { needs: _, ...checked } = options as JobOptions;
+  const kept: JobOptions = { ...frozenCopy(checked), ...(needs ? { needs } : {}) };
   return withLocation({ [JOB]: true as const, options: Object.freeze(kept) }, location);
 }
 
@@ -155,7 +156,12 @@ export const isJob = (value: unknown): value is Job => isRecord(value) && JOB in
 /** @internal */
 export const isRecipe = (value: unknown): value is Recipe => isRecord(value) && RECIPE in value;
 
-const copied = <T>(step: T): T => (Array.isArray(step) ? (Object.freeze([...step]) as T) : step);
+function frozenCopy<T>(value: T): T {
+  if (Array.isArray(value)) return Object.freeze(value.map(frozenCopy)) as T;
+  if (!isRecord(value)) return value;
+  const copies = Reflect.ownKeys(value).map((key) => [key, frozenCopy(value[key])] as const);
+  return Object.freeze(Object.fromEntries(copies)) as T;
+}
 
 /** Kept out of sight when the value is printed. */
 function withLocation<T extends object>(

@@ -15,7 +15,8 @@ export async function* lastLines(
   const skip = await bytesBefore(path, most, wanted);
   for await (const part of parts) {
     if (part.kind !== "output") {
-      yield part;
+      // A note among what is left out is left out too.
+      if (part.kind !== "note" || skip.stdout + skip.stderr === 0) yield part;
       continue;
     }
     if (!wanted(part.stream)) continue;

@@ -22,6 +22,13 @@ export type LogPart =
       readonly at: number;
       readonly offset: number;
     }
+  | {
+      readonly kind: "note";
+      readonly from: string;
+      readonly text: string;
+      readonly at: number;
+      readonly offset: number;
+    }
   | { readonly kind: "dropped"; readonly stdout: number; readonly stderr: number; readonly reason: string }
   | { readonly kind: "exit"; readonly exit: Exit };
 
@@ -66,6 +73,10 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
         const control = v.safeParse(JournalControl, part.json);
         if (!control.success) throw damagedLog(path, decoder.offset);
         if ("at" in control.output) at = control.output.at;
+        if (control.output.type === "note") {
+          const { from, text } = control.output;
+          yield { kind: "note", from, text, at, offset: decoder.offset };
+        }
         if (control.output.type === "dropped") yield { kind: "dropped", ...control.output };
         if (control.output.type === "exit") {
           yield { kind: "exit", exit: control.output };

@@ -64,6 +64,13 @@ export function safeLine(line: string, colours: boolean): string {
   return safe.includes("\u001b") ? `${safe}\u001b[0m` : safe;
 }
 
+/** The lines of a note, whole; none can act on a terminal. */
+export const noteLines = (text: string, colours: boolean): string[] =>
+  text
+    .replace(/\n$/, "")
+    .split("\n")
+    .map((line) => safeLine(line, colours));
+
 export { oneLine };
 
 /** Writes, and gives a promise only where the stream is full: then one waits for it. */

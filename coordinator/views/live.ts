@@ -3,7 +3,7 @@
 // write. At the end it gives way to what failed, with its last lines, and the summary.
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
-import { duration, oneLine, outcomeColour, outcomeMark, paintFor, writeTo } from "./format.ts";
+import { duration, noteLines, oneLine, outcomeColour, outcomeMark, paintFor, writeTo } from "./format.ts";
 import { summaryOf } from "./summary.ts";
 import { createTail, type Tail } from "./tail.ts";
 
@@ -23,6 +23,8 @@ interface Row {
   readonly runner: string;
   step: string;
   readonly tail: Tail;
+  /** The last notes, shown while the job itself has said nothing. */
+  readonly notes: string[];
   /** Since when the connection is lost. */
   lostAt: number | undefined;
 }
@@ -31,6 +33,11 @@ interface Failure {
   readonly job: string;
   readonly why: string;
   readonly tail: readonly string[];
+}
+
+function lastLinesOf({ tail, notes }: Row): readonly string[] {
+  const lines = tail.lines(TAIL_LINES);
+  return lines.length > 0 ? lines : notes;
 }
 
 export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
@@ -74,7 +81,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
       const lost =
         row.lostAt === undefined ? "" : `, reconnecting, ${duration(Date.now() - row.lostAt)}, job still running`;
       const head = `${job} ${duration(Date.now() - row.startedAt)}${row.step} on ${row.runner}${lost}`;
-      const last = row.tail.lines(TAIL_LINES).findLast((line) => line.trim() !== "");
+      const last = lastLinesOf(row).findLast((line) => line.trim() !== "");
       const space = width - head.length - 3;
       lines.push(last && space > 8 ? `${head}${paint("dim", ` │ ${last.slice(0, space)}`)}` : head);
     }
@@ -151,7 +158,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
       return;
     }
     const why = oneLine(event.message ?? (event.exit ? describeExit(event.exit) : outcome));
-    failures.push({ job, why, tail: failures.length < MOST_TAILS ? (row?.tail.lines(TAIL_LINES) ?? []) : [] });
+    failures.push({ job, why, tail: failures.length < MOST_TAILS ? (row ? lastLinesOf(row) : []) : [] });
     failed.push(endLine(job, outcome, why, durationMs));
     if (failed.length > MOST_FAILED_SHOWN) failed.shift();
   }
@@ -175,6 +182,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
             runner: oneLine(event.runner),
             step: "",
             tail: createTail(),
+            notes: [],
             lostAt: undefined,
           });
           return;
@@ -191,6 +199,13 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
         }
         case "job-output":
           return rows.get(event.job)?.tail.push(event.stream, event.bytes);
+        case "job-note": {
+          const from = oneLine(event.from);
+          const row = rows.get(event.job);
+          row?.notes.push(...noteLines(event.text, false).map((line) => `[${from}] ${line}`));
+          row?.notes.splice(0, row.notes.length - TAIL_LINES);
+          return;
+        }
         case "job-ended":
           return jobEnded(event);
         case "run-cancelling":

@@ -1,6 +1,6 @@
 // Prints a log: bytes as they are to a file or a pipe; to a terminal, text that cannot act on it, unless raw.
 import type { LogPart } from "../store/read-log.ts";
-import { writeTo } from "./format.ts";
+import { noteLines, oneLine, writeTo } from "./format.ts";
 import { terminalText } from "./terminal-text.ts";
 
 export interface LogPrinterOptions {
@@ -8,6 +8,8 @@ export interface LogPrinterOptions {
   readonly stderr: boolean;
   readonly timestamps: boolean;
   readonly raw: boolean;
+  /** Whether notes are shown, on stderr. */
+  readonly notes: boolean;
 }
 
 export interface LogPrinter {
@@ -34,12 +36,22 @@ export function logPrinter(options: LogPrinterOptions): LogPrinter {
     return writeTo(outputs[stream], terminals[stream] ? stamped : Buffer.from(stamped, "latin1"));
   };
 
+  /** Whole lines, also where the job is in the middle of one. */
+  const writeNote = ({ from, text, at }: LogPart & { kind: "note" }): Promise<void> | undefined => {
+    const head = `${options.timestamps ? `${new Date(at).toISOString()} ` : ""}[${oneLine(from)}] `;
+    const lines = noteLines(text, outputs.stderr.isTTY).map((line) => `${head}${line}\n`);
+    const isMidLine = !atLineStart.stderr || (outputs.stderr.isTTY && outputs.stdout.isTTY && !atLineStart.stdout);
+    if (isMidLine) atLineStart.stderr = atLineStart.stdout = true;
+    return writeTo(outputs.stderr, `${isMidLine ? "\n" : ""}${lines.join("")}`);
+  };
+
   return {
     print(part) {
       if (part.kind === "dropped")
         return this.note(
           `${part.stdout} bytes of stdout and ${part.stderr} bytes of stderr are not in this log: ${part.reason}`,
         );
+      if (part.kind === "note") return options.notes ? writeNote(part) : undefined;
       if (part.kind !== "output" || !options[part.stream]) return undefined;
       const { stream, bytes, at } = part;
       const terminal = terminals[stream];

@@ -1,7 +1,7 @@
 // Plain lines, prefixed by their job, as they come: for a pipe, a file, a CI log. Lines are never mixed.
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
-import { duration, oneLine, outcomeColour, outcomeMark, paintFor, safeLine, writeTo } from "./format.ts";
+import { duration, noteLines, oneLine, outcomeColour, outcomeMark, paintFor, safeLine, writeTo } from "./format.ts";
 import { type LineCutter, lineCutter } from "./lines.ts";
 import { summaryOf } from "./summary.ts";
 
@@ -72,6 +72,12 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         if (row)
           for (const line of row[event.stream].push(event.bytes)) text += `${row.prefix}${safeLine(line, colours)}\n`;
         return text;
+      }
+      case "job-note": {
+        const head = `${rows.get(event.job)?.prefix ?? prefixOf(event.job)}${paint("dim", `[${oneLine(event.from)}]`)} `;
+        return noteLines(event.text, colours)
+          .map((line) => `${head}${line}\n`)
+          .join("");
       }
       case "job-ended": {
         const { prefix, rest } = takeRow(event.job);

@@ -1,6 +1,6 @@
 // A plan as text, for --dry-run: each job with what it needs, what it asks for, and what it would run.
-import type { Command } from "../../protocol/messages.ts";
-import { describeSelector, type Plan } from "../plan.ts";
+import type { Command, SshTarget } from "../../protocol/messages.ts";
+import { describeSelector, type Plan, type PlanJob } from "../plan.ts";
 import { quote } from "../recipe/shell.ts";
 import { duration, oneLine } from "./format.ts";
 
@@ -13,9 +13,28 @@ export function renderPlan(plan: Plan): string {
     lines.push(
       `  on ${describeSelector(job.on)}${job.timeoutMs === undefined ? "" : `, at most ${duration(job.timeoutMs)}`}${job.cwd === undefined ? "" : `, in ${oneLine(job.cwd)}`}`,
     );
+    const place = placeText(job);
+    if (place !== undefined) lines.push(`  ${place}`);
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** Where its commands run, if not as processes of the runner, and as whom. */
+function placeText({ container, ssh, user }: PlanJob): string | undefined {
+  const services = (container?.services ?? []).map(({ name, image }) => `${name} (${image})`);
+  const parts = [
+    container && `in the container ${container.image}`,
+    ssh && `over ssh to ${targetText(ssh)}`,
+    user && `as ${user}`,
+    services.length > 0 && `beside ${services.join(", ")}`,
+  ].filter(Boolean);
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+function targetText({ host, user, port }: SshTarget): string {
+  const place = port === undefined ? host : `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return user === undefined ? place : `${user}@${place}`;
 }
 
 function commandText(command: Command): string {

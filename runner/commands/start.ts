@@ -16,13 +16,13 @@ import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/m
 import { startNode } from "../../protocol/node.ts";
 import { answerPairing } from "../../protocol/pair.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
+import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
 import { tellRunning, tellStopped } from "../running.ts";
-import { parseBytes } from "../sizes.ts";
 import { stopSignals } from "../stop-signals.ts";
 
 interface Options {
@@ -218,7 +218,7 @@ function parseOptions(options: Options): { name: string; labels: Labels; slots: 
 
 function bytes(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const count = parseBytes(text);
+  const count = parseSize(text);
   if (count !== undefined && count >= limits.journalMinimumBytes) return count;
   throw new SortieError("USAGE", `--${option} takes a size such as 500MiB or 1GiB, not ${JSON.stringify(text)}.`);
 }
