@@ -104,7 +104,7 @@ function mountsOf(value: unknown, wrong: Wrong): Container["mounts"] {
     throw wrong(`container.mounts must be an object such as { "/in/container": "/on/runner" }, not ${shown(value)}.`);
   return Object.entries(value).map(([target, mount]) => {
     const where = `container.mounts[${JSON.stringify(target)}]`;
-    absolute(`The path ${JSON.stringify(target)} of container.mounts`, target, wrong);
+    absolute("A name in container.mounts", target, wrong);
     if (!isRecord(mount)) return { source: absolute(where, mount, wrong), target, readOnly: true };
     checkNames(where, mount, mountNames, wrong);
     const source = absolute(`${where}.source`, mount["source"], wrong);
@@ -159,9 +159,7 @@ function commandOf(option: string, value: unknown, wrong: Wrong): Command {
 
 function absolute(option: string, value: unknown, wrong: Wrong): string {
   if (typeof value === "string" && value.startsWith("/")) return value;
-  throw wrong(
-    `${option} must be an absolute path${typeof value === "string" && option.includes(value) ? "" : `, not ${shown(value)}`}.`,
-  );
+  throw wrong(`${option} must be an absolute path, not ${shown(value)}.`);
 }
 
 function flag(option: string, value: unknown, wrong: Wrong): boolean {
