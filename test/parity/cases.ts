@@ -1,0 +1,445 @@
+// What a job may rely on wherever it runs, one case a promise: each gives what it saw, which is compared with what is
+// promised. Where a backend cannot keep a promise, the case says what it does instead, and that is compared.
+import { createHash } from "node:crypto";
+import { exitCodeOf } from "../../protocol/exit.ts";
+import { processesOf, until } from "../rig/rig.ts";
+import type { Outcome, Place } from "./place.ts";
+
+export type BackendName = "local" | "container" | "ssh";
+
+export interface Case {
+  readonly title: string;
+  readonly run: (place: Place) => Promise<unknown>;
+  readonly promised: unknown;
+  /** What it is instead, and how the table says so. */
+  readonly but?: Partial<Record<BackendName, { readonly says: string; readonly seen: unknown }>>;
+}
+
+const MiB = 1024 * 1024;
+const SIGNALS = [
+  "HUP",
+  "INT",
+  "QUIT",
+  "ILL",
+  "ABRT",
+  "FPE",
+  "KILL",
+  "SEGV",
+  "PIPE",
+  "ALRM",
+  "TERM",
+  "USR1",
+  "USR2",
+] as const;
+const ASCII = Array.from({ length: 127 }, (_, code) => String.fromCharCode(code + 1)).join("");
+const NASTY = [
+  "",
+  " ",
+  ASCII,
+  "'",
+  '"',
+  "$(id)",
+  "`id`",
+  "a\nb",
+  "a\n\n",
+  "😀 é",
+  "-n",
+  "--",
+  "\\",
+  "\\n",
+  "\\0101",
+  "%s",
+  "*",
+  "~",
+  "x=y",
+  "#",
+];
+
+const how = ({ exit }: Outcome) => [
+  exit.reason,
+  "code" in exit ? exit.code : null,
+  "signal" in exit ? exit.signal : null,
+];
+const gone = (marker: string) =>
+  until(
+    () => processesOf(marker).length,
+    (count) => count === 0,
+  );
+const there = (marker: string) =>
+  until(
+    () => processesOf(marker).length,
+    (count) => count > 0,
+  );
+
+/** Many at a time, few enough for a small machine. */
+async function each<T, R>(list: readonly T[], run: (one: T) => Promise<R>, atOnce = 16): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      while (next < list.length) {
+        const at = next++;
+        results[at] = await run(list[at] as T);
+      }
+    }),
+  );
+  return results;
+}
+
+/** Of the text, again and again: its length, and SHA-256. */
+function repeated(text: string, bytes: number): string {
+  const hash = createHash("sha256");
+  const block = Buffer.alloc(MiB, text);
+  for (let at = 0; at < bytes; at += MiB) hash.update(block);
+  return hash.digest("hex");
+}
+
+async function* blocks(text: string, bytes: number): AsyncIterable<Uint8Array> {
+  const block = Buffer.alloc(65_536, text);
+  for (let at = 0; at < bytes; at += block.length) yield block;
+}
+
+/** What cancelled it, how it came out, and that nothing of it is left. */
+const cancelled = ({ exit }: Outcome) => [exit.reason, exit.reason === "cancelled" && exit.by];
+
+const isAmbiguous = (code: number): boolean => code > 128 && code <= 128 + 31;
+
+export const cases: readonly Case[] = [
+  {
+    title: "an exit code, 0 to 255",
+    run: async (place) =>
+      each(
+        Array.from({ length: 256 }, (_, code) => code),
+        async (code) => {
+          const { exit } = await place.run(`exit ${code}`);
+          return [exitCodeOf(exit), exit.reason, ...(exit.reason === "exited" && exit.ambiguous ? ["ambiguous"] : [])];
+        },
+      ),
+    promised: Array.from({ length: 256 }, (_, code) => [code, "exited"]),
+    but: {
+      container: {
+        says: "the code; 129 to 159 marked as maybe a signal",
+        seen: Array.from({ length: 256 }, (_, code) => [code, "exited", ...(isAmbiguous(code) ? ["ambiguous"] : [])]),
+      },
+    },
+  },
+  {
+    title: "a signal that ends it (13 of them)",
+    run: async (place) => each(SIGNALS, async (signal) => how(await place.run(`kill -${signal} $$; sleep 5`))),
+    promised: SIGNALS.map((signal) => ["signaled", null, signal]),
+    but: {
+      container: {
+        says: "as exit 128+n, marked as maybe a signal: the engine tells no more",
+        seen: [1, 2, 3, 4, 6, 8, 9, 11, 13, 14, 15, 10, 12].map((number) => ["exited", 128 + number, null]),
+      },
+    },
+  },
+  {
+    title: "a missing command: never started, 127, said on stderr",
+    run: async (place) => {
+      const outcome = await place.run(["no-such-command", "x"]);
+      return [...how(outcome), outcome.stderr];
+    },
+    promised: ["failed-to-start", 127, null, "sortie: no-such-command: command not found\n"],
+  },
+  {
+    title: "a missing path: never started, 127",
+    run: async (place) => how(await place.run(["/no/such/command"])),
+    promised: ["failed-to-start", 127, null],
+  },
+  {
+    title: "a file that cannot be executed, and a directory: never started, 126",
+    run: async (place) => [
+      how(await place.run([{ shell: "echo text > plain; chmod 644 plain" }, { argv: ["./plain"] }])),
+      how(await place.run([{ shell: "mkdir folder" }, { argv: ["./folder"] }])),
+    ],
+    promised: [
+      ["failed-to-start", 126, null],
+      ["failed-to-start", 126, null],
+    ],
+  },
+  {
+    title: "a working directory that is missing: never started, said which",
+    run: async (place) => {
+      const { exit } = await place.run("pwd", { cwd: "/no/such/folder" });
+      return exit.reason === "failed-to-start" ? [exit.stage, exit.message.includes("/no/such/folder")] : exit.reason;
+    },
+    promised: ["workdir", true],
+    but: { container: { says: "made by the engine, empty", seen: "exited" } },
+  },
+  {
+    title: "a fresh, empty working directory, shared by its steps",
+    run: async (place) => {
+      const outcome = await place.run([
+        { shell: "ls -A | wc -l; pwd > where; echo one > file" },
+        { shell: '[ "$(pwd)" = "$(cat where)" ] && cat file' },
+        { argv: ["sh", "-c", "exit 7"] },
+        { shell: "echo never" },
+      ]);
+      return [...how(outcome), outcome.stdout.trim().split(/\s+/), outcome.exit.step];
+    },
+    promised: ["exited", 7, null, ["0", "one"], 2],
+  },
+  {
+    title: "stdin of no byte, and of one",
+    run: async (place) => [
+      (await place.run(["wc", "-c"], { input: Buffer.alloc(0) })).stdout.trim(),
+      (await place.run(["wc", "-c"], { input: Buffer.from("x") })).stdout.trim(),
+      (await place.run(["wc", "-c"])).stdout.trim(),
+    ],
+    promised: ["0", "1", "0"],
+  },
+  {
+    title: "256 MiB of stdin, whole",
+    run: async (place) => (await place.run(["sha256sum"], { input: blocks("stdin and more", 256 * MiB) })).stdout,
+    promised: `${(() => {
+      const hash = createHash("sha256");
+      const block = Buffer.alloc(65_536, "stdin and more");
+      for (let at = 0; at < 256 * MiB; at += block.length) hash.update(block);
+      return hash.digest("hex");
+    })()}  -\n`,
+  },
+  {
+    title: "stdin that it closes at once, or never reads",
+    run: async (place) => [
+      how(await place.run("exec <&-; sleep 0.2; exit 3", { input: blocks("x", 16 * MiB) })),
+      how(await place.run("sleep 0.2; exit 4", { input: blocks("x", 16 * MiB) })),
+    ],
+    promised: [
+      ["exited", 3, null],
+      ["exited", 4, null],
+    ],
+  },
+  {
+    title: "an end while stdin is still being written",
+    run: async (place) => {
+      const outcome = await place.run(["head", "-c", "3"], { input: blocks("x", 64 * MiB) });
+      return [...how(outcome), outcome.stdout];
+    },
+    promised: ["exited", 0, null, "xxx"],
+  },
+  {
+    title: "256 MiB on each output at once, whole",
+    run: async (place) => {
+      const { exit, bytes, sha } = await place.run(
+        `head -c ${256 * MiB} /dev/zero | tr '\\0' o & head -c ${256 * MiB} /dev/zero | tr '\\0' e >&2; wait`,
+      );
+      return [exit.reason, bytes, sha];
+    },
+    promised: [
+      "exited",
+      { stdout: 256 * MiB, stderr: 256 * MiB },
+      { stdout: repeated("o", 256 * MiB), stderr: repeated("e", 256 * MiB) },
+    ],
+  },
+  {
+    title: "alternating one-byte writes to both outputs, each in its order",
+    run: async (place) => {
+      const outcome = await place.run(
+        "i=0; while [ $i -lt 1000 ]; do printf $((i%10)); printf $((i%7)) >&2; i=$((i+1)); done",
+      );
+      return [outcome.stdout, outcome.stderr];
+    },
+    promised: [
+      Array.from({ length: 1_000 }, (_, index) => index % 10).join(""),
+      Array.from({ length: 1_000 }, (_, index) => index % 7).join(""),
+    ],
+  },
+  {
+    title: "its first and its last bytes (30 times)",
+    run: async (place) =>
+      new Set(
+        (await each(Array.from({ length: 30 }), () => place.run("printf first; printf last >&2"))).map(
+          ({ stdout, stderr }) => `${stdout} ${stderr}`,
+        ),
+      ),
+    promised: new Set(["first last"]),
+  },
+  {
+    title: "bytes that are no text",
+    run: async (place) =>
+      (await place.run(["cat"], { input: Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)) })).sha.stdout,
+    promised: createHash("sha256")
+      .update(Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)))
+      .digest("hex"),
+  },
+  {
+    title: "arguments as they are: empty, every ASCII character, newlines, quotes, emoji",
+    run: async (place) => (await place.run(["printf", "%s\\0", ...NASTY])).stdout.split("\0").slice(0, -1),
+    promised: NASTY,
+  },
+  {
+    title: "an argument of 100,000 characters",
+    run: async (place) => (await place.run(["printf", "%s", "x".repeat(100_000)])).bytes.stdout,
+    promised: 100_000,
+  },
+  {
+    title: "an argument longer than the kernel takes: never started",
+    run: async (place) => {
+      const { exit } = await place.run(["true", "x".repeat(200_000)]);
+      return [exit.reason, "stage" in exit && exit.stage];
+    },
+    promised: ["failed-to-start", "spawn"],
+  },
+  {
+    title: "values of variables as they are, the same ones",
+    run: async (place) => {
+      const env = NASTY.map((value, index): [string, string] => [`V${index}`, value]);
+      const { stdout } = await place.run(env.map(([name]) => `printf '%s\\0' "$${name}"`).join("; "), { env });
+      return stdout.split("\0").slice(0, -1);
+    },
+    promised: NASTY,
+  },
+  {
+    title: "Sortie's own variables, and none of the runner's",
+    run: async (place) => {
+      const { stdout } = await place.run('echo "$CI $SORTIE $SORTIE_JOB $SORTIE_ATTEMPT ${SORTIE_PARITY_SECRET-none}"');
+      return stdout;
+    },
+    promised: "true 1 job 1 none\n",
+  },
+  {
+    title: "/dev/stdin, /dev/stdout and /dev/stderr, which can be opened again",
+    run: async (place) => {
+      const { stdout, stderr, exit } = await place.run("echo a > /dev/stderr; cat /dev/stdin > /dev/stdout", {
+        input: Buffer.from("b"),
+      });
+      return [exit.reason, stdout, stderr];
+    },
+    promised: ["exited", "b", "a\n"],
+  },
+  {
+    title: "a cancellation while it is being started",
+    run: async (place) => {
+      const begun = await place.begin("sleep 4951");
+      begun.cancel();
+      return [cancelled(await begun.outcome), await gone("sleep\x004951")];
+    },
+    promised: [["cancelled", "user"], 0],
+  },
+  {
+    title: "a cancellation while it runs: TERM to its whole tree, and its last words",
+    run: async (place) => {
+      const begun = await place.begin("trap 'echo bye; exit 3' TERM; setsid sleep 4952 & echo up; sleep 4953 & wait", {
+        graceMs: 10_000,
+      });
+      await begun.said("up\n");
+      await there("sleep\x004952");
+      begun.cancel("run");
+      const outcome = await begun.outcome;
+      return [
+        cancelled(outcome),
+        how(outcome)[1],
+        outcome.stdout,
+        await gone("sleep\x004952"),
+        await gone("sleep\x004953"),
+      ];
+    },
+    promised: [["cancelled", "run"], 3, "up\nbye\n", 0, 0],
+  },
+  {
+    title: "what ignores TERM is killed after the grace",
+    run: async (place) => {
+      const begun = await place.begin("trap '' TERM; echo up; setsid sleep 4954; while :; do sleep 0.1; done", {
+        graceMs: 300,
+      });
+      await begun.said("up\n");
+      await there("sleep\x004954");
+      begun.cancel();
+      const outcome = await begun.outcome;
+      return [...how(outcome), await gone("sleep\x004954")];
+    },
+    promised: ["cancelled", null, "KILL", 0],
+  },
+  {
+    title: "a cancellation says what it ended, and how",
+    run: async (place) => {
+      const begun = await place.begin("sleep 4955 & (trap '' TERM; echo up; while :; do sleep 0.05; done)", {
+        graceMs: 500,
+      });
+      await begun.said("up\n");
+      begun.cancel();
+      const { exit } = await begun.outcome;
+      if (exit.reason !== "cancelled" || !exit.ending) return exit;
+      const { ended, survivors } = exit.ending;
+      return [
+        ended.some(({ name, by }) => name === "sleep" && by === "TERM"),
+        ended.some(({ by }) => by === "KILL"),
+        ended.every(({ pid }) => pid > 1),
+        survivors,
+      ];
+    },
+    promised: [true, true, true, []],
+  },
+  {
+    title: "a cancellation while a grandchild holds its outputs",
+    run: async (place) => {
+      const begun = await place.begin("sleep 4956 & echo up; exit 5");
+      await begun.said("up\n");
+      begun.cancel();
+      const { exit } = await begun.outcome;
+      // It may have come too late: the command has its own end by then.
+      return [exit.reason === "cancelled" || exitCodeOf(exit) === 5, await gone("sleep\x004956")];
+    },
+    promised: [true, 0],
+  },
+  {
+    title: "a time-out",
+    run: async (place) => {
+      const { exit, stdout } = await place.run("echo up; sleep 4957", { timeoutMs: 1_500 });
+      return [exit.reason, stdout, await gone("sleep\x004957")];
+    },
+    promised: ["timeout", "up\n", 0],
+  },
+  {
+    title: "a grandchild that holds an output is ended, after the command's own end",
+    run: async (place) => {
+      const outcome = await place.run("sleep 4958 & echo mine; exit 5");
+      return [...how(outcome), outcome.stdout, outcome.exit.heldOpen === true, await gone("sleep\x004958")];
+    },
+    promised: ["exited", 5, null, "mine\n", true, 0],
+    but: {
+      container: {
+        says: "at once, with the container; not told as held open",
+        seen: ["exited", 5, null, "mine\n", false, 0],
+      },
+    },
+  },
+  {
+    title: "a daemon that closed its outputs and left its group is ended",
+    run: async (place) => {
+      const { exit } = await place.run("(setsid sleep 4959 >/dev/null 2>&1 </dev/null &) ; sleep 0.1; exit 0");
+      return [exit.reason, await gone("sleep\x004959")];
+    },
+    promised: ["exited", 0],
+  },
+  {
+    title: "a signal sent to it, to its whole tree",
+    run: async (place) => {
+      const script =
+        "trap 'echo got' USR1; (trap 'echo child' USR1; echo ready; while :; do sleep 0.05; done) & echo up; while :; do sleep 0.05; done";
+      const begun = await place.begin(script);
+      await begun.said("up\n");
+      await begun.said("ready\n");
+      begun.signal("USR1");
+      await begun.said("got\n");
+      await begun.said("child\n");
+      begun.signal("KILL");
+      return how(await begun.outcome);
+    },
+    promised: ["signaled", null, "KILL"],
+  },
+  {
+    title: "fifty at once",
+    run: async (place) =>
+      each(
+        Array.from({ length: 50 }, (_, index) => index),
+        async (index) => {
+          const { exit, stdout } = await place.run(`echo ${index}; sleep 0.5; exit ${index}`);
+          return [exitCodeOf(exit), stdout];
+        },
+        50,
+      ),
+    promised: Array.from({ length: 50 }, (_, index) => [index, `${index}\n`]),
+  },
+];

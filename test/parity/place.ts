@@ -1,0 +1,118 @@
+// A job at one of the backends, asked for as a coordinator asks: through a runner's calls, by the coordinator's own
+// attempt, which proves every byte. A case of the parity suite knows nothing else of where it runs.
+import { createHash, type Hash } from "node:crypto";
+import { startAttempt } from "../../coordinator/attempt.ts";
+import type { RunnerLink } from "../../coordinator/fleet.ts";
+import type { CancelledBy, Exit, SignalName } from "../../protocol/exit.ts";
+import type { Command, JobRequest, JournalControl } from "../../protocol/messages.ts";
+import type { Runner } from "../../runner/runner.ts";
+import { dial, request } from "../runner/calls.ts";
+
+export interface Outcome {
+  readonly exit: Exit;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** SHA-256 of each output, and how long it was: outputs themselves are kept up to 1 MiB. */
+  readonly sha: { readonly stdout: string; readonly stderr: string };
+  readonly bytes: { readonly stdout: number; readonly stderr: number };
+  readonly controls: readonly JournalControl[];
+}
+
+export interface Options extends Partial<JobRequest> {
+  readonly input?: Buffer | AsyncIterable<Uint8Array>;
+}
+
+export interface Begun {
+  /** Once the outputs together have said this. */
+  said(text: string): Promise<void>;
+  cancel(by?: CancelledBy): void;
+  signal(name: SignalName): void;
+  readonly outcome: Promise<Outcome>;
+}
+
+export interface Place {
+  begin(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Begun>;
+  run(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Outcome>;
+}
+
+const KEPT = 1024 * 1024;
+
+/** `job`: what makes it a job of this backend. */
+export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
+  const link: RunnerLink = { id: "test", name: "w1", open: async () => dial(runner) };
+
+  async function begin(what: Parameters<Place["begin"]>[0], { input, ...options }: Options = {}): Promise<Begun> {
+    const wanted = request("", { ...job, ...options, steps: stepsOf(what), stdin: input !== undefined });
+    const kept = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
+    const bytes = { stdout: 0, stderr: 0 };
+    const hashes: Record<"stdout" | "stderr", Hash> = { stdout: createHash("sha256"), stderr: createHash("sha256") };
+    const controls: JournalControl[] = [];
+    let text = "";
+    const listeners = new Set<() => void>();
+    const attempt = await startAttempt({
+      link,
+      attemptId: wanted.attemptId,
+      request: wanted,
+      reconnectMs: 1_000,
+      stdin: input === undefined ? undefined : Buffer.isBuffer(input) ? pieces(input) : input,
+      sink: {
+        store() {},
+        output(stream, data) {
+          hashes[stream].update(data);
+          if (bytes[stream] < KEPT) kept[stream].push(Buffer.from(data));
+          bytes[stream] += data.length;
+          if (text.length < KEPT) text += Buffer.from(data).toString();
+          for (const listener of listeners) listener();
+        },
+        control: (message) => void controls.push(message),
+      },
+    });
+    const outcome = attempt.end.then(({ exit, gap }) => {
+      if (gap !== undefined) throw new Error(`bytes are missing: ${gap}`);
+      return {
+        exit,
+        stdout: Buffer.concat(kept.stdout).toString(),
+        stderr: Buffer.concat(kept.stderr).toString(),
+        sha: { stdout: hashes.stdout.digest("hex"), stderr: hashes.stderr.digest("hex") },
+        bytes,
+        controls,
+      };
+    });
+    outcome.catch(() => {});
+    return {
+      outcome,
+      cancel: (by = "user") => attempt.cancel(by),
+      signal: (name) => attempt.signal(name),
+      said: (wantedText) =>
+        new Promise((resolve, reject) => {
+          const look = (): void => {
+            if (!text.includes(wantedText)) return;
+            listeners.delete(look);
+            resolve();
+          };
+          listeners.add(look);
+          look();
+          outcome.then(
+            (end) =>
+              reject(
+                new Error(`it ended without ${JSON.stringify(wantedText)}: ${JSON.stringify(end.exit)} ${end.stderr}`),
+              ),
+            reject,
+          );
+        }),
+    };
+  }
+
+  return { begin, run: async (what, options) => (await begin(what, options)).outcome };
+}
+
+/** A script, argv, or steps. */
+function stepsOf(what: string | readonly string[] | readonly Command[]): Command[] {
+  if (typeof what === "string") return [{ argv: ["/bin/sh", "-c", what] }];
+  if (what.every((part) => typeof part === "string")) return [{ argv: [...what] as string[] }];
+  return [...what] as Command[];
+}
+
+async function* pieces(input: Buffer): AsyncIterable<Uint8Array> {
+  for (let at = 0; at < input.length; at += 65_536) yield input.subarray(at, at + 65_536);
+}
