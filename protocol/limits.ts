@@ -101,6 +101,27 @@ export const limits = {
   keeperIdleMs: 10_000,
   /** A keeper has come up within this. */
   keeperStartMs: 10_000,
+  /** An engine that has not said who it is by then hangs; one under load was seen to take two seconds. */
+  engineAnswersMs: 10_000,
+  /** Of each output of a container, read ahead of its reader. */
+  attachBufferBytes: 256 * KiB,
+  /** After KILL the engine needs a moment; what is still there then cannot be killed. */
+  killedWithinMs: 10_000,
+  /** Layers of an image: Docker makes no more than 125, and a step that changed a file of the image adds one. */
+  imageLayers: 125,
+  /** What is left of a job on an engine is removed in so many goes, the n-th n times this after the one before. */
+  removals: 5,
+  removeAgainMs: 200,
+  /** A helper that asks a person for a password would ask for ever. */
+  credentialHelperMs: 30_000,
+  /** Of a pull, one line in this time. */
+  pullProgressMs: 1_000,
+  /** A service is told to stop, and killed after this. */
+  serviceStopMs: 10_000,
+  /** A service's own check, as its image has it, is looked at this often. */
+  serviceLookMs: 100,
+  /** The last of what a service wrote, where it did not come up. */
+  serviceLastLines: 20,
   /** Processes that an exit names, of those that a cancellation ended, and of those that it could not. */
   endedProcesses: 32,
   /** What a job's services wrote, and what is told of a pull, in one journal: text; what comes after is not kept. */

@@ -1,0 +1,199 @@
+// One step in a container of its own: created, attached, started, read to the end, and how it ended. container.ts starts
+// steps; the container stays until the job is over, or until the next step's is made of it.
+import { constants } from "node:os";
+import type { Writable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import type Docker from "dockerode";
+import type { Ending, SignalName } from "../../../../protocol/exit.ts";
+import { limits } from "../../../../protocol/limits.ts";
+import type { Ended, Refusal, RunningCommand, Settled } from "../backend.ts";
+import { NOTHING_ENDED, notStarted } from "../not-started.ts";
+import { attach } from "./attach.ts";
+import { create } from "./create.ts";
+import { demux } from "./demux.ts";
+import type { Engine } from "./engine.ts";
+import { refusalOf, wordsOf } from "./engine-error.ts";
+import { withoutInitFailure } from "./init-failure.ts";
+import { type Process, processesIn, signalAll } from "./signals.ts";
+import { stdinOf } from "./stdin.ts";
+
+const signalNames = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3) as SignalName]),
+);
+
+export interface Step {
+  readonly body: Docker.ContainerCreateOptions;
+  readonly platform: string | undefined;
+  readonly program: string;
+  readonly stdin: boolean;
+  /** Whether what runs in it may have become root. */
+  readonly newPrivileges: boolean;
+}
+
+/** The container is undefined where none could be created. */
+export async function startStep(
+  engine: Engine,
+  step: Step,
+): Promise<{ running: RunningCommand; container: Docker.Container | undefined }> {
+  const image = step.body.Image ?? "";
+  let container: Docker.Container;
+  try {
+    container = await create(engine, step.body, step.platform);
+  } catch (error) {
+    return { running: notStarted(refusalOf(error, image)), container: undefined };
+  }
+  const opened: { destroy(): void }[] = [];
+  try {
+    // Attached before it starts: the first bytes would be lost.
+    const source = await attach(engine, container.id, "outputs");
+    opened.push(source);
+    const stdin = step.stdin ? stdinOf(await attach(engine, container.id, "stdin")) : undefined;
+    if (stdin) opened.push(stdin);
+    await container.start();
+    return { running: follow(engine, container, step, demux(source), stdin), container };
+  } catch (error) {
+    for (const one of opened) one.destroy();
+    return { running: notStarted(refusalOf(error, image)), container };
+  }
+}
+
+function follow(
+  engine: Engine,
+  container: Docker.Container,
+  step: Step,
+  outputs: ReturnType<typeof demux>,
+  stdin: Writable | undefined,
+): RunningCommand {
+  /** Signals that were sent from here: only these are told as signals. */
+  const sent = new Set<SignalName>();
+  let over = false;
+  let refusal: Refusal | undefined;
+
+  // Asked after the start, when it can only be running or over: asked before, it answers 0 at once, or may come late.
+  const exited = container
+    .wait({ condition: "not-running" })
+    .then(() => container.inspect())
+    .then(
+      ({ State }): State => ({ code: State.ExitCode, outOfMemory: State.OOMKilled }),
+      (error: unknown): State => ({ lost: `the container engine went away (${wordsOf(error)})` }),
+    )
+    .finally(() => {
+      over = true;
+    });
+  const stderr = outputs.stderr.pipe(
+    withoutInitFailure(
+      step.program,
+      exited.then((state) => ("code" in state ? state.code : undefined)),
+      (found) => {
+        refusal = found;
+      },
+    ),
+  );
+
+  const closed = [outputs.stdout, stderr].map((stream) => new Promise((resolve) => stream.once("close", resolve)));
+  const settled = settle().then((how) => {
+    stdin?.destroy();
+    return how;
+  });
+
+  async function settle(): Promise<Settled> {
+    const broke = await outputs.ended;
+    // Without its outputs nobody knows what it does.
+    if (broke !== undefined) await container.kill({ signal: "SIGKILL" }).catch(() => {});
+    if (broke !== undefined) await happensWithin(exited, limits.killedWithinMs);
+    const state = broke === undefined ? await exited : { lost: broke };
+    await Promise.all(closed);
+    if (refusal) return { kind: "failed", heldOpen: false, ...refusal };
+    if ("lost" in state) {
+      await container.kill({ signal: "SIGKILL" }).catch(() => {});
+      return { kind: "lost", heldOpen: false, message: state.lost };
+    }
+    return { heldOpen: false, ...endedWith(state.code, state.outOfMemory, sent) };
+  }
+
+  const waiting = new Set<SignalName>();
+  let delivering: Promise<void> | undefined;
+  async function deliver(): Promise<void> {
+    // One look after the present turn: a caller that sends a thousand at once gets one of each, as from the kernel.
+    await Promise.resolve();
+    while (waiting.size > 0 && !over) {
+      const names = [...waiting];
+      waiting.clear();
+      if (names.includes("KILL")) await container.kill({ signal: "SIGKILL" }).catch(() => {});
+      else await signalAll(engine, container, names, step.newPrivileges);
+    }
+    delivering = undefined;
+  }
+  function signal(name: SignalName): Promise<void> {
+    if (over) return Promise.resolve();
+    sent.add(name);
+    waiting.add(name);
+    return (delivering ??= deliver());
+  }
+
+  async function end(graceMs: number): Promise<Ending> {
+    if (over) return NOTHING_ENDED;
+    const before = await processesIn(engine, container);
+    void signal("TERM");
+    if (await happensWithin(exited, graceMs)) return ending(before, [], []);
+    const left = await processesIn(engine, container);
+    sent.add("KILL");
+    await container.kill({ signal: "SIGKILL" }).catch(() => {});
+    if (await happensWithin(exited, limits.killedWithinMs)) return ending(before, left, []);
+    return ending(before, left, await processesIn(engine, container));
+  }
+  let killing: Promise<Ending> | undefined;
+
+  return {
+    stdin,
+    stdout: outputs.stdout,
+    stderr,
+    settled,
+    signal: (name) => void signal(name),
+    kill: (graceMs) => (killing ??= end(graceMs).catch(() => NOTHING_ENDED)),
+    killNow() {
+      sent.add("KILL");
+      if (!over) void container.kill({ signal: "SIGKILL" }).catch(() => {});
+    },
+  };
+}
+
+type State = { readonly code: number; readonly outOfMemory: boolean } | { readonly lost: string };
+
+/** The engine tells 128+n only, which is also a code that a command may choose. */
+export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<SignalName>): Ended {
+  if (!Number.isInteger(code) || code < 0 || code > 255)
+    return { kind: "lost", message: `the container engine told no exit code (${code})` };
+  const signal = signalNames.get(code - 128);
+  if (outOfMemory && code !== 0)
+    return signal === "KILL"
+      ? { kind: "out-of-memory", code: null, signal }
+      : { kind: "out-of-memory", code, signal: null };
+  if (signal === undefined) return { kind: "exited", code };
+  return sent.has(signal) ? { kind: "signaled", signal } : { kind: "exited", code, ambiguous: true };
+}
+
+/** When the command itself is gone, the engine ends the rest: what was there at the grace's end was ended by KILL. */
+export function ending(before: readonly Process[], left: readonly Process[], survivors: readonly Process[]): Ending {
+  const isIn = (list: readonly Process[], { pid }: Process): boolean => list.some((one) => one.pid === pid);
+  const ended = [
+    ...before.filter((one) => !isIn(left, one)).map((one) => ({ ...one, by: "TERM" as const })),
+    ...left.filter((one) => !isIn(survivors, one)).map((one) => ({ ...one, by: "KILL" as const })),
+  ];
+  const listed = limits.endedProcesses;
+  const more = Math.max(0, ended.length - listed) + Math.max(0, survivors.length - listed);
+  return {
+    ended: ended.slice(0, listed),
+    survivors: survivors.slice(0, listed),
+    ...(more > 0 ? { more } : {}),
+  };
+}
+
+async function happensWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const timer = new AbortController();
+  try {
+    return await Promise.race([promise.then(() => true), delay(ms, false, { signal: timer.signal })]);
+  } finally {
+    timer.abort();
+  }
+}

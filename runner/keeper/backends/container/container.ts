@@ -1,0 +1,161 @@
+// The container backend: the commands of a job in containers of an engine. A step is a container of its own, made of the
+// one before where that changed its files. kept-job.ts opens sites, recover.ts reaps what a dead keeper left.
+import { chmod } from "node:fs/promises";
+import type Docker from "dockerode";
+import { limits } from "../../../../protocol/limits.ts";
+import type { Command, Container, JobRequest } from "../../../../protocol/messages.ts";
+import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
+import { notStarted } from "../not-started.ts";
+import { messageOf } from "../refusal.ts";
+import { startStep } from "./command.ts";
+import { type Place, stepBody } from "./create-body.ts";
+import { connect, describeAddress, type Engine, findEngine, parseAddress } from "./engine.ts";
+import { refusalOf, wordsOf } from "./engine-error.ts";
+import { keepFiles } from "./keep-files.ts";
+import { labelsOf, removeAll } from "./labels.ts";
+import { giveBack } from "./ownership.ts";
+import { haveImage } from "./pull.ts";
+import { type Services, serviceNetwork, startServices } from "./services.ts";
+
+const MARK = "container ";
+
+/** `owner` tells this runner's containers from another's on the same engine. */
+export function containerBackend(options: { owner: string; log: (line: string) => void }): Backend {
+  return {
+    open: (request, workspace, events, cancelled) => open(request, workspace, events, cancelled, options),
+    async reap(attempt, mark) {
+      if (!mark.startsWith(MARK)) throw new Error("no mark of the container backend");
+      await removeAll(await connect(parseAddress(mark.slice(MARK.length))), options.owner, attempt);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+async function open(
+  request: JobRequest,
+  workspace: string,
+  events: SiteEvents,
+  cancelled: AbortSignal,
+  { owner, log }: { owner: string; log: (line: string) => void },
+): Promise<Site> {
+  const { container } = request;
+  if (!container) throw new RangeError("a job without a container");
+  const engine = await findEngine();
+  cancelled.throwIfAborted();
+  events.mark(`${MARK}${describeAddress(engine.address)}`);
+  const remove = async (): Promise<void> => {
+    try {
+      await removeAll(engine, owner, request.attemptId);
+    } catch (error) {
+      log(`containers of the attempt ${request.attemptId} could not be removed: ${wordsOf(error)}`);
+    }
+  };
+  try {
+    const { image, place, services } = await prepare(engine, request, container, workspace, events, cancelled, owner);
+    return site(engine, request, container, workspace, image, place, services, remove);
+  } catch (error) {
+    await remove();
+    throw error instanceof Refused || cancelled.aborted ? error : new Refused("engine", messageOf(error));
+  }
+}
+
+async function prepare(
+  engine: Engine,
+  request: JobRequest,
+  container: Container,
+  workspace: string,
+  events: SiteEvents,
+  cancelled: AbortSignal,
+  owner: string,
+): Promise<{ image: Docker.ImageInspectInfo; place: Place; services: Services | undefined }> {
+  const labels = labelsOf(request, owner);
+  const ownName = `sortie-${request.attemptId}`;
+  const pull = (image: string, policy: Container["pull"], platform?: string): Promise<Docker.ImageInspectInfo> =>
+    haveImage(engine, image, policy, platform, (text) => events.note("image", text), cancelled);
+  const [image] = await Promise.all([
+    pull(container.image, container.pull, container.platform),
+    ...container.services.map((service) => pull(service.image, service.pull)),
+  ]);
+  cancelled.throwIfAborted();
+
+  // Whatever user runs in it may write there; no other user of this machine can reach it, its parent is ours alone.
+  if (engine.isLocal) await chmod(workspace, 0o777);
+  else await engine.docker.createVolume({ Name: ownName, Labels: labels });
+  const network = container.services.length > 0 ? ownName : undefined;
+  const place: Place = {
+    labels,
+    workspace: engine.isLocal ? { directory: workspace } : { volume: ownName },
+    network,
+  };
+  if (!network) return { image, place, services: undefined };
+  await serviceNetwork(engine, network, labels);
+  const services = await startServices(
+    engine,
+    container.services,
+    place,
+    (from, text) => events.note(from, text),
+    cancelled,
+  );
+  return { image, place, services };
+}
+
+function site(
+  engine: Engine,
+  request: JobRequest,
+  container: Container,
+  workspace: string,
+  image: Docker.ImageInspectInfo,
+  place: Place,
+  services: Services | undefined,
+  remove: () => Promise<void>,
+): Site {
+  /** The last step's container, and what its own was made of. */
+  let last: Docker.Container | undefined;
+  let madeOf = { image: image.Id, layers: image.RootFS?.Layers?.length ?? 0 };
+  const hasVolumes = Object.keys(image.Config?.Volumes ?? {}).length > 0;
+
+  return {
+    async start(command: Command, stdin: boolean): Promise<RunningCommand> {
+      const before = last;
+      if (before && !container.readOnly) {
+        try {
+          madeOf = await keepFiles(before, madeOf, container, place.labels);
+        } catch (error) {
+          return notStarted(refusalOf(error, container.image));
+        }
+        if (madeOf.layers > limits.imageLayers)
+          return notStarted({
+            stage: "image",
+            code: null,
+            message: `the image and the steps before have more than ${limits.imageLayers} layers: give the job fewer steps that change files outside its workspace`,
+          });
+      }
+      const body = stepBody(
+        request,
+        container,
+        command,
+        stdin,
+        madeOf.image,
+        hasVolumes ? before?.id : undefined,
+        place,
+      );
+      const step = {
+        body,
+        platform: container.platform,
+        program: (body.Entrypoint as string[])[0] ?? "",
+        stdin,
+        newPrivileges: container.newPrivileges,
+      };
+      const { running, container: started } = await startStep(engine, step);
+      // What was started of it keeps its volumes.
+      if (started) void before?.remove({ force: true, v: true }).catch(() => {});
+      last = started ?? before;
+      return running;
+    },
+    end: async () => services?.end(),
+    async close() {
+      await giveBack(engine, image.Id, workspace, place);
+      await remove();
+    },
+  };
+}

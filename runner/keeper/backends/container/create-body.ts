@@ -1,0 +1,121 @@
+// A job's request as the engine's own options. Pure; command.ts creates a container of them for each step.
+// https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
+import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
+import type { Command, Container, JobRequest, ResourceLimits, Service } from "../../../../protocol/messages.ts";
+import { variablesOf } from "../../work.ts";
+
+/** Where the job's own directory is in the container, and where its steps run unless it says otherwise. */
+export const WORKSPACE = "/workspace";
+
+/** What the job's site adds to what was asked for. */
+export interface Place {
+  readonly labels: Readonly<Record<string, string>>;
+  /** A directory of this machine, or a volume's name where the engine is on another. */
+  readonly workspace: { readonly directory: string } | { readonly volume: string };
+  /** The private network, where the job has services. */
+  readonly network: string | undefined;
+}
+
+export const argvOf = (command: Command): readonly string[] =>
+  "argv" in command ? command.argv : ["/bin/sh", "-c", command.shell];
+
+/** `from`: a container whose volumes it shares, since a committed image does not hold them. */
+export function stepBody(
+  request: JobRequest,
+  container: Container,
+  command: Command,
+  stdin: boolean,
+  image: string,
+  from: string | undefined,
+  place: Place,
+): ContainerCreateOptions {
+  return {
+    ...started(image, [...(container.entrypoint ?? []), ...argvOf(command)]),
+    Env: Object.entries(variablesOf(request)).map(([name, value]) => `${name}=${value}`),
+    WorkingDir: request.cwd ?? WORKSPACE,
+    ...(request.user === undefined ? {} : { User: request.user }),
+    Labels: { ...place.labels },
+    OpenStdin: stdin,
+    StdinOnce: stdin,
+    AttachStdin: stdin,
+    AttachStdout: true,
+    AttachStderr: true,
+    // An image's check is for one that serves; a command is watched already.
+    Healthcheck: { Test: ["NONE"] },
+    HostConfig: {
+      ...common(container, container.newPrivileges),
+      ...resources(request.limits),
+      Privileged: container.privileged,
+      CapAdd: [...container.capabilities.add],
+      CapDrop: [...container.capabilities.drop],
+      ReadonlyRootfs: container.readOnly,
+      Mounts: [workspaceMount(place), ...container.mounts.map(bind)],
+      ...(from === undefined ? {} : { VolumesFrom: [from] }),
+      ...(container.shm === undefined ? {} : { ShmSize: container.shm }),
+      ...(container.gpus === undefined ? {} : { DeviceRequests: [gpus(container.gpus)] }),
+      ...networkMode(place.network ?? container.network),
+    },
+  };
+}
+
+export function serviceBody(service: Service, place: Place): ContainerCreateOptions {
+  const { name, image, entrypoint, command } = service;
+  return {
+    ...(entrypoint === undefined
+      ? { Image: image, ...(command === undefined ? {} : { Cmd: [...command] }) }
+      : started(image, [...entrypoint, ...(command ?? [])])),
+    Env: service.env.map(([variable, value]) => `${variable}=${value}`),
+    ...(service.user === undefined ? {} : { User: service.user }),
+    Labels: { ...place.labels, "sortie.service": name },
+    AttachStdout: true,
+    AttachStderr: true,
+    HostConfig: { ...common(service, false), ...resources(service.limits), ...networkMode(place.network) },
+    ...(place.network === undefined
+      ? {}
+      : { NetworkingConfig: { EndpointsConfig: { [place.network]: { Aliases: [name] } } } }),
+  };
+}
+
+/** Everything as the entrypoint: only so do both engines forget the image's own, and its arguments. */
+const started = (image: string, argv: readonly string[]): ContainerCreateOptions => ({
+  Image: image,
+  Entrypoint: [...argv],
+  Cmd: [],
+});
+
+const common = ({ tmpfs }: Pick<Container, "tmpfs">, newPrivileges: boolean): HostConfig => ({
+  // Without an init the command is process 1, which ignores the signals it does not handle.
+  Init: true,
+  // The keeper holds the streams; an engine's log would be a second copy, on a disk that nobody looks after.
+  LogConfig: { Type: "none", Config: {} },
+  SecurityOpt: newPrivileges ? [] : ["no-new-privileges"],
+  Tmpfs: Object.fromEntries(tmpfs.map(({ target, bytes }) => [target, bytes === undefined ? "" : `size=${bytes}`])),
+});
+
+const resources = ({ memory, cpus, pids }: ResourceLimits = {}): HostConfig => ({
+  // Memory and swap together: as much as the memory alone is no swap at all.
+  ...(memory === undefined ? {} : { Memory: memory, MemorySwap: memory }),
+  ...(cpus === undefined ? {} : { NanoCpus: Math.round(cpus * 1e9) }),
+  ...(pids === undefined ? {} : { PidsLimit: pids }),
+});
+
+const workspaceMount = ({ workspace }: Place): MountSettings =>
+  "directory" in workspace
+    ? { Type: "bind", Source: workspace.directory, Target: WORKSPACE }
+    : { Type: "volume", Source: workspace.volume, Target: WORKSPACE };
+
+const bind = ({ source, target, readOnly }: Container["mounts"][number]): MountSettings => ({
+  Type: "bind",
+  Source: source,
+  Target: target,
+  ReadOnly: readOnly,
+});
+
+const gpus = (count: "all" | number): { Driver: string; Count: number; Capabilities: string[][] } => ({
+  Driver: "",
+  Count: count === "all" ? -1 : count,
+  Capabilities: [["gpu"]],
+});
+
+const networkMode = (network: string | undefined): HostConfig =>
+  network === undefined ? {} : { NetworkMode: network };

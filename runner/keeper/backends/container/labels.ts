@@ -1,0 +1,55 @@
+// How what belongs to a job is found on an engine again, by whoever has its attempt, and removed. container.ts asks at
+// a job's end, and for what a keeper that died left.
+import { setTimeout as delay } from "node:timers/promises";
+import type { AttemptId } from "../../../../protocol/ids.ts";
+import { limits } from "../../../../protocol/limits.ts";
+import type { JobRequest } from "../../../../protocol/messages.ts";
+import type { Engine } from "./engine.ts";
+
+export const labelsOf = (request: JobRequest, owner: string): Record<string, string> => ({
+  "sortie.run": request.run,
+  "sortie.job": request.job,
+  "sortie.attempt": request.attemptId,
+  "sortie.owner": owner,
+});
+
+/** Ends and removes everything of the attempt; rejects where something is left. */
+export async function removeAll({ docker }: Engine, owner: string, attempt: AttemptId): Promise<void> {
+  const filters = { label: [`sortie.owner=${owner}`, `sortie.attempt=${attempt}`] };
+  const containers = async (): Promise<void> => {
+    const found = await docker.listContainers({ all: true, filters });
+    await Promise.all(
+      found.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true }).catch(unlessGone)),
+    );
+  };
+  const networks = async (): Promise<void> => {
+    for (const { Id } of await docker.listNetworks({ filters })) await docker.getNetwork(Id).remove().catch(unlessGone);
+  };
+  const volumes = async (): Promise<void> => {
+    const { Volumes } = await docker.listVolumes({ filters });
+    for (const { Name } of Volumes ?? []) await docker.getVolume(Name).remove().catch(unlessGone);
+  };
+  // A later one is made of those before it.
+  const images = async (): Promise<void> => {
+    const found = await docker.listImages({ all: true, filters });
+    for (const { Id } of found.sort((one, other) => other.Created - one.Created))
+      await docker.getImage(Id).remove({ force: true }).catch(unlessGone);
+  };
+  for (const step of [containers, networks, volumes, images]) await persist(step);
+}
+
+/** An engine may still be busy with what is to go (409), or with itself (500). */
+async function persist(step: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await step();
+    } catch (error) {
+      if (attempt === limits.removals) throw error;
+      await delay(limits.removeAgainMs * attempt);
+    }
+  }
+}
+
+export function unlessGone(error: unknown): void {
+  if ((error as { statusCode?: number }).statusCode !== 404) throw error;
+}

@@ -1,0 +1,155 @@
+// The containers beside a job's own: started together, waited for until each is healthy, their lines told as notes, and
+// stopped at the job's end. container.ts starts and ends them; labels.ts removes them.
+import { StringDecoder } from "node:string_decoder";
+import { setTimeout as delay } from "node:timers/promises";
+import type Docker from "dockerode";
+import { limits } from "../../../../protocol/limits.ts";
+import type { Service } from "../../../../protocol/messages.ts";
+import { Refused } from "../backend.ts";
+import { attach } from "./attach.ts";
+import { create } from "./create.ts";
+import { argvOf, type Place, serviceBody } from "./create-body.ts";
+import { demux } from "./demux.ts";
+import type { Engine } from "./engine.ts";
+import { refusalOf, wordsOf } from "./engine-error.ts";
+import { execute, signalAll } from "./signals.ts";
+
+interface Started {
+  readonly service: Service;
+  readonly container: Docker.Container;
+  /** Resolves with its code, or undefined where the engine does not tell. */
+  readonly exited: Promise<number | undefined>;
+  /** After its last line. */
+  readonly silent: Promise<void>;
+}
+
+export interface Services {
+  /** TERM, KILL to what is left after a while; resolves after the last line of each. */
+  end(): Promise<void>;
+}
+
+/** Rejects with Refused where one does not come up; those that did are for the caller to remove. */
+export async function startServices(
+  engine: Engine,
+  services: readonly Service[],
+  place: Place,
+  note: (from: string, text: string) => void,
+  cancelled: AbortSignal,
+): Promise<Services> {
+  // One that does not come up ends the waiting for the others.
+  const failed = new AbortController();
+  const stop = AbortSignal.any([cancelled, failed.signal]);
+  const all = services.map(async (service) => {
+    const started = await startService(engine, service, place, note);
+    await waitUntilHealthy(engine, started, stop);
+    return started;
+  });
+  try {
+    const started = await Promise.all(all);
+    return { end: async () => void (await Promise.all(started.map((one) => endService(engine, one)))) };
+  } catch (error) {
+    failed.abort();
+    await Promise.allSettled(all);
+    throw error;
+  }
+}
+
+async function startService(
+  engine: Engine,
+  service: Service,
+  place: Place,
+  note: (from: string, text: string) => void,
+): Promise<Started> {
+  try {
+    const container = await create(engine, serviceBody(service, place), undefined);
+    const { stdout, stderr, ended } = demux(await attach(engine, container.id, "outputs"));
+    for (const output of [stdout, stderr]) tellLines(output, (text) => note(service.name, text));
+    await container.start();
+    const exited = container
+      .wait({ condition: "not-running" })
+      .then(() => container.inspect())
+      .then(
+        ({ State }) => State.ExitCode,
+        () => undefined,
+      );
+    return { service, container, exited, silent: ended.then(() => {}) };
+  } catch (error) {
+    const { stage, message } = refusalOf(error, service.image);
+    throw new Refused(stage === "engine" ? "engine" : "service", `the service ${service.name}: ${message}`);
+  }
+}
+
+async function waitUntilHealthy(engine: Engine, started: Started, stop: AbortSignal): Promise<void> {
+  const { service, exited } = started;
+  const settled = new AbortController();
+  const signal = AbortSignal.any([stop, settled.signal]);
+  const ended = exited.then((code) => `ended${code === undefined ? "" : ` with code ${code}`} before it was healthy`);
+  const late = delay(service.healthyWithinMs, undefined, { signal }).then(
+    () => `was not healthy within ${service.healthyWithinMs / 1_000} s`,
+  );
+  try {
+    const why = await Promise.race([becomesHealthy(engine, started, signal), ended, late]);
+    if (why !== undefined) throw new Refused("service", `the service ${service.name} ${why}; its lines are in the log`);
+  } finally {
+    settled.abort();
+    late.catch(() => {});
+  }
+}
+
+/** Resolves once it is; rejects when stopped. */
+async function becomesHealthy(engine: Engine, { service, container }: Started, stop: AbortSignal): Promise<undefined> {
+  const { health } = service;
+  for (;;) {
+    stop.throwIfAborted();
+    if (health) {
+      const code = await execute(engine, container, argvOf(health.command), undefined, stop).catch(() => -1);
+      if (code === 0) return;
+    } else {
+      const { State } = await container.inspect();
+      const status = State.Health?.Status;
+      if (State.Running && (!status || status === "none" || status === "healthy")) return;
+    }
+    await delay(health?.everyMs ?? limits.serviceLookMs, undefined, { signal: stop });
+  }
+}
+
+async function endService(engine: Engine, { container, exited, silent }: Started): Promise<void> {
+  await signalAll(engine, container, ["TERM"], false);
+  const killing = setTimeout(() => void container.kill({ signal: "SIGKILL" }).catch(() => {}), limits.serviceStopMs);
+  const givesUp = new AbortController();
+  await Promise.race([
+    Promise.all([exited, silent]),
+    delay(limits.serviceStopMs + limits.killedWithinMs, undefined, { signal: givesUp.signal }).catch(() => {}),
+  ]);
+  clearTimeout(killing);
+  givesUp.abort();
+}
+
+/** Whole lines as they come, at most a note's length together; what has no line's end is told at the end. */
+function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void): void {
+  const decoder = new StringDecoder("utf8");
+  let rest = "";
+  const say = (text: string): void => {
+    for (let at = 0; at < text.length; at += limits.noteBytes / 4) tell(text.slice(at, at + limits.noteBytes / 4));
+  };
+  output.on("data", (bytes: Buffer) => {
+    rest += decoder.write(bytes);
+    const end = rest.length > limits.noteBytes ? rest.length : rest.lastIndexOf("\n");
+    if (end < 0) return;
+    say(rest.slice(0, end).replace(/\n$/, ""));
+    rest = rest.slice(end + (rest[end] === "\n" ? 1 : 0));
+  });
+  output.on("end", () => say((rest + decoder.end()).replace(/\n$/, "")));
+}
+
+export const serviceNetwork = async (
+  { docker }: Engine,
+  name: string,
+  labels: Record<string, string>,
+): Promise<void> => {
+  try {
+    await docker.createNetwork({ Name: name, Labels: labels, CheckDuplicate: true } as Docker.NetworkCreateOptions);
+  } catch (error) {
+    throw new Refused("service", `the services' network could not be made: ${wordsOf(error)}`);
+  }
+};
