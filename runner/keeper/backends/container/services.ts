@@ -130,11 +130,11 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
   const decoder = new StringDecoder("utf8");
   let rest = "";
   const say = (text: string): void => {
-    for (let at = 0; at < text.length; at += limits.noteBytes / 4) tell(text.slice(at, at + limits.noteBytes / 4));
+    for (let at = 0; at < text.length; at += limits.noteCharacters / 4) tell(text.slice(at, at + limits.noteCharacters / 4));
   };
   output.on("data", (bytes: Buffer) => {
     rest += decoder.write(bytes);
-    const end = rest.length > limits.noteBytes ? rest.length : rest.lastIndexOf("\n");
+    const end = rest.length > limits.noteCharacters ? rest.length : rest.lastIndexOf("\n");
     if (end < 0) return;
     say(rest.slice(0, end).replace(/\n$/, ""));
     rest = rest.slice(end + (rest[end] === "\n" ? 1 : 0));
