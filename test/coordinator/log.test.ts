@@ -130,6 +130,25 @@ describe("a log", () => {
     expect(parts.at(-1)?.kind).toBe("exit");
   });
 
+  it("has notes in their place, which are no output: counted nowhere, and kept beside a limit", async () => {
+    const note = (from: string) => encodeControl({ type: "note", at: 7, from, text: '{"type":"exit"}\n' });
+    const chunks = [note("exit"), encodeChunk(STDOUT, Buffer.alloc(600, "o")), note("db"), note("db")];
+    for (const [name, log] of [
+      ["whole", createLog(join(folder, "whole"))],
+      ["bounded", createBoundedLog(join(folder, "bounded"), 600)],
+    ] as const) {
+      for (const chunk of [...chunks, encodeControl(exit(600, 0))]) await log.write(chunk);
+      log.close();
+      const parts = [];
+      for await (const { kind, ...part } of readLog(join(folder, name)))
+        parts.push(kind === "note" && "from" in part ? `${part.from} ${part.at} ${part.text}` : kind);
+      const told = '7 {"type":"exit"}\n';
+      expect(parts).toEqual([`exit ${told}`, "output", `db ${told}`, `db ${told}`, "exit"]);
+      expect(completenessOf(join(folder, name))).toBe("complete");
+      expect(measureLog(join(folder, name))).toMatchObject({ stdout: 600, stderr: 0 });
+    }
+  });
+
   it("gives the last lines of both outputs, whole, whatever the chunks", async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -50,6 +50,14 @@ const ended = (job: string): RunEvent => ({
   durationMs: 1,
 });
 
+const note = (job: string, from: string, text: string): RunEvent => ({
+  type: "job-note",
+  at: 1,
+  job: job as JobName,
+  from,
+  text,
+});
+
 describe("the plain view", () => {
   it("shows each line of each job once, whole, in order, behind its job's name", async () => {
     const line = fc.string({ unit: fc.constantFrom("x", "y", " ", "é"), maxLength: 10 });
@@ -135,6 +143,20 @@ describe("the plain view", () => {
       "a started on w1",
       "a quarter",
       "",
+    ]);
+  });
+
+  it("shows notes as whole lines, that cannot act on a terminal, also of a job that has not started", async () => {
+    const { stream, text } = sink();
+    const view = plainView(stream);
+    await view.on(note("a", "engine", "pulling"));
+    await view.on(started("a"));
+    await view.on(output("a", "stdout", "half"));
+    await view.on(note("a", "d\u001b[2Jb", "1\u001b]0;x\u0007\r\n\n50%\r100%\n"));
+    await view.on(output("a", "stdout", " line\n"));
+    expect(text().split("\n")).toEqual([
+      ...["a │ [engine] pulling", "a │ started on w1", "a │ [d·[2Jb] 1", "a │ [d·[2Jb] ", "a │ [d·[2Jb] 100%"],
+      ...["a │ half line", ""],
     ]);
   });
 
@@ -295,6 +317,53 @@ describe("the live view", () => {
       expect(over).toContain("1 failed, 1 skipped");
       expect(over).toContain("code=1");
       expect(tmux("display-message", "-p", "#{cursor_flag}").trim()).toBe("1");
+    } finally {
+      tmux("kill-server");
+    }
+  });
+
+  it("shows a job's last note until it says something itself, and with its failure if it never did", async () => {
+    await using rig = new Rig();
+    const script = join(rig.folder, "live.mjs");
+    const event = (one: RunEvent): string => `await view.on(${JSON.stringify(one)});`;
+    const failed = { ...ended("mute"), outcome: "failed", message: "a service did not come up" } as RunEvent;
+    const jobs = [{ name: "talk" as JobName, needs: [] }];
+    writeFileSync(
+      script,
+      `import { liveView } from ${JSON.stringify(join(root, "coordinator/views/live.ts"))};
+      // What is typed is not echoed into the view.
+      process.stdin.setRawMode(true);
+      const key = () => new Promise((resolve) => process.stdin.once("data", resolve));
+      const view = await liveView(process.stdout);
+      ${event({ type: "run-started", at: 1, run: "r" as RunId, recipe: "r", jobs })}
+      ${event(started("talk"))}
+      ${event(started("mute"))}
+      ${event(note("talk", "engine", "pulling\nlayer 2\u001b[2J of 3\n"))}
+      ${event(note("mute", "db", "out of luck"))}
+      await key();
+      await view.on({ ...${JSON.stringify(output("talk", "stdout", ""))}, bytes: Buffer.from("my own word") });
+      ${event(note("talk", "db", "unseen"))}
+      await key();
+      ${event(failed)}
+      ${event({ type: "run-ended", at: 2, run: "r" as RunId, outcome: "failed", durationMs: 1 })}
+      await view.close();
+      process.exit(0);`,
+    );
+    const socket = `sortie-${randomUUID()}`;
+    const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
+    const screen = (): string => tmux("capture-pane", "-p");
+    const command = `${process.execPath} ${script}; echo "code=$?"; read end`;
+    tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh", "-c", command);
+    try {
+      const first = await until(screen, (text) => text.includes("│ [db] out of luck"));
+      expect(first).toMatch(/talk .* on w1 │ \[engine\] layer 2 of 3/);
+      tmux("send-keys", "Enter");
+      const second = await until(screen, (text) => text.includes("my own word"));
+      expect(second).not.toContain("unseen");
+      tmux("send-keys", "Enter");
+      const over = await until(screen, (text) => text.includes("code="));
+      expect(over).toMatch(/✖ mute: a service did not come up\n {2}│ \[db\] out of luck\n/);
+      expect(over).toContain("code=0");
     } finally {
       tmux("kill-server");
     }
