@@ -36,13 +36,20 @@ export function logPrinter(options: LogPrinterOptions): LogPrinter {
     return writeTo(outputs[stream], terminals[stream] ? stamped : Buffer.from(stamped, "latin1"));
   };
 
+  /** What ends a line that the job has begun where Sortie writes one of its own; in a terminal both outputs share it. */
+  const lineEnd = (): string => {
+    const isShared = outputs.stderr.isTTY && outputs.stdout.isTTY;
+    if (atLineStart.stderr && (atLineStart.stdout || !isShared)) return "";
+    atLineStart.stderr = true;
+    if (isShared) atLineStart.stdout = true;
+    return "\n";
+  };
+
   /** Whole lines, also where the job is in the middle of one. */
   const writeNote = ({ from, text, at }: LogPart & { kind: "note" }): Promise<void> | undefined => {
     const head = `${options.timestamps ? `${new Date(at).toISOString()} ` : ""}[${oneLine(from)}] `;
     const lines = noteLines(text, outputs.stderr.isTTY).map((line) => `${head}${line}\n`);
-    const isMidLine = !atLineStart.stderr || (outputs.stderr.isTTY && outputs.stdout.isTTY && !atLineStart.stdout);
-    if (isMidLine) atLineStart.stderr = atLineStart.stdout = true;
-    return writeTo(outputs.stderr, `${isMidLine ? "\n" : ""}${lines.join("")}`);
+    return writeTo(outputs.stderr, lineEnd() + lines.join(""));
   };
 
   return {
@@ -61,9 +68,7 @@ export function logPrinter(options: LogPrinterOptions): LogPrinter {
       return writeTo(outputs[stream], bytes);
     },
     note(text) {
-      const isMidLine = outputs.stderr.isTTY && !(atLineStart.stderr && (atLineStart.stdout || !outputs.stdout.isTTY));
-      if (isMidLine) atLineStart.stderr = atLineStart.stdout = true;
-      return writeTo(outputs.stderr, `${isMidLine ? "\n" : ""}sortie: ${text}\n`);
+      return writeTo(outputs.stderr, `${outputs.stderr.isTTY ? lineEnd() : ""}sortie: ${text}\n`);
     },
     async end() {
       for (const stream of ["stdout", "stderr"] as const) {

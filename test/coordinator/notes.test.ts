@@ -17,7 +17,10 @@ const at = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
 
 const note = (from: string, text: string): Uint8Array => encodeControl({ type: "note", at, from, text });
 
-function journal(attemptId: AttemptId): Uint8Array {
+/** What may be an exit code or a signal. */
+const MAYBE_KILLED = { code: 137, ambiguous: true } as const;
+
+function journal(attemptId: AttemptId, how: { code: number; ambiguous?: true } = { code: 0 }): Uint8Array {
   const tally = new OutputTally();
   const output = (stream: typeof STDOUT | typeof STDERR, text: string): Uint8Array => {
     tally.add(stream, Buffer.from(text));
@@ -29,13 +32,13 @@ function journal(attemptId: AttemptId): Uint8Array {
     // A service may be called what a control message is.
     note("exit", "is a service"),
     output(STDOUT, "one\nha"),
+    output(STDERR, "oops"),
     note("db", "ready"),
     output(STDOUT, "lf\n"),
-    output(STDERR, "oops"),
     note("db", "bye\n"),
   ];
   const { bytes } = tally;
-  const exit = encodeControl({ type: "exit", reason: "exited", code: 0, bytes, hash: tally.hash() });
+  const exit = encodeControl({ type: "exit", reason: "exited", ...how, bytes, hash: tally.hash() });
   return Buffer.concat([...chunks, exit]);
 }
 
@@ -52,9 +55,12 @@ describe("notes", () => {
   let node: Node;
   let requests: JobRequest[];
   let recipe: string;
+  /** What the runner holds of a job that runs, where there is one. */
+  let soFar: Uint8Array | undefined;
   beforeEach(async () => {
     rig = new Rig();
     requests = [];
+    soFar = undefined;
     const info = { name: "w1", version: "1", labels: {}, slots: 1, busy: 0, draining: false };
     const whole = async (carriage: RawCarriage, bytes: Uint8Array): Promise<void> => {
       await carriage.write(bytes);
@@ -67,16 +73,17 @@ describe("notes", () => {
       "/runner/info": async () => info,
       async "/job/run"({ request }, _caller, accept) {
         requests.push(request);
-        await whole(await accept({ attemptId: request.attemptId }), journal(request.attemptId));
+        const how = request.container?.image === "killed:1" ? MAYBE_KILLED : undefined;
+        await whole(await accept({ attemptId: request.attemptId }), journal(request.attemptId, how));
       },
       "/job/list": async () => ({
         jobs: requests.map(({ run, job, attempt }) => ({
-          ...{ attemptId: kept, run, job, attempt, startedAt: at, running: false },
-          ...{ end: journal(kept).length, attached: false, acknowledged: true },
+          ...{ attemptId: kept, run, job, attempt, startedAt: at, running: soFar !== undefined },
+          ...{ end: (soFar ?? journal(kept)).length, attached: false, acknowledged: true },
         })),
       }),
       async "/job/attach"({ attemptId }, _caller, accept) {
-        const bytes = journal(attemptId);
+        const bytes = soFar ?? journal(attemptId);
         const begun = { attemptId, offset: 0, missing: { stdout: 0, stderr: 0 }, end: bytes.length, stdin: 0 };
         await whole(await accept(begun), bytes);
       },
@@ -135,12 +142,17 @@ describe("notes", () => {
     expect({ code, text }).toEqual({ code: 0, text: "one\nhalf\n" });
     expect(stderr.split("\n")).toEqual([
       ...["sortie: engine: pulling alpine:3", "sortie: engine: layer 1 of 2", "sortie: exit: is a service"],
-      ...["sortie: db: ready", "oopssortie: db: bye", ""],
+      ...["oopssortie: db: ready", "sortie: db: bye", ""],
     ]);
     expect(requests[0]?.container).toMatchObject({ image: "alpine:3", pull: "never" });
     await rig.coordinator(["exec", "w1", "--ssh", "deploy@[::1]:2222", "--", "true"]);
     expect(requests[1]).toMatchObject({ ssh: { host: "::1", user: "deploy", port: 2222 } });
     expect(requests[1]?.container).toBeUndefined();
+    const killed = await rig.coordinator(["exec", "w1", "--image", "killed:1", "--", "true"]);
+    expect(killed).toMatchObject({
+      code: 137,
+      stderr: expect.stringContaining("sortie: exit 137, or killed by KILL\n"),
+    });
   });
 
   it("are in the log, which is whole without them, and are shown where they are asked for", async () => {
@@ -152,10 +164,22 @@ describe("notes", () => {
       expect(await logs()).toMatchObject({ code: 0, text: "one\nhalf\n", stderr: "oops" });
       const { text, stderr } = await logs("--notes");
       expect(text).toBe("one\nhalf\n");
-      expect(stderr).toBe(`${noteLines.slice(0, 4).join("\n")}\noops\n[db] bye\n`);
-      expect((await logs("--notes", "-n", "2")).stderr).toBe("[db] ready\noops\n[db] bye\n");
-      expect((await logs("--notes", "--stdout", "-t")).stderr).toContain("2026-01-02T03:04:05.678Z [db] ready\n");
+      expect(stderr).toBe(`${noteLines.slice(0, 3).join("\n")}\noops\n[db] ready\n[db] bye\n`);
+      expect((await logs("--notes", "-n", "2")).stderr).toBe("oops\n[db] ready\n[db] bye\n");
+      const time = "2026-01-02T03:04:05.678Z ";
+      const timed = await logs("--notes", "-t");
+      expect(timed).toMatchObject({
+        text: `${time}one\n${time}half\n`,
+        stderr: expect.stringContaining(`${time}[db] ready\n`),
+      });
       expect((await logs("--notes", "--since", "2026-01-03T00:00:00Z")).stderr).toBe("");
     }
+  });
+
+  it("are all there is to show of a job that runs and has said nothing", async () => {
+    await rig.coordinator(["run", recipe]);
+    soFar = note("engine", "pulling");
+    const { code, text, stderr } = await rig.coordinator(["logs", "--from", "w1", "talk", "--notes"]);
+    expect({ code, text, stderr }).toEqual({ code: 0, text: "", stderr: "[engine] pulling\n" });
   });
 });
