@@ -18,8 +18,8 @@ import { StdinSender } from "./stdin-sender.ts";
 
 /** Where an attempt's stream goes. The attempt waits for each promise before it acknowledges. */
 export interface AttemptSink {
-  /** The journal's bytes, verbatim and in order; resolves when they are stored. */
-  store(bytes: Uint8Array): Promise<void> | void;
+  /** The journal's bytes, verbatim and in order, and where in it they end; resolves when they are stored. */
+  store(bytes: Uint8Array, end: number): Promise<void> | void;
   output(stream: "stdout" | "stderr", bytes: Uint8Array, at: number): Promise<void> | void;
   control?(message: JournalControl): Promise<void> | void;
   /** The connection was lost, and why; or it is there again. */
@@ -160,7 +160,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     proof.beginsLater();
     const message: JournalControl = { type: "dropped", ...missing, reason: `${link.name} holds no more of it` };
     note(message);
-    await sink.store(encodeControl(message));
+    await sink.store(encodeControl(message), base);
     await sink.control?.(message);
   }
 
@@ -234,7 +234,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
       }
       if (!bytes) return undefined;
-      const stored = sink.store(bytes);
+      const stored = sink.store(bytes, base + decoder.offset + bytes.length);
       if (stored) await stored;
       for (const part of decoder.push(bytes)) {
         if (state.exit) throw new SortieError("PROTOCOL", "The runner sent more after the exit.");

@@ -50,6 +50,7 @@ export async function openRemoteLog(
   const path = join(options.folder, "remote", `${process.pid}.${attemptId}.chunks`);
   const log = createLog(path);
   const enough = new SortieError("CONNECTION_LOST", "Enough was read.");
+  /** Where in the journal what is here ends. */
   let stored = 0;
   let isLive = true;
   const caughtUp = Promise.withResolvers<void>();
@@ -62,9 +63,9 @@ export async function openRemoteLog(
     readOnly: true,
     reconnectMs: limits.leaseMs,
     sink: {
-      async store(bytes) {
+      async store(bytes, end) {
         await log.write(bytes);
-        stored += bytes.length;
+        stored = end;
         if (stored >= endsAt) caughtUp.resolve();
       },
       output: leaveWithEnough,

@@ -57,10 +57,13 @@ describe("notes", () => {
   let recipe: string;
   /** What the runner holds of a job that runs, where there is one. */
   let soFar: Uint8Array | undefined;
+  /** Bytes of its journal that the runner holds no more. */
+  let gone: number;
   beforeEach(async () => {
     rig = new Rig();
     requests = [];
     soFar = undefined;
+    gone = 0;
     const info = { name: "w1", version: "1", labels: {}, slots: 1, busy: 0, draining: false };
     const whole = async (carriage: RawCarriage, bytes: Uint8Array): Promise<void> => {
       await carriage.write(bytes);
@@ -79,12 +82,18 @@ describe("notes", () => {
       "/job/list": async () => ({
         jobs: requests.map(({ run, job, attempt }) => ({
           ...{ attemptId: kept, run, job, attempt, startedAt: at, running: soFar !== undefined },
-          ...{ end: (soFar ?? journal(kept)).length, attached: false, acknowledged: true },
+          ...{ end: gone + (soFar ?? journal(kept)).length, attached: false, acknowledged: true },
         })),
       }),
       async "/job/attach"({ attemptId }, _caller, accept) {
         const bytes = soFar ?? journal(attemptId);
-        const begun = { attemptId, offset: 0, missing: { stdout: 0, stderr: 0 }, end: bytes.length, stdin: 0 };
+        const begun = {
+          attemptId,
+          offset: gone,
+          missing: { stdout: gone, stderr: 0 },
+          end: gone + bytes.length,
+          stdin: 0,
+        };
         await whole(await accept(begun), bytes);
       },
     };
@@ -181,5 +190,11 @@ describe("notes", () => {
     soFar = note("engine", "pulling");
     const { code, text, stderr } = await rig.coordinator(["logs", "--from", "w1", "talk", "--notes"]);
     expect({ code, text, stderr }).toEqual({ code: 0, text: "", stderr: "[engine] pulling\n" });
+
+    gone = 1_000;
+    const rest = await rig.coordinator(["logs", "--from", "w1", "talk", "--notes"]);
+    expect(rest.stderr).toMatch(
+      /1000 bytes of stdout .* are not in this log: w1 holds no more of it\n\[engine\] pulling\n$/,
+    );
   });
 });
