@@ -3,6 +3,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { backends } from "./backends.ts";
 import { keeperSplit } from "./keeper-split.ts";
 import { manyReaders } from "./many-readers.ts";
 import { compare, openBench, residentMiB, root, time } from "./rig.ts";
@@ -74,6 +75,7 @@ try {
       `${(1024 / into.ours).toFixed(0)} / ${(1024 / into.theirs).toFixed(0)} MiB/s = ${(1 / into.ratio).toFixed(2)} (more is better)`,
     );
   }
+  if (wanted("backends")) for (const [name, text] of await backends(bench)) line(name, text);
   if (wanted("slow-reader")) await slowReader(4 * GIB, 5_000_000);
   if (wanted("readers")) line("50 readers, one of them stalled", await manyReaders(bench));
   if (wanted("split")) for (const [name, text] of await keeperSplit()) line(name, text);

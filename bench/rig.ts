@@ -1,19 +1,14 @@
 // What the measurements share: a runner and a coordinator as a user starts them, a private sshd on loopback with
 // throw-away keys, and runs of two commands in turn.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir, userInfo } from "node:os";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+import type { Container } from "../protocol/messages.ts";
+import { containerOf } from "../test/parity/container.ts";
+import { IMAGE, prepareEngines, testEngine } from "../test/rig/engine.ts";
+import { startSshd } from "../test/rig/sshd.ts";
 
 export const root = join(import.meta.dirname, "..");
 const bin = (name: string): string => join(root, "dist", `${name}.js`);
@@ -24,6 +19,8 @@ export interface Bench {
   readonly keeperPid: number;
   /** argv of `coordinator …` */
   coordinator(...args: string[]): string[];
+  /** Of the tests' image, which asks for nothing else. */
+  readonly container: Container;
   /** argv of a fresh `ssh`, and of one over a connection that is kept open. */
   ssh(...command: string[]): string[];
   sshMultiplexed(...command: string[]): string[];
@@ -33,6 +30,14 @@ export interface Bench {
 
 export async function openBench(slots: number): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), "sortie-bench-"));
+  // A user's bash would read its .bashrc for each command (bash(1), "invoked by the remote shell daemon"), unless it is
+  // nested: the peer is measured at its best.
+  const sshd = await startSshd({ maxSessions: 100, lines: ["SetEnv SHLVL=1"] });
+  const endEngines = prepareEngines();
+  const engine = await testEngine("docker");
+  if ("missing" in engine) throw new Error(`the container engine: ${engine.missing}`);
+  process.env["DOCKER_HOST"] = engine.host;
+  process.env["SORTIE_SSH_CONFIG"] = sshd.config;
   process.env["SORTIE_HOME"] = join(folder, "coordinator");
   const runner = spawn(
     process.execPath,
@@ -44,7 +49,6 @@ export async function openBench(slots: number): Promise<Bench> {
   );
   const invite = await said(runner, /'(sortie:[^']+)'/);
   execFileSync(process.execPath, [bin("coordinator"), "add", invite]);
-  const { sshd, config } = await startSshd(join(folder, "ssh"));
   const multiplexed = ["-o", "ControlMaster=auto", "-o", `ControlPath=${folder}/control`, "-o", "ControlPersist=yes"];
   const project = join(folder, "project");
   mkdirSync(join(project, "node_modules"), { recursive: true });
@@ -56,54 +60,23 @@ export async function openBench(slots: number): Promise<Bench> {
     runnerPid: runner.pid as number,
     keeperPid: Number.parseInt(readFileSync(join(folder, "runner/runner/keeper/lock"), "latin1"), 10),
     coordinator: (...args) => [process.execPath, bin("coordinator"), ...args],
-    ssh: (...command) => ["ssh", "-F", config, "-o", "ControlPath=none", "host", ...command],
-    sshMultiplexed: (...command) => ["ssh", "-F", config, ...multiplexed, "host", ...command],
+    container: containerOf(IMAGE),
+    ssh: (...command) => ["ssh", "-F", sshd.config, "-o", "ControlPath=none", "target", ...command],
+    sshMultiplexed: (...command) => ["ssh", "-F", sshd.config, ...multiplexed, "target", ...command],
     recipe(source) {
       const path = join(project, "recipe.ts");
       writeFileSync(path, source);
       return path;
     },
     async close() {
-      spawnSync("ssh", ["-F", config, ...multiplexed, "-O", "exit", "host"], { stdio: "ignore" });
-      for (const child of [runner, sshd]) {
-        child.kill("SIGTERM");
-        await new Promise((resolve) => child.once("exit", resolve));
-      }
+      spawnSync("ssh", ["-F", sshd.config, ...multiplexed, "-O", "exit", "target"], { stdio: "ignore" });
+      runner.kill("SIGTERM");
+      await new Promise((resolve) => runner.once("exit", resolve));
+      await sshd[Symbol.asyncDispose]();
+      await endEngines();
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function startSshd(folder: string): Promise<{ sshd: ChildProcess; config: string }> {
-  mkdirSync(folder, { mode: 0o700 });
-  const key = (name: string): string => {
-    execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(folder, name)]);
-    return join(folder, name);
-  };
-  const hostKey = key("host");
-  const userKey = key("user");
-  writeFileSync(join(folder, "authorized"), readFileSync(`${userKey}.pub`));
-  chmodSync(join(folder, "authorized"), 0o600);
-  const port = await freePort();
-  writeFileSync(
-    join(folder, "sshd_config"),
-    `Port ${port}\nListenAddress 127.0.0.1\nHostKey ${hostKey}\nPidFile none\nAuthorizedKeysFile ${folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxSessions 100\n` +
-      // A user's bash would read its .bashrc for each command (bash(1), "invoked by the remote shell daemon"), unless it
-      // is nested: the peer is measured at its best.
-      "SetEnv SHLVL=1\n",
-  );
-  // As root sshd separates privileges, and wants this directory, which its service would make.
-  if (userInfo().uid === 0) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
-  const program = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].find(existsSync) ?? "sshd";
-  const sshd = spawn(program, ["-D", "-e", "-f", join(folder, "sshd_config")], { stdio: ["ignore", "ignore", "pipe"] });
-  await said(sshd, /(Server listening)/);
-  sshd.stderr?.resume();
-  const config = join(folder, "ssh_config");
-  writeFileSync(
-    config,
-    `Host host\n  HostName 127.0.0.1\n  Port ${port}\n  User ${userInfo().username}\n  IdentityFile ${userKey}\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n`,
-  );
-  return { sshd, config };
 }
 
 function said(child: ChildProcess, pattern: RegExp): Promise<string> {
@@ -117,15 +90,6 @@ function said(child: ChildProcess, pattern: RegExp): Promise<string> {
     child.stdout?.on("data", look);
     child.stderr?.on("data", look);
     child.once("exit", () => reject(new Error(`it ended: ${text}`)));
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-    });
   });
 }
 
