@@ -44,13 +44,14 @@ export async function startStep(
   }
   const opened: { destroy(): void }[] = [];
   try {
-    // Attached before it starts: the first bytes would be lost.
+    // Attached before it starts, and listened to at once: the first bytes would be lost, or the end.
     const source = await attach(engine, container.id, "outputs");
+    const outputs = demux(source);
     opened.push(source);
     const stdin = step.stdin ? stdinOf(await attach(engine, container.id, "stdin")) : undefined;
     if (stdin) opened.push(stdin);
     await container.start();
-    return { running: follow(engine, container, step, demux(source), stdin), container };
+    return { running: follow(engine, container, step, outputs, stdin), container };
   } catch (error) {
     for (const one of opened) one.destroy();
     return { running: notStarted(refusalOf(error, image)), container };

@@ -15,23 +15,27 @@ export const labelsOf = (request: JobRequest, owner: string): Record<string, str
 
 /** Ends and removes everything of the attempt; rejects where something is left. */
 export async function removeAll({ docker }: Engine, owner: string, attempt: AttemptId): Promise<void> {
-  const filters = { label: [`sortie.owner=${owner}`, `sortie.attempt=${attempt}`] };
+  // Podman finds no image by two labels at once.
+  const filters = { label: [`sortie.attempt=${attempt}`] };
+  const isOurs = ({ Labels }: { Labels?: Record<string, string> | null }): boolean =>
+    Labels?.["sortie.owner"] === owner;
   const containers = async (): Promise<void> => {
-    const found = await docker.listContainers({ all: true, filters });
+    const found = (await docker.listContainers({ all: true, filters })).filter(isOurs);
     await Promise.all(
       found.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true }).catch(unlessGone)),
     );
   };
   const networks = async (): Promise<void> => {
-    for (const { Id } of await docker.listNetworks({ filters })) await docker.getNetwork(Id).remove().catch(unlessGone);
+    for (const { Id } of (await docker.listNetworks({ filters })).filter(isOurs))
+      await docker.getNetwork(Id).remove().catch(unlessGone);
   };
   const volumes = async (): Promise<void> => {
-    const { Volumes } = await docker.listVolumes({ filters });
-    for (const { Name } of Volumes ?? []) await docker.getVolume(Name).remove().catch(unlessGone);
+    for (const { Name } of ((await docker.listVolumes({ filters })).Volumes ?? []).filter(isOurs))
+      await docker.getVolume(Name).remove().catch(unlessGone);
   };
   // A later one is made of those before it.
   const images = async (): Promise<void> => {
-    const found = await docker.listImages({ all: true, filters });
+    const found = (await docker.listImages({ all: true, filters })).filter(isOurs);
     for (const { Id } of found.sort((one, other) => other.Created - one.Created))
       await docker.getImage(Id).remove({ force: true }).catch(unlessGone);
   };
