@@ -101,7 +101,7 @@ async function startPrivate(kind: EngineKind): Promise<string> {
   return `unix://${socket}`;
 }
 
-/** Without a bridge of its own and without touching the machine's packet filter, so that another dockerd may run. */
+/** Another dockerd may run: this one has no default bridge, and addresses of its own. */
 function dockerArguments(folder: string, socket: string): [string[], NodeJS.ProcessEnv] {
   return [
     [
@@ -113,7 +113,8 @@ function dockerArguments(folder: string, socket: string): [string[], NodeJS.Proc
         "--pidfile",
         join(folder, "pidfile"),
       ],
-      ...["--host", `unix://${socket}`, "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+      ...["--host", `unix://${socket}`, "--bridge", "none", "--ip-forward=false"],
+      ...["--default-address-pool", "base=10.231.0.0/16,size=24"],
     ],
     {},
   ];

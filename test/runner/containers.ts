@@ -10,8 +10,6 @@ import type { Backend, RunningCommand, Settled, Site, SiteEvents } from "../../r
 import { containerBackend } from "../../runner/keeper/backends/container/container.ts";
 import { call, type EngineKind, IMAGE, testEngine } from "../rig/engine.ts";
 
-export const OWNER = "the-tests";
-
 export interface Given extends Partial<Omit<JobRequest, "container" | "steps">> {
   readonly container?: Partial<Container>;
   readonly steps?: readonly (string | readonly string[])[];
@@ -84,6 +82,8 @@ export const says = (running: RunningCommand, text: string): Promise<void> =>
 
 export class Containers {
   readonly host: string;
+  /** Files run side by side on one engine. */
+  readonly owner = `the-tests-${newRunId()}`;
   readonly folder = mkdtempSync(join(tmpdir(), "sortie-containers-"));
   readonly backend: Backend;
   readonly notes: string[] = [];
@@ -96,7 +96,7 @@ export class Containers {
 
   constructor(host: string) {
     this.host = host;
-    this.backend = containerBackend({ owner: OWNER, log: (line) => this.logged.push(line) });
+    this.backend = containerBackend({ owner: this.owner, log: (line) => this.logged.push(line) });
   }
 
   workspace(request: JobRequest): string {
@@ -153,7 +153,7 @@ export class Containers {
 
   /** Everything labelled on the engine, of the attempt or of all. */
   async left(attempt?: string): Promise<string[]> {
-    const labels = [`sortie.owner=${OWNER}`, ...(attempt ? [`sortie.attempt=${attempt}`] : [])];
+    const labels = [`sortie.owner=${this.owner}`, ...(attempt ? [`sortie.attempt=${attempt}`] : [])];
     const filters = `filters=${encodeURIComponent(JSON.stringify({ label: labels }))}`;
     const lists = await Promise.all(
       [

@@ -1,5 +1,6 @@
 // The container backend: the commands of a job in containers of an engine. A step is a container of its own, made of the
 // one before where that changed its files. kept-job.ts opens sites, recover.ts reaps what a dead keeper left.
+import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
@@ -77,6 +78,9 @@ async function prepare(
     ...container.services.map((service) => pull(service.image, service.pull)),
   ]);
   cancelled.throwIfAborted();
+  // Podman would make it.
+  const missing = engine.isLocal ? container.mounts.find(({ source }) => !existsSync(source)) : undefined;
+  if (missing) throw new Refused("spawn", `the directory to mount, ${missing.source}, is not there`);
 
   // Whatever user runs in it may write there; no other user of this machine can reach it, its parent is ours alone.
   if (engine.isLocal) await chmod(workspace, 0o777);

@@ -17,7 +17,7 @@ export const labelsOf = (request: JobRequest, owner: string): Record<string, str
 export async function removeAll({ docker }: Engine, owner: string, attempt: AttemptId): Promise<void> {
   // Podman finds no image by two labels at once.
   const filters = { label: [`sortie.attempt=${attempt}`] };
-  const isOurs = ({ Labels }: { Labels?: Record<string, string> | null }): boolean =>
+  const isOurs = ({ Labels }: { Labels?: Record<string, string> | null | undefined }): boolean =>
     Labels?.["sortie.owner"] === owner;
   const containers = async (): Promise<void> => {
     const found = (await docker.listContainers({ all: true, filters })).filter(isOurs);

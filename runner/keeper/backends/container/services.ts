@@ -12,7 +12,7 @@ import { argvOf, type Place, serviceBody } from "./create-body.ts";
 import { demux } from "./demux.ts";
 import type { Engine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
-import { execute, signalAll } from "./signals.ts";
+import { execute } from "./signals.ts";
 
 interface Started {
   readonly service: Service;
@@ -24,7 +24,7 @@ interface Started {
 }
 
 export interface Services {
-  /** TERM, KILL to what is left after a while; resolves after the last line of each. */
+  /** Stops them, kills what is left after a while; resolves after the last line of each. */
   end(): Promise<void>;
 }
 
@@ -46,7 +46,7 @@ export async function startServices(
   });
   try {
     const started = await Promise.all(all);
-    return { end: async () => void (await Promise.all(started.map((one) => endService(engine, one)))) };
+    return { end: async () => void (await Promise.all(started.map(endService))) };
   } catch (error) {
     failed.abort();
     await Promise.allSettled(all);
@@ -113,15 +113,14 @@ async function becomesHealthy(engine: Engine, { service, container }: Started, s
   }
 }
 
-async function endService(engine: Engine, { container, exited, silent }: Started): Promise<void> {
-  await signalAll(engine, container, ["TERM"], false);
-  const killing = setTimeout(() => void container.kill({ signal: "SIGKILL" }).catch(() => {}), limits.serviceStopMs);
+/** As its image wants to be stopped: a database's STOPSIGNAL is not always TERM. */
+async function endService({ container, exited, silent }: Started): Promise<void> {
+  const stopped = container.stop({ t: limits.serviceStopMs / 1_000 }).catch(() => {});
   const givesUp = new AbortController();
   await Promise.race([
-    Promise.all([exited, silent]),
-    delay(limits.serviceStopMs + limits.killedWithinMs, undefined, { signal: givesUp.signal }).catch(() => {}),
+    Promise.all([stopped, exited, silent]),
+    delay(limits.serviceStopMs + limits.killedWithinMs, undefined, { signal: givesUp.signal }),
   ]);
-  clearTimeout(killing);
   givesUp.abort();
 }
 
@@ -142,6 +141,7 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
   output.on("end", () => say((rest + decoder.end()).replace(/\n$/, "")));
 }
 
+/** Only they and the job's own containers are on it. */
 export const serviceNetwork = async (
   { docker }: Engine,
   name: string,
