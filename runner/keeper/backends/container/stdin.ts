@@ -6,10 +6,15 @@ import { type Duplex, Writable } from "node:stream";
 export function stdinOf(connection: Duplex): Writable {
   let gone = false;
   let writing: (() => void) | undefined;
+  /** Forgotten first: the stream goes on with the next piece at once. */
+  const written = (): void => {
+    const done = writing;
+    writing = undefined;
+    done?.();
+  };
   const lost = (): void => {
     gone = true;
-    writing?.();
-    writing = undefined;
+    written();
   };
   connection.on("error", lost);
   connection.on("close", lost);
@@ -19,10 +24,7 @@ export function stdinOf(connection: Duplex): Writable {
     write(bytes: Buffer, _encoding, done) {
       if (gone) return done();
       writing = done;
-      connection.write(bytes, () => {
-        writing?.();
-        writing = undefined;
-      });
+      connection.write(bytes, written);
     },
     final(done) {
       if (!gone) connection.end();
