@@ -22,6 +22,14 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 export const IMAGE = "sortie-test";
+/** The same with an entrypoint, a command, a variable and a volume of its own. */
+export const FURNISHED_IMAGE = "sortie-test:furnished";
+const FURNITURE = [
+  'ENTRYPOINT ["/bin/echo","of","the","image"]',
+  'CMD ["its-command"]',
+  "ENV FROM_IMAGE=yes",
+  "VOLUME /data",
+];
 /** Where engines of this run live; set by global-setup.ts for the files it starts. */
 const FOLDER = "SORTIE_TEST_ENGINES";
 const UP_WITHIN_MS = 30_000;
@@ -160,8 +168,11 @@ async function importImage(host: string): Promise<void> {
   writeFileSync(join(folder, "etc/group"), "root:x:0:\nnobody:x:65534:\n");
   const archive = execFileSync("tar", ["--owner=0", "--group=0", "-C", folder, "-c", "."], { maxBuffer: 64 << 20 });
   rmSync(folder, { recursive: true });
-  const { status, text } = await call(host, "POST", `/images/create?fromSrc=-&repo=${IMAGE}&tag=latest`, archive);
-  if (status !== 200 || text.includes('"error"')) throw new Error(`the image could not be imported: ${text}`);
+  const furniture = FURNITURE.map((one) => `&changes=${encodeURIComponent(one)}`).join("");
+  for (const tag of ["latest", `furnished${furniture}`]) {
+    const { status, text } = await call(host, "POST", `/images/create?fromSrc=-&repo=${IMAGE}&tag=${tag}`, archive);
+    if (status !== 200 || text.includes('"error"')) throw new Error(`the image could not be imported: ${text}`);
+  }
 }
 
 /** A call to an engine's API, past the library and the backend. */
@@ -236,7 +247,8 @@ async function endEngines(folder: string): Promise<void> {
 /** An engine that was there before stays as it was. */
 async function forgetImage(known: string): Promise<void> {
   const engine = existsSync(known) ? (JSON.parse(readFileSync(known, "utf8")) as TestEngine) : { missing: "" };
-  if ("host" in engine) await call(engine.host, "DELETE", `/images/${IMAGE}?force=1`).catch(() => {});
+  for (const image of [IMAGE, FURNISHED_IMAGE])
+    if ("host" in engine) await call(engine.host, "DELETE", `/images/${image}?force=1`).catch(() => {});
 }
 
 /** Podman's containers run without it, and would go on. */

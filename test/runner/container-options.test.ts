@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { IMAGE } from "../rig/engine.ts";
+import { FURNISHED_IMAGE, IMAGE } from "../rig/engine.ts";
 import { type Given, withEngines } from "./containers.ts";
 
 const CAP_CHOWN = 1n << 0n;
@@ -44,11 +44,15 @@ await withEngines(["docker", "podman"], (containers, kind) => {
   });
 
   it("starts argv itself whatever entrypoint the image has, and passes it to one that was asked for", async () => {
-    const [plain] = await containers().run({ steps: [["/bin/echo", "a b", "", "'"]] });
+    const image = FURNISHED_IMAGE;
+    const [plain] = await containers().run({ steps: [["/bin/echo", "a b", "", "'"]], container: { image } });
     expect(plain?.stdout).toBe("a b  '\n");
+    const [alone] = await containers().run({ steps: [["/bin/echo"]], container: { image } });
+    expect(alone?.stdout).toBe("\n");
+    expect(await said("echo $FROM_IMAGE", { container: { image } })).toBe("yes");
     const [given] = await containers().run({
       steps: [["one", "two"]],
-      container: { entrypoint: ["/bin/echo", "entry"] },
+      container: { image, entrypoint: ["/bin/echo", "entry"] },
     });
     expect(given?.stdout).toBe("entry one two\n");
     const [shell] = await containers().run({
@@ -109,6 +113,12 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     ).toBe("root\n1024");
     const twice = await containers().run({ ...given, steps: ["echo kept > here", "cat here"] });
     expect(twice.at(-1)?.stdout).toBe("kept\n");
+  });
+
+  it("keeps the image's volumes from step to step", async () => {
+    const steps = ["echo one > /data/file; echo two > /file", "cat /data/file /file", "cat /data/file /file"];
+    const results = await containers().run({ steps, container: { image: FURNISHED_IMAGE } });
+    expect(results.map(({ stdout }) => stdout)).toEqual(["", "one\ntwo\n", "one\ntwo\n"]);
   });
 
   it("limits memory without swap, processes, cores and shared memory", async () => {
