@@ -256,7 +256,7 @@ async function afterLoss(
   tree: Tree,
   why: string,
 ): Promise<{ readonly how: Ended; readonly ending: Ending }> {
-  const givesUp = performance.now() + limits.sshReconnectMs;
+  const givesUp = performance.now() + host.reconnectMs;
   const message = `the connection to ${host.name} was lost (${why})`;
   for (;;) {
     const left = givesUp - performance.now();
@@ -277,7 +277,7 @@ async function afterLoss(
     }
     await delay(Math.min(limits.sshRetryMs, Math.max(0, givesUp - performance.now())));
   }
-  const seconds = limits.sshReconnectMs / 1000;
+  const seconds = host.reconnectMs / 1000;
   return {
     how: {
       kind: "lost",

@@ -14,9 +14,17 @@ export interface Session {
   readonly gone: Promise<string>;
 }
 
+/** Instead of the limits, for tests. */
+export interface HostTimes {
+  readonly idleMs: number;
+  readonly reconnectMs: number;
+}
+
 export interface HostSessions {
   /** `user@host`, for messages. */
   readonly name: string;
+  /** For so long a host whose connection was lost is looked for. */
+  readonly reconnectMs: number;
   /** Resolves once there is a connection. Rejects with Refused. */
   ready(): Promise<void>;
   /**
@@ -44,7 +52,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-export function hostSessions(way: Way): HostSessions {
+export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): HostSessions {
   const name = describeHop(way[way.length - 1] as (typeof way)[0]);
   const lines = new Set<Line>();
   const waiting: Waiting[] = [];
@@ -112,7 +120,7 @@ export function hostSessions(way: Way): HostSessions {
     line.idle = setTimeout(() => {
       line.over = true;
       void line.connection.close();
-    }, limits.sshIdleMs).unref();
+    }, idleMs).unref();
   }
 
   const acquire = (urgent: boolean): Promise<Line> =>
@@ -125,6 +133,7 @@ export function hostSessions(way: Way): HostSessions {
 
   return {
     name,
+    reconnectMs,
     async ready() {
       if ([...lines].some((line) => !line.over)) return;
       release(await acquire(false));

@@ -11,13 +11,14 @@ import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents 
 import { startCommand } from "./command.ts";
 import { endTree } from "./remote.ts";
 import { type Leader, removeScript } from "./script.ts";
-import { type HostSessions, hostSessions } from "./sessions.ts";
+import { type HostSessions, type HostTimes, hostSessions } from "./sessions.ts";
 import { resolveWay, type Way } from "./target.ts";
 
 export interface SshOptions {
   readonly log: (line: string) => void;
   /** Read instead of the user's own ssh configuration; without it SORTIE_SSH_CONFIG names one. */
   readonly config?: string | undefined;
+  readonly times?: Partial<HostTimes>;
 }
 
 const PREFIX = "ssh ";
@@ -35,7 +36,11 @@ const Mark = v.object({
 });
 type Mark = v.InferOutput<typeof Mark>;
 
-export function sshBackend({ log, config = process.env["SORTIE_SSH_CONFIG"] || undefined }: SshOptions): Backend {
+export function sshBackend({
+  log,
+  config = process.env["SORTIE_SSH_CONFIG"] || undefined,
+  times = {},
+}: SshOptions): Backend {
   const ways = new Map<string, { readonly way: Promise<Way>; readonly until: number }>();
   const hosts = new Map<string, HostSessions>();
 
@@ -52,7 +57,8 @@ export function sshBackend({ log, config = process.env["SORTIE_SSH_CONFIG"] || u
   async function hostOf(target: SshTarget): Promise<HostSessions> {
     const way = await wayTo(target);
     const key = JSON.stringify(way);
-    const host = hosts.get(key) ?? hostSessions(way);
+    const host =
+      hosts.get(key) ?? hostSessions(way, { idleMs: limits.sshIdleMs, reconnectMs: limits.sshReconnectMs, ...times });
     hosts.set(key, host);
     return host;
   }
