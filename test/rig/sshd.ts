@@ -42,6 +42,8 @@ export type Login = "root" | "nobody" | "self";
 export interface SshdOptions {
   readonly login?: Login;
   readonly maxSessions?: number;
+  /** Kinds of host keys besides ed25519. */
+  readonly keys?: readonly string[];
   /** Of the login; where this is root only. */
   readonly shell?: string;
   /** More lines for sshd_config. */
@@ -59,6 +61,7 @@ export interface Sshd {
   /** The private key that it takes, and its own public key as known_hosts has it, `ssh-ed25519 AAAA…`. */
   readonly key: string;
   readonly hostKey: string;
+  readonly otherHostKeys: readonly string[];
   readonly knownHosts: string;
   /** An ssh_config in which the server is `target`. */
   readonly config: string;
@@ -85,6 +88,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
   const key = join(folder, "user-key");
   writeFileSync(join(folder, "authorized_keys"), `${sshKeygen(key)}\n`);
   const hostKey = sshKeygen(join(folder, "host-key"));
+  const otherHostKeys = (options.keys ?? []).map((type) => sshKeygen(join(folder, `host-key-${type}`), "", type));
   if (isRoot) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
   const logPath = join(folder, "sshd.log");
   for (let tries = 0; ; tries++) {
@@ -95,6 +99,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
         `Port ${port}`,
         "ListenAddress 127.0.0.1",
         `HostKey ${join(folder, "host-key")}`,
+        ...(options.keys ?? []).map((type) => `HostKey ${join(folder, `host-key-${type}`)}`),
         `AuthorizedKeysFile ${join(folder, "authorized_keys")}`,
         "PidFile none",
         "UsePAM no",
@@ -127,6 +132,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
       user,
       key,
       hostKey,
+      otherHostKeys,
       knownHosts,
       config,
       pid: server.pid as number,

@@ -1,5 +1,6 @@
 // The sessions of one host: each is a command's channel, on as few connections as the server's MaxSessions allows. How
 // many that is no server tells; it is learned from what it refuses. Connections are opened one at a time (MaxStartups).
+import { setTimeout as delay } from "node:timers/promises";
 import type { Client, ClientChannel } from "ssh2";
 import { limits } from "../../../../protocol/limits.ts";
 import { oneLine } from "../../../../protocol/text.ts";
@@ -13,6 +14,9 @@ export interface Session {
   /** Why the connection is gone. */
   readonly gone: Promise<string>;
 }
+
+/** A server frees a session when it has seen our side of its close, and may look at the next request before. */
+const LEAVING_MS = 20;
 
 /** Instead of the limits, for tests. */
 export interface HostTimes {
@@ -37,18 +41,22 @@ export interface HostSessions {
 
 interface Line {
   readonly connection: Connection;
-  /** Sessions asked for, and those of them that the server gave. */
-  used: number;
-  given: number;
+  /** Sessions taken, also those that are only asked for: by number, in the order in which the server is asked. */
+  readonly taken: Set<number>;
+  /** Closed a moment ago: the server may still count them. */
+  leaving: number;
   /** As many as the server is known to give. */
   room: number;
   over: boolean;
   idle: NodeJS.Timeout | undefined;
 }
 
+/** A place on a line, and its number. */
+type Taken = readonly [Line, number];
+
 interface Waiting {
   readonly urgent: boolean;
-  resolve(line: Line): void;
+  resolve(taken: Taken): void;
   reject(error: unknown): void;
 }
 
@@ -59,17 +67,19 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
   let room: number = limits.sshSessions;
   let opening: Promise<void> | undefined;
   let notBefore = 0;
+  let count = 0;
   let closed = false;
 
   function serve(): void {
     for (;;) {
       const [next] = waiting;
       if (!next) return;
-      const free = [...lines].find((line) => !line.over && line.used < line.room);
+      const free = [...lines].find((line) => !line.over && line.taken.size < line.room);
       if (!free) break;
       waiting.shift();
-      take(free);
-      next.resolve(free);
+      clearTimeout(free.idle);
+      free.taken.add(++count);
+      next.resolve([free, count]);
     }
     const most = limits.sshConnections * (waiting[0]?.urgent ? 2 : 1);
     if (opening || lines.size >= most || performance.now() < notBefore) return;
@@ -84,7 +94,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
       const connection = await connectWay(way);
       if (closed) return await connection.close();
       connection.client.setMaxListeners(0);
-      const line: Line = { connection, used: 0, given: 0, room, over: false, idle: undefined };
+      const line: Line = { connection, taken: new Set(), leaving: 0, room, over: false, idle: undefined };
       lines.add(line);
       connection.client.once("close", () => drop(line));
       rest(line);
@@ -104,26 +114,21 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
     serve();
   }
 
-  function take(line: Line): void {
-    line.used++;
-    clearTimeout(line.idle);
-  }
-
-  function release(line: Line): void {
-    line.used--;
+  function release([line, number]: Taken): void {
+    line.taken.delete(number);
     rest(line);
     serve();
   }
 
   function rest(line: Line): void {
-    if (line.used > 0 || line.over) return;
+    if (line.taken.size > 0 || line.over) return;
     line.idle = setTimeout(() => {
       line.over = true;
       void line.connection.close();
     }, idleMs).unref();
   }
 
-  const acquire = (urgent: boolean): Promise<Line> =>
+  const acquire = (urgent: boolean): Promise<Taken> =>
     new Promise((resolve, reject) => {
       if (closed) return reject(new Refused("host", "the runner is leaving"));
       const at = urgent ? waiting.findIndex((each) => !each.urgent) : -1;
@@ -141,26 +146,30 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
     async exec(command, urgent = false) {
       let failures = 0;
       for (;;) {
-        const line = await acquire(urgent);
+        const taken = await acquire(urgent);
+        const [line, number] = taken;
+        const { client, gone } = line.connection;
         try {
-          const channel = await execOn(line.connection.client, command);
-          line.given++;
+          const channel = await execOn(client, command);
           channel.once("close", () => {
-            line.given--;
-            release(line);
+            line.leaving++;
+            setTimeout(() => line.leaving--, LEAVING_MS).unref();
+            release(taken);
           });
-          return { channel, client: line.connection.client, gone: line.connection.gone };
+          return { channel, client, gone };
         } catch (error) {
           const refused = typeof (error as { reason?: unknown }).reason === "number";
-          // As many as it gave besides; where it gave none, the ones before may not be gone yet on its side.
-          if (refused && line.given > 0) room = line.room = Math.min(line.room, line.given);
-          else failures++;
+          // The server answers in order: those asked for before this one, and not refused, are what it gives.
+          const given = [...line.taken].filter((other) => other < number).length + line.leaving;
+          const learned = refused && given > 0 && given < line.room;
+          if (learned) room = line.room = given;
+          if (given === 0 || !refused) failures++;
           if (!refused) line.over = true;
-          release(line);
+          release(taken);
           if (!refused) void line.connection.close();
           if (failures >= limits.sshTries)
             throw new Refused("host", `${name} runs no command: ${oneLine((error as Error).message)}`);
-          if (refused && line.given === 0) await new Promise((resolve) => setTimeout(resolve, limits.sshRetryMs / 10));
+          if (refused && !learned) await delay(given === 0 ? limits.sshRetryMs / 10 : LEAVING_MS);
         }
       }
     },

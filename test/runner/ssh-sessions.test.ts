@@ -1,0 +1,201 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { type CuttingProxy, openProxy } from "../rig/proxy.ts";
+import { processesOf, until } from "../rig/rig.ts";
+import { childrenOf, hostBlock, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
+import { sshJobs } from "./ssh-jobs.ts";
+
+const why = whyNoSshd();
+if (why) console.log(why);
+
+const accepted = (sshd: Sshd): number => sshd.log().split("Accepted publickey").length - 1;
+
+describe.skipIf(why)("the sessions of a host", () => {
+  it("share one connection, which is closed when it was idle for a while", async () => {
+    await using sshd = await startSshd();
+    await using jobs = sshJobs(sshd.config, { idleMs: 100 });
+    const results = await Promise.all(Array.from({ length: 8 }, (_, code) => jobs.sh(`exit ${code}`)));
+    expect(results.map(({ settled }) => settled.kind === "exited" && settled.code)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(accepted(sshd)).toBeLessThanOrEqual(2);
+    expect(
+      await until(
+        () => childrenOf(sshd.pid).length,
+        (count) => count === 0,
+      ),
+    ).toBe(0);
+    const before = accepted(sshd);
+    expect((await jobs.sh("exit 9")).settled).toMatchObject({ code: 9 });
+    expect(accepted(sshd)).toBe(before + 1);
+  });
+
+  it.each([1, 3])("learn that the server allows %i, with 50 jobs at once", async (maxSessions) => {
+    await using sshd = await startSshd({ maxSessions });
+    await using jobs = sshJobs(sshd.config);
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => jobs.sh(`echo ${index}; sleep 0.1; exit ${index}`)),
+    );
+    for (const [index, { settled, stdout }] of results.entries())
+      expect([settled, stdout]).toEqual([{ kind: "exited", code: index, heldOpen: false }, `${index}\n`]);
+    expect(jobs.logged).toEqual([]);
+  });
+
+  it("end a job also where every session is taken", async () => {
+    await using sshd = await startSshd({ maxSessions: 1 });
+    await using jobs = sshJobs(sshd.config);
+    const job = await jobs.open();
+    const { running } = await job.startUntil({ shell: "echo up; sleep 7401" }, /up/);
+    expect((await running.kill(1_000)).ended.map(({ name }) => name)).toContain("sleep");
+    expect((await running.settled).kind).toBe("signaled");
+    await job.site.close();
+  });
+
+  it("are refused by a server that gives none, in one sentence", async () => {
+    await using sshd = await startSshd({ maxSessions: 0 });
+    await using jobs = sshJobs(sshd.config);
+    const { settled } = await jobs.run({ argv: ["true"] });
+    expect(settled).toMatchObject({
+      kind: "failed",
+      stage: "host",
+      message: expect.stringContaining("runs no command"),
+    });
+  });
+
+  it("open connections one at a time, and wait where the server drops one (MaxStartups)", async () => {
+    for (const [allowed, dropped] of [
+      [3, false],
+      [1, undefined],
+    ] as const) {
+      await using sshd = await startSshd({ maxSessions: 1, lines: [`MaxStartups ${allowed}:100:${allowed}`] });
+      await using jobs = sshJobs(sshd.config);
+      const results = await Promise.all(Array.from({ length: 12 }, () => jobs.sh("sleep 0.1")));
+      expect(results.every(({ settled }) => settled.kind === "exited" && settled.code === 0)).toBe(true);
+      if (dropped === false) expect(sshd.log()).not.toContain("drop connection");
+    }
+  });
+});
+
+describe.skipIf(why)("a connection that is lost", () => {
+  /** A server behind a proxy, whose keepalive fails within three seconds. */
+  async function behindProxy() {
+    let proxy: CuttingProxy | undefined;
+    const sshd = await startSshd({
+      via: async (port) => {
+        proxy = await openProxy(() => port);
+        return proxy.port;
+      },
+    });
+    const text = readFileSync(sshd.config, "utf8");
+    const lines = ["ServerAliveInterval 1", "ServerAliveCountMax 2", "ConnectTimeout 1"];
+    writeFileSync(sshd.config, `${text.trimEnd()}\n${lines.map((line) => `  ${line}\n`).join("")}`);
+    return {
+      sshd,
+      proxy: proxy as CuttingProxy,
+      async [Symbol.asyncDispose]() {
+        await proxy?.close();
+        await sshd[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  it("is lost, never 0, for each of its jobs, and what they ran is ended", async () => {
+    await using rig = await behindProxy();
+    await using jobs = sshJobs(rig.sshd.config);
+    const open = await Promise.all(Array.from({ length: 5 }, () => jobs.open()));
+    const started = await Promise.all(
+      open.map((job) =>
+        job.startUntil({ shell: "setsid -f sleep 7402; env -i sleep 7403 & echo up; wait; exit 0" }, /up/),
+      ),
+    );
+    rig.proxy.cut();
+    for (const { result } of started) {
+      const { settled, stdout } = await result;
+      expect(settled).toMatchObject({ kind: "lost", message: expect.stringContaining("what it ran there was ended") });
+      expect(stdout).toBe("up\n");
+    }
+    expect([...processesOf("sleep\x007402"), ...processesOf("sleep\x007403")]).toEqual([]);
+    await Promise.all(open.map(({ site }) => site.close()));
+  });
+
+  it("is noticed where nothing is closed, by the keepalive, within its bound", async () => {
+    await using rig = await behindProxy();
+    await using jobs = sshJobs(rig.sshd.config);
+    const job = await jobs.open({ stdin: true });
+    const { running, result } = await job.startUntil({ shell: "echo up; sleep 7404" }, /up/);
+    rig.proxy.freeze();
+    const began = performance.now();
+    running.stdin?.write(Buffer.alloc(4 * 1024 * 1024));
+    // The one that looks for the host again is the second.
+    await until(
+      () => rig.proxy.open,
+      (count) => count > 1,
+    );
+    expect(performance.now() - began).toBeLessThan(6_000);
+    rig.proxy.thaw();
+    expect((await result).settled).toMatchObject({
+      kind: "lost",
+      message: expect.stringMatching(/Keepalive timeout.*was ended/),
+    });
+    expect(processesOf("sleep\x007404")).toEqual([]);
+    await job.site.close();
+  });
+
+  it("is noticed where the server's process is stopped", async () => {
+    await using rig = await behindProxy();
+    await using jobs = sshJobs(rig.sshd.config);
+    const job = await jobs.open();
+    const { result } = await job.startUntil({ shell: "echo up; sleep 7405" }, /up/);
+    for (const pid of childrenOf(rig.sshd.pid)) process.kill(pid, "SIGSTOP");
+    expect((await result).settled).toMatchObject({ kind: "lost", message: expect.stringContaining("was ended") });
+    await job.site.close();
+  });
+
+  it("says that its job may go on where the host does not come back within the bound", async () => {
+    await using rig = await behindProxy();
+    const jobs = sshJobs(rig.sshd.config, { reconnectMs: 1_500 });
+    const job = await jobs.open();
+    const { running, result } = await job.startUntil({ shell: "echo up; sleep 7406" }, /up/);
+    await rig.proxy.close();
+    const began = performance.now();
+    expect((await result).settled).toMatchObject({ kind: "lost", message: expect.stringContaining("may still run") });
+    expect(performance.now() - began).toBeLessThan(4_000);
+    expect(await running.kill(0)).toEqual({ ended: [], survivors: [] });
+    await job.site.close();
+    expect(jobs.logged.length).toBe(1);
+    await expect(jobs.backend.reap(job.request.attemptId, job.marks.at(-1) ?? "")).rejects.toThrow(
+      "could not be reached",
+    );
+    // A later keeper, once the host is in reach again.
+    const direct = `${rig.sshd.config}.direct`;
+    writeFileSync(rig.sshd.knownHosts, `[127.0.0.1]:${rig.sshd.port} ${rig.sshd.hostKey}\n`);
+    writeFileSync(direct, hostBlock("target", rig.sshd));
+    await using next = sshJobs(direct);
+    await next.backend.reap(job.request.attemptId, job.marks.at(-1) ?? "");
+    await jobs[Symbol.asyncDispose]();
+  });
+
+  it("while a job is being cancelled gives what was ended in the end", async () => {
+    await using rig = await behindProxy();
+    await using jobs = sshJobs(rig.sshd.config);
+    const job = await jobs.open();
+    const { running, result } = await job.startUntil(
+      { shell: "trap '' TERM; echo up; while :; do sleep 7407; done" },
+      /up/,
+    );
+    const ending = running.kill(20_000);
+    await delay(300);
+    rig.proxy.cut();
+    expect((await result).settled.kind).toBe("lost");
+    expect((await ending).survivors).toEqual([]);
+    expect(processesOf("sleep\x007407")).toEqual([]);
+    await job.site.close();
+  });
+
+  it("is made anew for the next job where it was idle", async () => {
+    await using rig = await behindProxy();
+    await using jobs = sshJobs(rig.sshd.config);
+    expect((await jobs.sh("exit 1")).settled).toMatchObject({ code: 1 });
+    rig.proxy.cut();
+    expect((await jobs.sh("exit 2")).settled).toMatchObject({ code: 2 });
+  });
+});
