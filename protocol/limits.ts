@@ -157,8 +157,9 @@ export const limits = {
   /** A login shell's profile has come to its end by then. What it printed last is kept for a message. */
   sshStartMs: 60_000,
   sshNoiseBytes: 2 * KiB,
-  /** A short script of ours, beyond what it waits for by itself; the lines that it may print. */
-  sshScriptMs: 20_000,
+  /** A script of ours, beyond what it waits for by itself; one that removes a directory; the lines that they may print. */
+  sshScriptMs: 60_000,
+  sshRemoveMs: 10 * 60_000,
   sshScriptBytes: 1 * MiB,
   /** Of one output, read ahead of its reader. */
   sshOutputBytes: 256 * KiB,

@@ -62,7 +62,8 @@ export async function startCommand(host: HostSessions, launch: Omit<Launch, "non
     return { command: notStarted(refusalOf(rest, launch)), leader: undefined, directory: undefined };
   const cut = await Promise.race([end.cut, end.closed.then(() => undefined)]);
   if (cut === undefined) {
-    const said = outputs.noise();
+    // What a shell says of our script, once that has begun, may have a variable's value in it.
+    const said = pid ? "the script that starts it did not come to its end" : outputs.noise();
     const message = `${host.name} did not start the command${said ? `: ${said}` : ""}`;
     return { command: notStarted({ stage: "host", code: null, message }), leader: undefined, directory: undefined };
   }
@@ -241,7 +242,7 @@ async function drain(
   const ended = await endTree(host, tree, 0).catch(() => undefined);
   for (let quiet = 0; quiet < LAST_WORDS_MS; quiet += DRAIN_TICK_MS) {
     if (await Promise.race([over, delay(DRAIN_TICK_MS, false)])) return (ended?.ending.ended.length ?? 1) > 0;
-    if (outputs.received() !== before) quiet = 0;
+    if (outputs.received() !== before || outputs.waiting()) quiet = 0;
     before = outputs.received();
   }
   channel.close();
@@ -260,7 +261,7 @@ async function afterLoss(
   const message = `the connection to ${host.name} was lost (${why})`;
   for (;;) {
     const left = givesUp - performance.now();
-    if (left <= 0) break;
+    if (left <= 0 || host.closed()) break;
     const waited = new AbortController();
     const ended = await Promise.race([
       endTree(host, tree, 0).catch(() => undefined),

@@ -43,7 +43,11 @@ export async function endTree(
   graceMs: number,
   afterwards = "",
 ): Promise<{ readonly ending: Ending; readonly lines: readonly string[] }> {
-  const all = await runScript(host, endScript(tree, graceMs) + afterwards, graceMs + limits.sshScriptMs);
+  const all = await runScript(
+    host,
+    endScript(tree, graceMs) + afterwards,
+    graceMs + (afterwards ? limits.sshRemoveMs : limits.sshScriptMs),
+  );
   const ended: Ending["ended"] = [];
   const survivors: Ending["survivors"] = [];
   const lines: string[] = [];

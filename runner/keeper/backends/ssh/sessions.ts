@@ -36,6 +36,8 @@ export interface HostSessions {
    * ones come first, and may have connections of their own: what ends a job must not wait for it. Rejects with Refused.
    */
   exec(command: string, urgent?: boolean): Promise<Session>;
+  /** From close() on nothing can be had any more. */
+  closed(): boolean;
   close(): Promise<void>;
 }
 
@@ -96,7 +98,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
       connection.client.setMaxListeners(0);
       const line: Line = { connection, taken: new Set(), leaving: 0, room, over: false, idle: undefined };
       lines.add(line);
-      connection.client.once("close", () => drop(line));
+      void connection.gone.then(() => drop(line));
       rest(line);
     } catch (error) {
       // With others open it may be a limit of the server's: those that wait have sessions coming.
@@ -159,20 +161,24 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
           return { channel, client, gone };
         } catch (error) {
           const refused = typeof (error as { reason?: unknown }).reason === "number";
+          const broken = /^(Not connected|No response)/.test((error as Error).message);
           // The server answers in order: those asked for before this one, and not refused, are what it gives.
           const given = [...line.taken].filter((other) => other < number).length + line.leaving;
           const learned = refused && given > 0 && given < line.room;
           if (learned) room = line.room = given;
           if (given === 0 || !refused) failures++;
-          if (!refused) line.over = true;
+          if (broken) {
+            line.over = true;
+            client.destroy();
+          }
           release(taken);
-          if (!refused) void line.connection.close();
           if (failures >= limits.sshTries)
             throw new Refused("host", `${name} runs no command: ${oneLine((error as Error).message)}`);
-          if (refused && !learned) await delay(given === 0 ? limits.sshRetryMs / 10 : LEAVING_MS);
+          if (!learned && !broken) await delay(given === 0 ? limits.sshRetryMs / 10 : LEAVING_MS);
         }
       }
     },
+    closed: () => closed,
     async close() {
       closed = true;
       for (const each of waiting.splice(0)) each.reject(new Refused("host", "the runner is leaving"));
