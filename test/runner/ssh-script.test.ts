@@ -58,8 +58,7 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
     expect(own(result).split("\0").slice(0, -1)).toEqual(words);
     expect(result.stderr).toBe("NONCE started /\n");
     expect(own(run(launch({ command: { shell: 'printf %s "$ALL"' }, variables: { ALL: all } })))).toBe(all);
-    const long = `eval ${"'#'\n:; eval ".repeat(25_000)}echo end`;
-    expect(own(run(launch({ command: { argv: ["/bin/sh", "-c", "cat"] } })))).toBe("");
+    const long = `${"# a comment\n".repeat(25_000)}echo end`;
     expect(run(asLine(long)).stdout).toBe("end\n");
   });
 
@@ -83,11 +82,11 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
   it("tell what cannot be started", () => {
     const refused: [Partial<Launch>, string][] = [
       [{ command: { argv: ["no-such-command"] } }, "command 127"],
-      [{ command: { argv: ["/no/such"] } }, "command 127"],
+      [{ command: { argv: ["/no-such-place"] } }, "command 127"],
       [{ command: { argv: ["/dev/null/such"] } }, "command 127"],
       [{ command: { argv: ["/etc/passwd"] } }, "command 126"],
       [{ command: { argv: [`/${"x".repeat(300)}`] } }, "command access"],
-      [{ directory: { path: "/no/such" } }, "workdir missing"],
+      [{ directory: { path: "/no-such-place" } }, "workdir missing"],
       [{ directory: { path: "/etc/passwd" } }, "workdir file"],
       [{ command: { argv: ["true", "x".repeat(140_000)] } }, "large"],
       [{ variables: { BIG: "x".repeat(140_000) } }, "large"],
@@ -121,7 +120,7 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
       () => processesOf("sleep\x007502").length + processesOf("sleep\x007501").length,
       (count) => count === 2,
     );
-    const ended = run(asLine(endScript({ mark, leader: undefined }, 300)));
+    const ended = run(asLine(endScript({ mark, leader: undefined }, 1_000)));
     const lines = ended.stdout
       .trim()
       .split("\n")

@@ -138,10 +138,14 @@ export interface Tree {
 const look = ({ mark, leader }: Tree): string => `${BEGAN}
 P=${leader?.pid ?? ""} L=
 if [ -n "$P" ] && _sortie_began "$P" && [ "$_sortie_b" != ${leader?.began ?? 0} ]; then P=; fi
+# Busybox looks at the first of several strings only, unless it is told what ends each.
+Z=-z
+grep -z . /dev/null 2>/dev/null
+[ $? -lt 2 ] || Z=
 look() {
   L=
   if [ -r /proc/self/environ ]; then
-    for e in $(cd /proc && { grep -lsF ${quoted(mark)} [0-9]*/environ
+    for e in $(cd /proc && { grep -ls $Z -F ${quoted(mark)} [0-9]*/environ
       [ -z "$P" ] || grep -ls ") [^ZX] [0-9]* $P " [0-9]*/stat; }); do
       e=\${e%/*}
       case "$L " in *" $e "*) ;; *) L="$L $e" ;; esac
