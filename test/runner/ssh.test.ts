@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -220,8 +220,9 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
 
   it("writes to stdin as fast as it is read, and no faster", async () => {
     const job = await jobs.open({ stdin: true });
-    const { running, result } = await job.startUntil({ shell: "echo ready; read -r go; wc -c" }, /ready/);
-    running.stdin?.write("go");
+    const go = join(sshd.folder, "go");
+    const script = `echo ready; while [ ! -e ${go} ]; do sleep 0.05; done; wc -c`;
+    const { running, result } = await job.startUntil({ shell: script }, /ready/);
     const piece = Buffer.alloc(1024 * 1024, "x");
     let taken = 0;
     const writing = (async () => {
@@ -244,10 +245,11 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
     );
     // The server's window is two, and a pipe holds a sixteenth.
     expect(taken).toBeLessThan(8);
-    running.stdin?.write("\n");
+    writeFileSync(go, "");
     await writing;
     running.stdin?.end();
-    expect((await result).settled).toMatchObject({ code: 0 });
+    expect(await result).toMatchObject({ settled: { code: 0 }, stdout: `ready\n${32 * 1024 * 1024}\n` });
+    rmSync(go);
     await job.site.close();
   });
 

@@ -136,7 +136,7 @@ function running(
     const first = await Promise.race([end.told, end.cut.then(() => undefined), end.closed.then(() => undefined)]);
     if (end.isCut()) return loss(await end.cut);
     if (first === undefined) return loss("the server closed its channel and told no exit");
-    const heldOpen = await drain(host, channel, outputs, end, tree);
+    const heldOpen = await drain(host, channel, outputs, end, tree, () => killing);
     if (end.isCut()) return loss(await end.cut);
     return { ...first, heldOpen };
   };
@@ -223,12 +223,19 @@ async function drain(
   outputs: Outputs,
   end: ChannelEnd,
   tree: Tree,
+  killing: () => Promise<unknown> | undefined,
 ): Promise<boolean> {
   const over = Promise.race([Promise.all([end.closed, outputs.ended]), end.cut]).then(() => true as const);
   const atExit = outputs.received();
   let before = -1;
   for (let quiet = 0, open = 0; quiet < limits.drainQuietMs && open < limits.drainMaximumMs; ) {
     if (await Promise.race([over, delay(DRAIN_TICK_MS, false)])) return false;
+    const kill = killing();
+    if (kill) {
+      // What holds them open has the grace that was given to all.
+      if (await Promise.race([over, kill.then(() => false)])) return false;
+      break;
+    }
     const waiting = outputs.waiting();
     if (waiting && outputs.received() - atExit <= UNDER_WAY_BYTES) {
       quiet = 0;
