@@ -165,6 +165,8 @@ export const limits = {
   sshOutputBytes: 256 * KiB,
   /** A host whose connection was lost is looked for again for so long, to end what runs there. */
   sshReconnectMs: 30_000,
+  /** The longest argument or variable that Linux takes, its end included (MAX_ARG_STRLEN, execve(2)). */
+  argumentBytes: 128 * KiB,
   /** setTimeout cannot hold more than this (24.8 days). */
   timeoutMaximumMs: 2 ** 31 - 1,
   /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */

@@ -125,7 +125,8 @@ export const cases: readonly Case[] = [
   },
   {
     title: "a signal that ends it (13 of them)",
-    run: async (place) => each(SIGNALS, async (signal) => how(await place.run(`(sleep 0.2; kill -${signal} $$) & exec sleep 5`))),
+    run: async (place) =>
+      each(SIGNALS, async (signal) => how(await place.run(`(sleep 0.2; kill -${signal} $$) & exec sleep 5`))),
     promised: SIGNALS.map((signal) => ["signaled", null, signal]),
     but: {
       container: {

@@ -36,6 +36,17 @@ export async function startStep(
   step: Step,
 ): Promise<{ running: RunningCommand; container: Docker.Container | undefined }> {
   const image = step.body.Image ?? "";
+  // The engine's own start of it fails as a command may that ran.
+  const { Entrypoint = [], Cmd = [], Env = [] } = step.body;
+  if ([Entrypoint, Cmd, Env].flat().some((text) => Buffer.byteLength(text) >= limits.argumentBytes))
+    return {
+      running: notStarted({
+        stage: "spawn",
+        code: null,
+        message: `${step.program}: an argument or a variable is longer than ${limits.argumentBytes} bytes`,
+      }),
+      container: undefined,
+    };
   let container: Docker.Container;
   try {
     container = await create(engine, step.body, step.platform);

@@ -129,7 +129,8 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
   const decoder = new StringDecoder("utf8");
   let rest = "";
   const say = (text: string): void => {
-    for (let at = 0; at < text.length; at += limits.noteCharacters / 4) tell(text.slice(at, at + limits.noteCharacters / 4));
+    for (let at = 0; at < text.length; at += limits.noteCharacters / 4)
+      tell(text.slice(at, at + limits.noteCharacters / 4));
   };
   output.on("data", (bytes: Buffer) => {
     rest += decoder.write(bytes);
