@@ -87,6 +87,16 @@ export type RunEvent =
       readonly from: string;
       readonly text: string;
     }
+  /** An attempt was lost by the infrastructure, and the job is tried again: as `job-ended` tells it, but for the outcome. */
+  | {
+      readonly type: "job-retrying";
+      readonly at: number;
+      readonly job: JobName;
+      readonly exit?: Exit;
+      readonly gap?: string;
+      readonly message?: string;
+      readonly durationMs: number;
+    }
   | {
       readonly type: "job-ended";
       readonly at: number;

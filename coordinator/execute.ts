@@ -118,7 +118,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       if (outcome === "lost" && wanted) {
         // Whoever else fits may try; a runner that is gone is not asked any more.
         if (runnerGone) place.gone ??= new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost.");
-        if (number < MOST_ATTEMPTS && someoneFits(job)) return schedule.requeue(job.name);
+        if (number < MOST_ATTEMPTS && someoneFits(job)) {
+          await emit({ type: "job-retrying", at: Date.now(), job: job.name, ...how });
+          return schedule.requeue(job.name);
+        }
       }
       return settle(job, outcome, how);
     }

@@ -67,7 +67,7 @@ export const Exit = v.variant("reason", [
     ...common,
     reason: v.literal("exited"),
     code: Code,
-    /** A container's 128+n: the command's own code, or signal n; its engine does not tell. */
+    /** Its own code, or a signal: a container's engine tells both as 128+n, sshd signals that it has no name for as 255. */
     ambiguous: v.optional(v.literal(true)),
   }),
   /** A signal that Sortie did not send ended the process. */
@@ -139,9 +139,7 @@ export function describeExit(exit: Exit): string {
   const held = exit.heldOpen ? " (an output was held open and closed)" : "";
   switch (exit.reason) {
     case "exited":
-      return exit.ambiguous
-        ? `exit ${exit.code}, or killed by ${signalNames.get(exit.code - 128) ?? `signal ${exit.code - 128}`}${held}`
-        : `exit ${exit.code}${held}`;
+      return `exit ${exit.code}${exit.ambiguous ? `, or killed by ${signalNames.get(exit.code - 128) ?? "a signal"}` : ""}${held}`;
     case "signaled":
       return `killed by ${exit.signal}${held}`;
     case "out-of-memory":

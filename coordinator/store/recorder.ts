@@ -81,6 +81,10 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
         case "job-started":
           attempts.set(event.job, event.attemptId);
           return write(["UPDATE attempts SET started_at = ? WHERE id = ?", event.at, event.attemptId]);
+        case "job-retrying": {
+          const exit = event.exit ? JSON.stringify(event.exit) : null;
+          return write(...endAttempt(event.job, event.at, exit, event.message ?? null, event.gap ?? null));
+        }
         case "job-ended": {
           const message = event.message ?? null;
           const exit = event.exit ? JSON.stringify(event.exit) : null;

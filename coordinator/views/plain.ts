@@ -64,6 +64,10 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         return `${prefixOf(event.job)}${paint("yellow", `reconnecting, job still running: ${oneLine(event.message)}`)}\n`;
       case "job-reconnected":
         return `${prefixOf(event.job)}${paint("dim", "connected again")}\n`;
+      case "job-retrying": {
+        const why = event.exit ? describeExit(event.exit) : (event.message ?? "lost");
+        return `${prefixOf(event.job)}${paint("yellow", `${oneLine(why)}; tried again`)}\n`;
+      }
       case "job-step":
         return `${rows.get(event.job)?.prefix ?? prefixOf(event.job)}${paint("dim", `step ${event.index + 1} of ${event.of}`)}\n`;
       case "job-output": {

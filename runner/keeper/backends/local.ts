@@ -174,12 +174,12 @@ async function startProcess(
   stdout.reader.on("error", () => {});
   stderr.reader.on("error", () => {});
 
-  const settled = settle(exited, [stdout, stderr], tree).then((how) => {
+  let killing: Promise<Ending> | undefined;
+  const settled = settle(exited, [stdout, stderr], tree, () => killing).then((how) => {
     if (stdin) closeOurs(stdin);
     over = true;
     return outOfMemory(how, around.control);
   });
-  let killing: Promise<Ending> | undefined;
   const signals = new Set<SignalName>();
   /** From then on the group's number may be another's. */
   let over = false;
@@ -269,6 +269,7 @@ async function settle(
   exited: Promise<Ended>,
   outputs: readonly OutputPipe[],
   tree: Tree | undefined,
+  killing: () => Promise<unknown> | undefined,
 ): Promise<Settled> {
   const how = await exited;
   const ends = outputs.map(
@@ -277,6 +278,10 @@ async function settle(
   const allEnded = Promise.all(ends).then(() => true as const);
   let heldOpen = false;
   if (!(await endedOrQuiet(allEnded, outputs))) {
+    // Whoever ends it gives what holds them its grace, too.
+    await killing();
+  }
+  if (!(await Promise.race([allEnded, delay(0, false)]))) {
     heldOpen = true;
     if (tree) signalTree(tree, "KILL");
     if (!(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)])))
