@@ -1,26 +1,18 @@
 // One command on a host: started by a script on a channel of its own, told by the channel's close and nothing before, and
 // ended, with all that it started, by scripts on others. ssh.ts starts them.
-
-import { constants } from "node:os";
-import { Writable } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
-import type { ClientChannel } from "ssh2";
 import type { Ending, SignalName } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
-import type { Ended, RunningCommand, Settled } from "../backend.ts";
-import { Refused } from "../backend.ts";
+import { type Ended, Refused, type RunningCommand, type Settled } from "../backend.ts";
 import { NOTHING_ENDED, notStarted, settledAtOnce } from "../not-started.ts";
+import { type ChannelEnd, endOf } from "./channel-end.ts";
+import { drain } from "./drain.ts";
+import { afterLoss } from "./loss.ts";
 import { type Outputs, outputsOf } from "./outputs.ts";
 import { refusalOf } from "./refusal.ts";
 import { endTree, newNonce, runScript } from "./remote.ts";
 import { asLine, BOOTSTRAP, type Launch, type Leader, launchScript, signalScript, type Tree } from "./script.ts";
 import type { HostSessions, Session } from "./sessions.ts";
-
-/** Outputs that an ended tree held are read for as long as something comes, and this much longer. */
-const LAST_WORDS_MS = 250;
-const DRAIN_TICK_MS = 50;
-/** What of a command's own output may be on its way when its exit is told: a pipe, the server's and our own buffers. */
-const UNDER_WAY_BYTES = 8 * 1024 * 1024;
+import { stdinOf } from "./stdin.ts";
 
 export interface Started {
   readonly command: RunningCommand;
@@ -71,47 +63,6 @@ export async function startCommand(host: HostSessions, launch: Omit<Launch, "non
   return { command: settledAtOnce({ ...lost.how, heldOpen: false }), leader: tree.leader, directory: undefined };
 }
 
-interface ChannelEnd {
-  /** What the server told, which is often before the last output. */
-  readonly told: Promise<Ended>;
-  /** The channel was closed, by the server or with its connection, and its outputs were read. */
-  readonly closed: Promise<void>;
-  /** The connection went away before the end of the outputs, or before the exit: why. Otherwise it never resolves. */
-  readonly cut: Promise<string>;
-  /** By then. */
-  isCut(): boolean;
-}
-
-function endOf({ channel, client, gone }: Session): ChannelEnd {
-  const told = Promise.withResolvers<Ended>();
-  const cut = Promise.withResolvers<string>();
-  const closed = new Promise<void>((resolve) => channel.once("close", () => resolve()));
-  let isCut = false;
-  let exited = false;
-  channel.once("exit", (code: number | null, signal?: string) => {
-    exited = true;
-    told.resolve(endedBy(code, signal));
-  });
-  const onGone = (): void => {
-    // Its end came before the connection went: everything is here, or waits for its reader.
-    const { incoming } = channel as unknown as { incoming: { state: string } };
-    if (exited && incoming.state !== "open") return;
-    isCut = true;
-    void gone.then(cut.resolve);
-  };
-  client.once("close", onGone);
-  void closed.then(() => client.off("close", onGone));
-  return { told: told.promise, closed, cut: cut.promise, isCut: () => isCut };
-}
-
-/** OpenSSH names the thirteen signals of RFC 4254 and no other one; a shell's code for "a signal" says more than nothing. */
-function endedBy(code: number | null, signal: string | undefined): Ended {
-  if (signal === undefined) return { kind: "exited", code: (code ?? 255) & 255 };
-  const name = signal.replace(/^SIG/, "");
-  if (`SIG${name}` in constants.signals) return { kind: "signaled", signal: name as SignalName };
-  return { kind: "exited", code: 255, ambiguous: true };
-}
-
 function running(
   host: HostSessions,
   { channel }: Session,
@@ -146,13 +97,17 @@ function running(
     over = true;
     return how;
   });
-  const end_ = async (graceMs: number): Promise<Ending> => {
-    try {
-      return (await endTree(host, tree, graceMs)).ending;
-    } catch {
-      // Where the connection was lost, what comes after that tells.
-      return (await lost)?.ending ?? NOTHING_ENDED;
+  const endNow = async (graceMs: number): Promise<Ending> => {
+    for (let tries = 0; tries < limits.sshTries && !over; tries++) {
+      try {
+        return (await endTree(host, tree, graceMs)).ending;
+      } catch {
+        if (!end.isCut()) continue;
+        await loss(await end.cut);
+        return (await lost)?.ending ?? NOTHING_ENDED;
+      }
     }
+    return NOTHING_ENDED;
   };
   const deliver = async (): Promise<void> => {
     const names = [...signals];
@@ -170,127 +125,11 @@ function running(
       if (signals.size === 1) sending = sending.then(deliver);
     },
     kill(graceMs) {
-      killing ??= over ? Promise.resolve(NOTHING_ENDED) : end_(graceMs);
+      killing ??= over ? Promise.resolve(NOTHING_ENDED) : endNow(graceMs);
       return killing;
     },
     killNow() {
-      if (!over) void end_(0);
+      if (!over) void endNow(0);
     },
-  };
-}
-
-/** Errors never leave it, and a command that is gone takes nothing and holds nobody up. */
-function stdinOf(channel: ClientChannel, end: ChannelEnd): Writable {
-  let pending: (() => void) | undefined;
-  let gone = false;
-  const stdin = new Writable({
-    write(bytes: Buffer, _encoding, done) {
-      if (gone) return done();
-      pending = () => {
-        pending = undefined;
-        done();
-      };
-      const mine = pending;
-      // Called once the server's window took it; never, where the channel is closed before.
-      channel.write(bytes, () => {
-        if (pending === mine) mine();
-      });
-    },
-    final(done) {
-      if (!gone) channel.end();
-      done();
-    },
-  });
-  stdin.on("error", () => {});
-  const leave = (): void => {
-    gone = true;
-    pending?.();
-    stdin.destroy();
-  };
-  void end.told.then(leave);
-  void end.closed.then(leave);
-  void end.cut.then(leave);
-  return stdin;
-}
-
-/**
- * After the exit was told: to the end of the outputs, or until they were quiet for a while although they were being read;
- * then something that it started holds them, and is ended. True where that was so.
- */
-async function drain(
-  host: HostSessions,
-  channel: ClientChannel,
-  outputs: Outputs,
-  end: ChannelEnd,
-  tree: Tree,
-  killing: () => Promise<unknown> | undefined,
-): Promise<boolean> {
-  const over = Promise.race([Promise.all([end.closed, outputs.ended]), end.cut]).then(() => true as const);
-  const atExit = outputs.received();
-  let before = -1;
-  for (let quiet = 0, open = 0; quiet < limits.drainQuietMs && open < limits.drainMaximumMs; ) {
-    if (await Promise.race([over, delay(DRAIN_TICK_MS, false)])) return false;
-    const kill = killing();
-    if (kill) {
-      // What holds them open has the grace that was given to all.
-      if (await Promise.race([over, kill.then(() => false)])) return false;
-      break;
-    }
-    const waiting = outputs.waiting();
-    if (waiting && outputs.received() - atExit <= UNDER_WAY_BYTES) {
-      quiet = 0;
-      continue;
-    }
-    quiet = outputs.received() === before && !waiting ? quiet + DRAIN_TICK_MS : 0;
-    open += DRAIN_TICK_MS;
-    before = outputs.received();
-  }
-  // The answer comes behind whatever of its output the network held up: then nobody held it open.
-  const ended = await endTree(host, tree, 0).catch(() => undefined);
-  for (let quiet = 0; quiet < LAST_WORDS_MS; quiet += DRAIN_TICK_MS) {
-    if (await Promise.race([over, delay(DRAIN_TICK_MS, false)])) return (ended?.ending.ended.length ?? 1) > 0;
-    if (outputs.received() !== before || outputs.waiting()) quiet = 0;
-    before = outputs.received();
-  }
-  channel.close();
-  await Promise.race([end.closed, end.cut, delay(limits.closeMs)]);
-  outputs.finish();
-  return true;
-}
-
-/** The connection is gone: the host is looked for again, for a while, so that nothing goes on there unseen. */
-async function afterLoss(
-  host: HostSessions,
-  tree: Tree,
-  why: string,
-): Promise<{ readonly how: Ended; readonly ending: Ending }> {
-  const givesUp = performance.now() + host.reconnectMs;
-  const message = `the connection to ${host.name} was lost (${why})`;
-  for (;;) {
-    const left = givesUp - performance.now();
-    if (left <= 0 || host.closed()) break;
-    const waited = new AbortController();
-    const ended = await Promise.race([
-      endTree(host, tree, 0).catch(() => undefined),
-      delay(left, undefined, { signal: waited.signal }).catch(() => undefined),
-    ]);
-    waited.abort();
-    if (ended) {
-      const { survivors } = ended.ending;
-      const outcome =
-        survivors.length > 0
-          ? `${survivors.length} of what it ran there could not be ended`
-          : "what it ran there was ended";
-      return { how: { kind: "lost", message: `${message}; ${outcome}` }, ending: ended.ending };
-    }
-    await delay(Math.min(limits.sshRetryMs, Math.max(0, givesUp - performance.now())));
-  }
-  const seconds = host.reconnectMs / 1000;
-  return {
-    how: {
-      kind: "lost",
-      message: `${message} and could not be made again within ${seconds} s; what it ran there may still run`,
-    },
-    ending: NOTHING_ENDED,
   };
 }

@@ -1,0 +1,46 @@
+// What becomes of a command whose connection is gone: its host is looked for again, to end what runs there. command.ts calls it.
+import { setTimeout as delay } from "node:timers/promises";
+import type { Ending } from "../../../../protocol/exit.ts";
+import { limits } from "../../../../protocol/limits.ts";
+import type { Ended } from "../backend.ts";
+import { NOTHING_ENDED } from "../not-started.ts";
+import { endTree } from "./remote.ts";
+import type { Tree } from "./script.ts";
+import type { HostSessions } from "./sessions.ts";
+
+/** The connection is gone: the host is looked for again, for a while, so that nothing goes on there unseen. */
+export async function afterLoss(
+  host: HostSessions,
+  tree: Tree,
+  why: string,
+): Promise<{ readonly how: Ended; readonly ending: Ending }> {
+  const givesUp = performance.now() + host.reconnectMs;
+  const message = `the connection to ${host.name} was lost (${why})`;
+  for (;;) {
+    const left = givesUp - performance.now();
+    if (left <= 0 || host.closed()) break;
+    const waited = new AbortController();
+    const ended = await Promise.race([
+      endTree(host, tree, 0).catch(() => undefined),
+      delay(left, undefined, { signal: waited.signal }).catch(() => undefined),
+    ]);
+    waited.abort();
+    if (ended) {
+      const { survivors } = ended.ending;
+      const outcome =
+        survivors.length > 0
+          ? `${survivors.length} of what it ran there could not be ended`
+          : "what it ran there was ended";
+      return { how: { kind: "lost", message: `${message}; ${outcome}` }, ending: ended.ending };
+    }
+    await delay(Math.min(limits.sshRetryMs, Math.max(0, givesUp - performance.now())));
+  }
+  const seconds = host.reconnectMs / 1000;
+  return {
+    how: {
+      kind: "lost",
+      message: `${message} and could not be made again within ${seconds} s; what it ran there may still run`,
+    },
+    ending: NOTHING_ENDED,
+  };
+}
