@@ -18,8 +18,11 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
     jobs = sshJobs(sshd.config);
   });
   afterAll(async () => {
-    await jobs[Symbol.asyncDispose]();
-    await sshd[Symbol.asyncDispose]();
+    try {
+      await jobs[Symbol.asyncDispose]();
+    } finally {
+      await sshd[Symbol.asyncDispose]();
+    }
   });
 
   it("tells the exit that the host tells, code or signal", async () => {

@@ -23,7 +23,7 @@ export interface SshOptions {
 
 const PREFIX = "ssh ";
 /** A path that is longer is not remembered: a mark has room for so much. */
-const MARKED_PATH = 500;
+const MARKED_PATH = 400;
 
 const Mark = v.object({
   target: SshTarget,
