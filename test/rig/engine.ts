@@ -23,7 +23,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 export const IMAGE = "sortie-test";
 /** The same with an entrypoint, a command, a variable and a volume of its own. */
-export const FURNISHED_IMAGE = "sortie-test:furnished";
+export const FURNISHED_IMAGE = "sortie-test-furnished";
 const FURNITURE = [
   'ENTRYPOINT ["/bin/echo","of","the","image"]',
   'CMD ["its-command"]',
@@ -168,9 +168,16 @@ async function importImage(host: string): Promise<void> {
   writeFileSync(join(folder, "etc/group"), "root:x:0:\nnobody:x:65534:\n");
   const archive = execFileSync("tar", ["--owner=0", "--group=0", "-C", folder, "-c", "."], { maxBuffer: 64 << 20 });
   rmSync(folder, { recursive: true });
-  const furniture = FURNITURE.map((one) => `&changes=${encodeURIComponent(one)}`).join("");
-  for (const tag of ["latest", `furnished${furniture}`]) {
-    const { status, text } = await call(host, "POST", `/images/create?fromSrc=-&repo=${IMAGE}&tag=${tag}`, archive);
+  for (const [name, changes] of [
+    [IMAGE, ""],
+    [FURNISHED_IMAGE, FURNITURE.map((one) => `&changes=${encodeURIComponent(one)}`).join("")],
+  ]) {
+    const { status, text } = await call(
+      host,
+      "POST",
+      `/images/create?fromSrc=-&repo=${name}&tag=latest${changes}`,
+      archive,
+    );
     if (status !== 200 || text.includes('"error"')) throw new Error(`the image could not be imported: ${text}`);
   }
 }

@@ -24,8 +24,10 @@ export class Registry {
   readonly #manifest: Buffer;
   /** What was asked for, after the credentials were right. */
   readonly asked: string[] = [];
-  /** How the layer is sent: in pieces, this far apart; or never to its end. */
-  pace: { everyMs: number } | "stall" = { everyMs: 0 };
+  /** As `asked` has the layer. */
+  readonly layerAsked: string;
+  /** How the layer is sent: in pieces, this far apart; or byte by byte, which takes an hour. */
+  pace: { everyMs: number } | "trickle" = { everyMs: 0 };
   /** Layers that were cut off by the other side. */
   cut = 0;
 
@@ -44,6 +46,7 @@ export class Registry {
       }),
     );
     this.#layer = digestOf(layer);
+    this.layerAsked = `GET /v2/app/blobs/${this.#layer}`;
     this.#blobs.set(this.#layer, layer);
     this.#blobs.set(digestOf(config), config);
     this.#manifest = Buffer.from(
@@ -93,17 +96,17 @@ export class Registry {
   }
 
   #send(blob: Buffer, response: ServerResponse): void {
-    const pieces = 25;
-    const size = Math.ceil(blob.length / pieces);
-    const last = this.pace === "stall" ? 2 : pieces;
-    let sent = 0;
+    const size = this.pace === "trickle" ? 1 : Math.ceil(blob.length / 25);
+    let at = 0;
     const timer = setInterval(
       () => {
-        if (sent < last) response.write(blob.subarray(sent * size, (sent + 1) * size));
-        sent += 1;
-        if (sent === pieces && this.pace !== "stall") response.end();
+        response.write(blob.subarray(at, at + size));
+        at += size;
+        if (at < blob.length) return;
+        clearInterval(timer);
+        response.end();
       },
-      this.pace === "stall" ? 1 : this.pace.everyMs,
+      this.pace === "trickle" ? 1 : this.pace.everyMs,
     );
     response.on("close", () => {
       clearInterval(timer);

@@ -12,10 +12,11 @@ import { attach } from "./attach.ts";
 import { create } from "./create.ts";
 import { demux } from "./demux.ts";
 import type { Engine } from "./engine.ts";
-import { refusalOf, wordsOf } from "./engine-error.ts";
+import { refusalOf } from "./engine-error.ts";
 import { withoutInitFailure } from "./init-failure.ts";
 import { type Process, processesIn, signalAll } from "./signals.ts";
 import { stdinOf } from "./stdin.ts";
+import { endOf, type State } from "./wait.ts";
 
 const signalNames = new Map(
   Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3) as SignalName]),
@@ -81,21 +82,20 @@ function follow(
   let over = false;
   let refusal: Refusal | undefined;
 
-  // Asked after the start, when it can only be running or over: asked before, it answers 0 at once, or may come late.
-  const exited = container
-    .wait({ condition: "not-running" })
-    .then(() => container.inspect())
-    .then(
-      ({ State }): State => ({ code: State.ExitCode, outOfMemory: State.OOMKilled }),
-      (error: unknown): State => ({ lost: `the container engine went away (${wordsOf(error)})` }),
-    )
-    .finally(() => {
-      over = true;
-    });
+  const exited = endOf(engine, container.id).finally(() => {
+    over = true;
+  });
+  const state = outputs.ended.then(async (broke): Promise<State> => {
+    if (broke === undefined) return exited;
+    // Without its outputs nobody knows what it does.
+    await container.kill({ signal: "SIGKILL" }).catch(() => {});
+    await happensWithin(exited, limits.killedWithinMs);
+    return { lost: broke };
+  });
   const stderr = outputs.stderr.pipe(
     withoutInitFailure(
       step.program,
-      exited.then((state) => ("code" in state ? state.code : undefined)),
+      state.then((known) => ("code" in known ? known.code : undefined)),
       (found) => {
         refusal = found;
       },
@@ -109,18 +109,14 @@ function follow(
   });
 
   async function settle(): Promise<Settled> {
-    const broke = await outputs.ended;
-    // Without its outputs nobody knows what it does.
-    if (broke !== undefined) await container.kill({ signal: "SIGKILL" }).catch(() => {});
-    if (broke !== undefined) await happensWithin(exited, limits.killedWithinMs);
-    const state = broke === undefined ? await exited : { lost: broke };
+    const how = await state;
     await Promise.all(closed);
     if (refusal) return { kind: "failed", heldOpen: false, ...refusal };
-    if ("lost" in state) {
+    if ("lost" in how) {
       await container.kill({ signal: "SIGKILL" }).catch(() => {});
-      return { kind: "lost", heldOpen: false, message: state.lost };
+      return { kind: "lost", heldOpen: false, message: how.lost };
     }
-    return { heldOpen: false, ...endedWith(state.code, state.outOfMemory, sent) };
+    return { heldOpen: false, ...endedWith(how.code, how.outOfMemory, sent) };
   }
 
   const waiting = new Set<SignalName>();
@@ -169,8 +165,6 @@ function follow(
     },
   };
 }
-
-type State = { readonly code: number; readonly outOfMemory: boolean } | { readonly lost: string };
 
 /** The engine tells 128+n only, which is also a code that a command may choose. */
 export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<SignalName>): Ended {

@@ -13,6 +13,7 @@ import { demux } from "./demux.ts";
 import type { Engine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { execute } from "./signals.ts";
+import { endOf } from "./wait.ts";
 
 interface Started {
   readonly service: Service;
@@ -65,13 +66,7 @@ async function startService(
     const { stdout, stderr, ended } = demux(await attach(engine, container.id, "outputs"));
     for (const output of [stdout, stderr]) tellLines(output, (text) => note(service.name, text));
     await container.start();
-    const exited = container
-      .wait({ condition: "not-running" })
-      .then(() => container.inspect())
-      .then(
-        ({ State }) => State.ExitCode,
-        () => undefined,
-      );
+    const exited = endOf(engine, container.id).then((state) => ("code" in state ? state.code : undefined));
     return { service, container, exited, silent: ended.then(() => {}) };
   } catch (error) {
     const { stage, message } = refusalOf(error, service.image);
