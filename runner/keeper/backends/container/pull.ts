@@ -65,7 +65,9 @@ async function pullImage(
   try {
     // Without a tag an engine pulls every one there is.
     const fromImage = /[:@][^/]*$/.test(image) ? image : `${image}:latest`;
-    const options = { fromImage, ...(platform === undefined ? {} : { platform }), abortSignal: cancelled };
+    const query = { fromImage, ...(platform === undefined ? {} : { platform }) };
+    // Without a body: an engine that has not read one does not notice that its caller is gone, and pulls on.
+    const options = { _query: query, _body: {}, abortSignal: cancelled };
     answer = (await docker.createImage((auth ?? {}) as Docker.AuthConfig, options)) as Readable;
   } catch (error) {
     if (statusOf(error) === undefined) throw new Refused("engine", refusalOf(error, image).message);
