@@ -101,8 +101,8 @@ export const limits = {
   keeperIdleMs: 10_000,
   /** A keeper has come up within this. */
   keeperStartMs: 10_000,
-  /** An engine that has not said who it is by then hangs; one under load was seen to take two seconds. */
-  engineAnswersMs: 10_000,
+  /** An engine that has not said who it is by then hangs; Podman, asked for forty containers at once, took over ten seconds. */
+  engineAnswersMs: 30_000,
   /** Of each output of a container, read ahead of its reader. */
   attachBufferBytes: 256 * KiB,
   /** After KILL the engine needs a moment; what is still there then cannot be killed. */

@@ -20,6 +20,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { hasEnded, processStat } from "../../protocol/process-stat.ts";
 
 export const IMAGE = "sortie-test";
 /** The same with an entrypoint, a command, a variable and a volume of its own. */
@@ -32,6 +33,9 @@ const FURNITURE = [
 ];
 /** Where engines of this run live; set by global-setup.ts for the files it starts. */
 const FOLDER = "SORTIE_TEST_ENGINES";
+const PREFIX = "sortie-engines-";
+/** The process that runs the tests, and since when. */
+const RUN = "run";
 const UP_WITHIN_MS = 30_000;
 
 export type EngineKind = "docker" | "podman";
@@ -40,9 +44,26 @@ export type TestEngine = { readonly host: string } | { readonly missing: string 
 
 /** Before the tests: makes the folder that engines are started in. Gives what ends them again. */
 export function prepareEngines(): () => Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "sortie-engines-"));
+  const folder = mkdtempSync(join(tmpdir(), PREFIX));
+  writeFileSync(join(folder, RUN), `${process.pid} ${processStat(process.pid)?.began}`);
   process.env[FOLDER] = folder;
-  return () => endEngines(folder);
+  return async () => {
+    await endEngines(folder);
+    await endAbandoned();
+  };
+}
+
+/** Those of a run that was killed before it could end them. */
+async function endAbandoned(): Promise<void> {
+  for (const name of readdirSync(tmpdir()).filter((one) => one.startsWith(PREFIX))) {
+    const folder = join(tmpdir(), name);
+    try {
+      const [pid, began] = readFileSync(join(folder, RUN), "utf8").split(" ");
+      if (processStat(Number(pid))?.began !== began) await endEngines(folder);
+    } catch {
+      // It is being made, or ended by another run.
+    }
+  }
 }
 
 /** Starts the engine where this run has not done so yet. In CI one that cannot be had is a failure. */
@@ -99,7 +120,7 @@ async function startPrivate(kind: EngineKind): Promise<string> {
     why ||= `it exited with ${code}`;
   });
   child.unref();
-  writeFileSync(join(folder, "pid"), String(child.pid));
+  writeFileSync(join(folder, "pid"), `${child.pid} ${processStat(child.pid ?? 0)?.began}`);
   const givesUp = Date.now() + UP_WITHIN_MS;
   while (!(await answers(socket))) {
     if (why || Date.now() > givesUp)
@@ -239,9 +260,9 @@ async function endEngines(folder: string): Promise<void> {
       await forgetImage(`${own}.json`);
       continue;
     }
-    const pid = Number(readFileSync(join(own, "pid"), "utf8"));
+    const [pid, began] = readFileSync(join(own, "pid"), "utf8").split(" ");
     if (kind === "podman") await removeContainers(`unix://${join(own, "sock")}`);
-    await end(pid);
+    await end(Number(pid), began);
   }
   // What an engine that was killed left mounted.
   for (const line of readFileSync("/proc/mounts", "utf8").split("\n").reverse()) {
@@ -266,14 +287,10 @@ async function removeContainers(host: string): Promise<void> {
     await call(host, "DELETE", `/containers/${Id}?force=1&v=1`);
 }
 
-async function end(pid: number): Promise<void> {
+async function end(pid: number, began: string | undefined): Promise<void> {
   const lives = (): boolean => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      return !/\) [ZX]/.test(stat);
-    } catch {
-      return false;
-    }
+    const stat = processStat(pid);
+    return stat !== undefined && stat.began === began && !hasEnded(stat);
   };
   for (const [signal, within] of [
     ["SIGTERM", 20_000],
@@ -291,6 +308,3 @@ const onPath = (program: string): string | undefined =>
     .find((path) => existsSync(path));
 
 const lastLine = (path: string): string => readFileSync(path, "utf8").trim().split("\n").at(-1) ?? "";
-
-/** Names of what is in the folder of the engines, for a test that nothing is left. */
-export const engineFiles = (): string[] => readdirSync(engines());

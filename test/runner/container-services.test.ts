@@ -5,7 +5,7 @@ import { requestOf, service, withEngines } from "./containers.ts";
 const SERVER = "mkdir /www; echo it works > /www/index.html; echo listening; exec httpd -f -p 8080 -h /www";
 const HEALTHY = { command: { argv: ["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"] }, everyMs: 50 };
 
-await withEngines(["docker", "podman"], (containers, kind) => {
+await withEngines(["docker", "podman"], (containers) => {
   it("is reached by its name once it is healthy, and its lines are notes", async () => {
     containers().notes.length = 0;
     const { settled, stdout, stderr } = await containers().sh("wget -q -O - http://web:8080/", {
@@ -78,5 +78,4 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     expect(containers().notes).toContain("asks: it works");
     expect(containers().logged).toEqual([]);
   });
-  void kind;
 });

@@ -1,6 +1,13 @@
 // What only the container backend does, against Docker and Podman: see also the suite that every backend runs.
+import { execFile } from "node:child_process";
+import { chmodSync, chownSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { type Result, requestOf, says, withEngines } from "./containers.ts";
+
+const NOBODY = 65_534;
 
 await withEngines(["docker", "podman"], (containers, kind) => {
   it("runs a command in the image, and leaves nothing", async () => {
@@ -133,5 +140,37 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     await running.settled;
     await site.close();
   });
-  void kind;
+
+  // The folder of the rig's Podman is root's alone.
+  if (kind === "docker")
+    it("gives files that the container's root left to a runner that is another user", async () => {
+      const socket = containers().host.replace("unix://", "");
+      const { mode } = statSync(socket);
+      const folder = mkdtempSync(join(tmpdir(), "sortie-unprivileged-"));
+      const isRoot = process.getuid?.() === 0;
+      try {
+        if (isRoot) {
+          chmodSync(socket, 0o666);
+          for (let path = dirname(socket); path !== tmpdir(); path = dirname(path)) chmodSync(path, 0o711);
+          chownSync(folder, NOBODY, NOBODY);
+        }
+        const script = join(import.meta.dirname, "unprivileged-job.ts");
+        const { stdout } = await promisify(execFile)(process.execPath, [script], {
+          ...(isRoot ? { uid: NOBODY, gid: NOBODY } : {}),
+          env: { ...process.env, TMPDIR: folder, HOME: folder },
+        });
+        const user = isRoot ? NOBODY : process.getuid?.();
+        expect(JSON.parse(stdout)).toEqual({
+          settled: { kind: "exited", code: 0, heldOpen: false },
+          before: 0,
+          after: user,
+          names: ["deep", "link"],
+          left: [],
+          logged: [],
+        });
+      } finally {
+        chmodSync(socket, mode);
+        rmSync(folder, { recursive: true });
+      }
+    });
 });
