@@ -41,7 +41,7 @@ async function open(
 ): Promise<Site> {
   const { container } = request;
   if (!container) throw new RangeError("a job without a container");
-  const engine = await findEngine();
+  const engine = await findEngine(process.env, cancelled);
   cancelled.throwIfAborted();
   events.mark(`${MARK}${describeAddress(engine.address)}`);
   const remove = async (): Promise<void> => {

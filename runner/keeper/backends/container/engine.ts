@@ -38,12 +38,13 @@ const ContextMeta = v.object({
 export const dockerFolder = (env: NodeJS.ProcessEnv): string => env["DOCKER_CONFIG"] || join(homedir(), ".docker");
 
 /** Connects to the engine that answers; rejects with Refused, telling what was tried. */
-export async function findEngine(env: NodeJS.ProcessEnv = process.env): Promise<Engine> {
+export async function findEngine(env: NodeJS.ProcessEnv = process.env, cancelled?: AbortSignal): Promise<Engine> {
   const tried: string[] = [];
   for (const { address, from } of candidates(env)) {
     try {
-      return await connect(address);
+      return await connect(address, cancelled);
     } catch (error) {
+      cancelled?.throwIfAborted();
       tried.push(`${address.url}${from} (${error instanceof Refused ? error.message : reasonOf(error)})`);
     }
   }
@@ -54,10 +55,11 @@ export async function findEngine(env: NodeJS.ProcessEnv = process.env): Promise<
 }
 
 /** Connects, and asks the engine who it is; rejects where it does not answer. */
-export async function connect(address: Address): Promise<Engine> {
+export async function connect(address: Address, cancelled?: AbortSignal): Promise<Engine> {
   const { Docker, reach } = await client(address);
   const docker = new Docker({ host: undefined, port: undefined, protocol: "http", ...reach } as Docker.DockerOptions);
-  const abort = AbortSignal.timeout(limits.engineAnswersMs);
+  const late = AbortSignal.timeout(limits.engineAnswersMs);
+  const abort = cancelled ? AbortSignal.any([late, cancelled]) : late;
   const version = (await docker.version({ abortSignal: abort } as never)) as unknown as {
     Components?: { Name?: string }[];
   };
