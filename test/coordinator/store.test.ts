@@ -260,6 +260,10 @@ describe("what a person types", () => {
       { id: "att1", message: "lost: the job was tried again", exit: undefined },
       { id: "att2", endedAt: null },
     ]);
+    const lost: Exit = { type: "exit", reason: "lost", code: null, bytes: { stdout: 1, stderr: 0 }, message: "gone" };
+    reader.on({ type: "job-retrying", at: 5, job: "a" as JobName, exit: lost, durationMs: 1 });
+    reader.on(jobDispatched("a", "att3", 3));
+    expect(store.jobs("run1" as RunId)[0]?.attempts).toMatchObject([{}, { exit: lost, endedAt: 5 }, { endedAt: null }]);
     store.close();
   });
 });

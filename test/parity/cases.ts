@@ -353,6 +353,21 @@ export const cases: readonly Case[] = [
     promised: ["cancelled", null, "KILL", 0],
   },
   {
+    title: "the grace, also for what it started",
+    run: async (place) => {
+      const script = "(trap 'sleep 1.5; echo saved; exit' TERM; echo up; while :; do sleep 0.05; done) & sleep 4963";
+      const begun = await place.begin(script, { graceMs: 10_000 });
+      await begun.said("up\n");
+      begun.cancel();
+      const outcome = await begun.outcome;
+      return [cancelled(outcome), outcome.stdout, await gone("sleep\x004963")];
+    },
+    promised: [["cancelled", "user"], "up\nsaved\n", 0],
+    but: {
+      container: { says: "ends with the command itself", seen: [["cancelled", "user"], "up\n", 0] },
+    },
+  },
+  {
     title: "a cancellation says what it ended, and how",
     run: async (place) => {
       const begun = await place.begin("sleep 4955 & (trap '' TERM; echo up; while :; do sleep 0.05; done)", {

@@ -276,13 +276,13 @@ async function settle(
     ({ reader }) => new Promise<void>((done) => (reader.closed ? done() : reader.once("close", done))),
   );
   const allEnded = Promise.all(ends).then(() => true as const);
-  let heldOpen = false;
-  if (!(await endedOrQuiet(allEnded, outputs))) {
-    // Whoever ends it gives what holds them its grace, too.
+  let heldOpen = !(await endedOrQuiet(allEnded, outputs));
+  // Who cancels a job gives its grace to what the command started, too.
+  if (killing()) {
     await killing();
+    heldOpen = !(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)]));
   }
-  if (!(await Promise.race([allEnded, delay(0, false)]))) {
-    heldOpen = true;
+  if (heldOpen) {
     if (tree) signalTree(tree, "KILL");
     if (!(await Promise.race([allEnded, delay(LAST_WORDS_MS, false)])))
       for (const { reader } of outputs) reader.destroy();
