@@ -3,7 +3,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { errorsPage } from "../scripts/errors-doc.ts";
+import { IMAGE, testEngine } from "./rig/engine.ts";
 import { Rig, root } from "./rig/rig.ts";
+import { startSshd, whyNoSshd } from "./rig/sshd.ts";
 
 const pages = ["README.md", "CONTRIBUTING.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))];
 const textOf = (page: string): string => readFileSync(join(root, page), "utf8");
@@ -54,18 +56,28 @@ describe("the documentation", () => {
   });
 });
 
-/** Runs the page's commands in their order, with the runner that it starts; gives how many there are. */
+/**
+ * Runs the page's commands in their order, with the runner that it starts; gives how many there are. Images and hosts are
+ * those of the tests: no registry is in reach.
+ */
 async function runPage(page: string): Promise<number> {
   await using rig = new Rig();
+  const needsBackends = /--image|--ssh/.test(blocks(page, "sh").join(""));
+  const engine = needsBackends ? await testEngine("docker") : { missing: "not needed" };
+  await using sshd = needsBackends && whyNoSshd() === undefined ? await startSshd() : undefined;
   const environment = {
     ...process.env,
     SORTIE_HOME: rig.home,
+    ...("host" in engine ? { DOCKER_HOST: engine.host } : {}),
+    ...(sshd ? { SORTIE_SSH_CONFIG: sshd.config } : {}),
     PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}`,
   };
   const built = (command: string): string =>
     command
       .replaceAll("npx coordinator", `${process.execPath} dist/coordinator.js`)
-      .replaceAll("npx runner", `${process.execPath} dist/runner.js`);
+      .replaceAll("npx runner", `${process.execPath} dist/runner.js`)
+      .replace("--image alpine:3", `--image ${IMAGE}`)
+      .replace("--ssh ci@build1", "--ssh target");
   /** Its own exit code, which the page tells where it is not 0. */
   const run = (command: string): { code: number; stderr: string } => {
     try {
@@ -86,6 +98,10 @@ async function runPage(page: string): Promise<number> {
         .replace(/^npm ci && /, "")
         .replace(/'sortie:[^']*'/, `'${invite}'`)
         .replaceAll("/tcp/7700", "/tcp/0");
+      if (("missing" in engine && line.includes("--image")) || (!sshd && line.includes("--ssh"))) {
+        console.log(`left out, since this machine has no engine or no sshd: ${line}`);
+        continue;
+      }
       // Installing, and the whole suite within itself, are what runs this test.
       if (/^npm (ci|cit|run check)\b/.test(command) || command === "npx coordinator run recipes/ci.ts") continue;
       if (command.startsWith("npx runner start")) {

@@ -355,7 +355,7 @@ export const cases: readonly Case[] = [
   {
     title: "the grace, also for what it started",
     run: async (place) => {
-      const script = "(trap 'sleep 1.5; echo saved; exit' TERM; echo up; while :; do sleep 0.05; done) & sleep 4963";
+      const script = "(trap 'sleep 1.5 && echo saved; exit' TERM; echo up; while :; do sleep 0.05; done) & sleep 4963";
       const begun = await place.begin(script, { graceMs: 10_000 });
       await begun.said("up\n");
       begun.cancel();

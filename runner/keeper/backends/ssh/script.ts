@@ -163,7 +163,8 @@ export const signalScript = (tree: Tree, names: readonly string[]): string =>
 
 /**
  * TERM to the tree, KILL to what is left after the grace, each process told when it is gone: `term PID NAME`,
- * `kill PID NAME`; what stays as `left PID NAME`. A grace of 0 means KILL at once. What forks meanwhile gets TERM too.
+ * `kill PID NAME`; what stays as `left PID NAME`. A grace of 0 means KILL at once. TERM is sent once:
+ * what a clean-up starts in the grace is left alone.
  */
 export const endScript = (tree: Tree, graceMs: number): string => `${look(tree)}
 S= w=0.02 n=0
@@ -175,7 +176,6 @@ see() {
     c=
     { read -r c <"/proc/$p/comm"; } 2>/dev/null
     S="$S $p"; eval "N$p=\\$c"
-    [ -z "$1" ] || kill "-$1" "$p" 2>/dev/null
   done
 }
 tell() {
@@ -193,7 +193,7 @@ see
 if [ ${Math.ceil(graceMs / 10)} -gt 0 ]; then
   send TERM
   now; u=$((t + ${Math.ceil(graceMs / 10)}))
-  while [ -n "$L" ] && now && [ $t -lt $u ]; do pause; see TERM; done
+  while [ -n "$L" ] && now && [ $t -lt $u ]; do pause; see; done
   tell term
   n=0 w=0.02
 fi
