@@ -124,6 +124,9 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       ],
     });
     expect(results.map(({ stdout }) => stdout)).toEqual(["", "one\nws\n", "one\ntwo\n/folder\n"]);
+    // Images of the same second, each made of the one before.
+    const many = await containers().run({ steps: Array.from({ length: 10 }, () => "echo x >> /kept; wc -l < /kept") });
+    expect(many.at(-1)?.stdout.trim()).toBe("10");
     expect(containers().logged).toEqual([]);
     expect(await containers().left()).toEqual([]);
   });

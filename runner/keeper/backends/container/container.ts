@@ -5,7 +5,7 @@ import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Command, Container, JobRequest } from "../../../../protocol/messages.ts";
-import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
+import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
 import { notStarted } from "../not-started.ts";
 import { messageOf } from "../refusal.ts";
 import { startStep } from "./command.ts";
@@ -19,6 +19,11 @@ import { haveImage } from "./pull.ts";
 import { type Services, serviceNetwork, startServices } from "./services.ts";
 
 const MARK = "container ";
+const TOO_MANY_LAYERS: Refusal = {
+  stage: "image",
+  code: null,
+  message: `the image and the steps before have ${limits.imageLayers} layers, and an engine makes no more: give the job fewer steps that change files outside its workspace`,
+};
 
 /** `owner` tells this runner's containers from another's on the same engine. */
 export function containerBackend(options: { owner: string; log: (line: string) => void }): Backend {
@@ -123,16 +128,12 @@ function site(
       const before = last;
       if (before && !container.readOnly) {
         try {
-          madeOf = await keepFiles(before, madeOf, container, place.labels);
+          const kept = await keepFiles(before, madeOf, container, place.labels);
+          if (!kept) return notStarted(TOO_MANY_LAYERS);
+          madeOf = kept;
         } catch (error) {
           return notStarted(refusalOf(error, container.image));
         }
-        if (madeOf.layers > limits.imageLayers)
-          return notStarted({
-            stage: "image",
-            code: null,
-            message: `the image and the steps before have more than ${limits.imageLayers} layers: give the job fewer steps that change files outside its workspace`,
-          });
       }
       const body = stepBody(
         request,

@@ -1,6 +1,7 @@
 // A step's container becomes the image of the next one's, so that a step finds what the one before changed. Where it
 // changed nothing of the image, which is most of the time, the image stays as it is. container.ts asks between two steps.
 import type Docker from "dockerode";
+import { limits } from "../../../../protocol/limits.ts";
 import type { Container } from "../../../../protocol/messages.ts";
 import { WORKSPACE } from "./create-body.ts";
 
@@ -26,12 +27,13 @@ const OF_THE_ENGINE = [
   "/sys",
 ];
 
+/** Undefined where an image of one more layer would be too deep for the engine. */
 export async function keepFiles(
   step: Docker.Container,
   madeOf: MadeOf,
   container: Container,
   labels: Readonly<Record<string, string>>,
-): Promise<MadeOf> {
+): Promise<MadeOf | undefined> {
   const changes = ((await step.changes()) ?? []) as { Path: string }[];
   const targets = [
     WORKSPACE,
@@ -45,6 +47,7 @@ export async function keepFiles(
     )
   )
     return madeOf;
+  if (madeOf.layers >= limits.imageLayers) return undefined;
   const changesOfImage = Object.entries(labels).map(([name, value]) => `LABEL ${name}=${JSON.stringify(value)}`);
   const { Id } = (await step.commit({ pause: false, changes: changesOfImage.join("\n") } as never)) as unknown as {
     Id: string;

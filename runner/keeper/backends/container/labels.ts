@@ -33,11 +33,21 @@ export async function removeAll({ docker }: Engine, owner: string, attempt: Atte
     for (const { Name } of ((await docker.listVolumes({ filters })).Volumes ?? []).filter(isOurs))
       await docker.getVolume(Name).remove().catch(unlessGone);
   };
-  // A later one is made of those before it.
+  // Each is made of the one before it, and goes after those made of it; times of the same second do not tell which.
   const images = async (): Promise<void> => {
-    const found = (await docker.listImages({ all: true, filters })).filter(isOurs);
-    for (const { Id } of found.sort((one, other) => other.Created - one.Created))
-      await docker.getImage(Id).remove({ force: true }).catch(unlessGone);
+    for (let before = Number.POSITIVE_INFINITY, why: unknown; ; ) {
+      const found = (await docker.listImages({ all: true, filters })).filter(isOurs);
+      if (found.length === 0) return;
+      if (found.length >= before) throw why;
+      before = found.length;
+      for (const { Id } of found.sort((one, other) => other.Created - one.Created))
+        await docker
+          .getImage(Id)
+          .remove({ force: true })
+          .catch((error) => {
+            why = error;
+          });
+    }
   };
   for (const step of [containers, networks, volumes, images]) await persist(step);
 }
