@@ -120,8 +120,6 @@ export const limits = {
   serviceStopMs: 10_000,
   /** A service's own check, as its image has it, is looked at this often. */
   serviceLookMs: 100,
-  /** The last of what a service wrote, where it did not come up. */
-  serviceLastLines: 20,
   /** Processes that an exit names, of those that a cancellation ended, and of those that it could not. */
   endedProcesses: 32,
   /** What a job's services wrote, and what is told of a pull, in one journal: text; what comes after is not kept. */
