@@ -15,6 +15,6 @@ if (why === undefined) {
         process.env["SORTIE_SSH_CONFIG"] = sshd.config;
         return { ssh: { host: "target" } };
       },
-      `ssh as ${login}`,
+      login === logins[0] ? undefined : `ssh as ${login}`,
     );
 } else describe.skip(`a job, ssh: ${why}`, () => it("is left out", () => {}));
