@@ -24,10 +24,10 @@ interface Backend {
   readonly starts: number;
 }
 
-export async function backends(bench: Bench): Promise<[string, string][]> {
+/** Gives each line once it is measured. */
+export async function* backends(bench: Bench): AsyncGenerator<[name: string, text: string]> {
   const fleet = openFleet(homeOf("coordinator"));
   const link = fleet.link(fleet.trust.find("w1"));
-  const lines: [string, string][] = [];
   const list: Backend[] = [
     { name: "local, against execa", job: {}, peer: (script) => ["/bin/sh", "-c", script], starts: 5 * STARTS },
     {
@@ -50,25 +50,24 @@ export async function backends(bench: Bench): Promise<[string, string][]> {
         () => theirs(peer("true")),
         starts,
       );
-      lines.push([
+      yield [
         `true, ${name}`,
         `${start.ours.toFixed(1)} / ${start.theirs.toFixed(1)} ms = ${start.ratio.toFixed(2)} (less is better)`,
-      ]);
+      ];
       const flood = await inTurn(
         () => ours(link, job, FLOOD),
         () => theirs(peer(`head -c ${BYTES} /dev/zero`)),
         ROUNDS,
       );
       const speed = (ms: number): string => (BYTES / 1024 ** 2 / (ms / 1000)).toFixed(0);
-      lines.push([
+      yield [
         `1 GiB out, ${name}`,
         `${speed(flood.ours)} / ${speed(flood.theirs)} MiB/s = ${(1 / flood.ratio).toFixed(2)} (more is better)`,
-      ]);
+      ];
     }
   } finally {
     await fleet.close();
   }
-  return lines;
 }
 
 /** Milliseconds, medians, after a round of each that is not counted. */

@@ -75,7 +75,7 @@ try {
       `${(1024 / into.ours).toFixed(0)} / ${(1024 / into.theirs).toFixed(0)} MiB/s = ${(1 / into.ratio).toFixed(2)} (more is better)`,
     );
   }
-  if (wanted("backends")) for (const [name, text] of await backends(bench)) line(name, text);
+  if (wanted("backends")) for await (const [name, text] of backends(bench)) line(name, text);
   if (wanted("slow-reader")) await slowReader(4 * GIB, 5_000_000);
   if (wanted("readers")) line("50 readers, one of them stalled", await manyReaders(bench));
   if (wanted("split")) for (const [name, text] of await keeperSplit()) line(name, text);
