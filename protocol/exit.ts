@@ -44,6 +44,8 @@ export const Ending = v.strictObject({
   survivors: v.pipe(v.array(v.strictObject(Process)), v.maxLength(limits.endedProcesses)),
   /** Of both, those that are not listed. */
   more: v.optional(Bytes),
+  /** What could not be found out, and why: the host or the engine did not answer, and something may still run there. */
+  unknown: v.optional(v.pipe(v.string(), v.maxLength(300))),
 });
 export type Ending = v.InferOutput<typeof Ending>;
 
@@ -159,6 +161,7 @@ export function describeExit(exit: Exit): string {
 
 /** What a person has to look after, behind the rest of a description. */
 function describeSurvivors(ending: Ending | undefined): string {
+  if (ending?.unknown !== undefined) return `; ${ending.unknown}`;
   if (!ending || ending.survivors.length === 0) return "";
   const [first, ...others] = ending.survivors.map(({ pid, name }) => `${name} (${pid})`);
   return `; could not be ended: ${first}${others.length > 0 ? ` and ${others.length} more` : ""}`;

@@ -29,8 +29,8 @@ export interface Job {
   cancel(cause: CancelCause): void;
   /** KILL, now, without waiting. */
   kill(): void;
-  /** Once it is over: removes what it left where it ran. Never rejects. */
-  close(): Promise<void>;
+  /** Once it is over: removes what it left where it ran; false where it could not. Never rejects. */
+  close(): Promise<boolean>;
 }
 
 /** A `failure` to make its working directory is the job's exit. */
@@ -60,6 +60,10 @@ export function startJob(
   const stdinReady = Promise.withResolvers<RunningCommand | undefined>();
 
   const control = (message: JournalControl): void => journal.appendControl(message);
+  /** What a site still says once the exit stands in the journal, is said to nobody. */
+  const note = (message: JournalControl): void => {
+    if (running) control(message);
+  };
 
   function end(why: Cause): void {
     if (!running || cause) return;
@@ -101,7 +105,7 @@ export function startJob(
     const step = request.steps[index];
     if (!step || !site) throw new RangeError(`no step ${index}`);
     if (request.steps.length > 1) control({ type: "step", at: Date.now(), index, of: request.steps.length });
-    command = await site.start(step, request.stdin);
+    command = await site.start(step, request.stdin, opening.signal);
     const outputs = [pump(command.stdout, STDOUT), pump(command.stderr, STDERR)];
     command.stdin?.on("error", () => {});
     stdinReady.resolve(command);
@@ -117,7 +121,7 @@ export function startJob(
     if ("failure" in work)
       return { kind: "failed", heldOpen: false, stage: "workdir", code: null, message: work.failure };
     try {
-      site = await backend.open(request, work.folder, { note: noteTaker(control), mark: on.mark }, opening.signal);
+      site = await backend.open(request, work.folder, { note: noteTaker(note), mark: on.mark }, opening.signal);
       return undefined;
     } catch (error) {
       if (error instanceof Refused) return { kind: "failed", heldOpen: false, ...error.refusal };
@@ -200,7 +204,7 @@ export function startJob(
     signal: (name) => command?.signal(name),
     cancel: end,
     kill: () => command?.killNow(),
-    close: async () => site?.close(),
+    close: async () => site?.close() ?? true,
   };
 }
 

@@ -106,7 +106,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     try {
       const request = requestOf({ steps: ["echo up; sleep 4841"] });
       const site = await remote.open(request);
-      const running = await site.start(request.steps[0] as never, false);
+      const running = await site.start(request.steps[0] as never, false, new AbortController().signal);
       const result = collect(running);
       await says(running, "up");
       await proxy.stop();

@@ -56,12 +56,18 @@ export interface RunningCommand {
 
 /** Where the commands of one job run. */
 export interface Site {
-  /** Resolves once the command was started, or could not be: what goes wrong is `settled`, never a rejection. */
-  start(command: Command, stdin: boolean): Promise<RunningCommand>;
+  /**
+   * Resolves once the command was started, or could not be: what goes wrong is `settled`, never a rejection. When
+   * `cancelled` is aborted before it was started it resolves soon, with a command that never was, and starts nothing.
+   */
+  start(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<RunningCommand>;
   /** Ends what of the job may still say something (services), and resolves after its last note. Never rejects. */
   end(): Promise<void>;
-  /** Ends and removes whatever is left of the job. Never rejects; what cannot be removed is told to `log`. */
-  close(): Promise<void>;
+  /**
+   * Ends and removes whatever is left of the job. False where it could not, because an engine or a host does not answer:
+   * then the mark is kept, and reap() is asked until nothing is left. Never rejects, and is bounded.
+   */
+  close(): Promise<boolean>;
 }
 
 /** What a job tells while its site is opened and used. */

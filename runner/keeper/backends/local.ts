@@ -90,6 +90,7 @@ export function localBackend(folder: string): Backend {
           await sweep(attemptId);
           control?.remove();
           if (own !== undefined) await removeWorkFolder(own).catch(() => {});
+          return true;
         },
       };
     },

@@ -49,11 +49,13 @@ async function open(
   const engine = await findEngine(process.env, cancelled);
   cancelled.throwIfAborted();
   events.mark(`${MARK}${describeAddress(engine.address)}`);
-  const remove = async (): Promise<void> => {
+  const remove = async (): Promise<boolean> => {
     try {
       await removeAll(engine, owner, request.attemptId);
+      return true;
     } catch (error) {
       log(`containers of the attempt ${request.attemptId} could not be removed: ${wordsOf(error)}`);
+      return false;
     }
   };
   try {
@@ -116,7 +118,7 @@ function site(
   image: Docker.ImageInspectInfo,
   place: Place,
   services: Services | undefined,
-  remove: () => Promise<void>,
+  remove: () => Promise<boolean>,
 ): Site {
   /** The last step's container, and what its own was made of. */
   let last: Docker.Container | undefined;
@@ -160,7 +162,7 @@ function site(
     end: async () => services?.end(),
     async close() {
       await giveBack(engine, image.Id, workspace, place);
-      await remove();
+      return remove();
     },
   };
 }

@@ -129,15 +129,17 @@ function siteOf(
     },
     async end() {},
     async close() {
-      if (!used) return;
+      if (!used) return true;
       const own = name === undefined ? undefined : directory === undefined ? { name } : { path: directory };
       try {
         const { ending, lines } = await endTree(host, { mark, leader }, 0, own ? removeScript(own) : "");
         for (const { pid, name: process } of ending.survivors)
           log(`${process} (${pid}) of ${request.attemptId} could not be ended on ${host.name}`);
         if (lines.length > 0) log(`the directory of ${request.attemptId} was not removed: ${oneLine(lines.join(" "))}`);
+        return true;
       } catch (error) {
         log(`what ${request.attemptId} left on ${host.name} was not looked for: ${oneLine((error as Error).message)}`);
+        return false;
       }
     },
   };
