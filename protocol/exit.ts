@@ -3,6 +3,7 @@
 import { constants } from "node:os";
 import * as v from "valibot";
 import { limits } from "./limits.ts";
+import { oneLine } from "./text.ts";
 
 /** Signal names without "SIG", as the wire and people write them. */
 export const SignalName = v.pipe(
@@ -153,16 +154,16 @@ export function describeExit(exit: Exit): string {
     case "lease":
       return `cancelled: its coordinator stayed away too long${held}${describeSurvivors(exit.ending)}`;
     case "failed-to-start":
-      return `never started: ${exit.message}`;
+      return `never started: ${oneLine(exit.message)}`;
     case "lost":
-      return `lost: ${exit.message}`;
+      return `lost: ${oneLine(exit.message)}`;
   }
 }
 
 /** What a person has to look after, behind the rest of a description. */
 function describeSurvivors(ending: Ending | undefined): string {
-  if (ending?.unknown !== undefined) return `; ${ending.unknown}`;
+  if (ending?.unknown !== undefined) return `; ${oneLine(ending.unknown)}`;
   if (!ending || ending.survivors.length === 0) return "";
-  const [first, ...others] = ending.survivors.map(({ pid, name }) => `${name} (${pid})`);
+  const [first, ...others] = ending.survivors.map(({ pid, name }) => `${oneLine(name)} (${pid})`);
   return `; could not be ended: ${first}${others.length > 0 ? ` and ${others.length} more` : ""}`;
 }

@@ -134,6 +134,8 @@ export const limits = {
   serviceCheckEveryMs: 1_000,
   /** What a keeper before this one left on an engine or a host that does not answer is looked for again after this. */
   reapEveryMs: 30_000,
+  /** A keeper that leaves waits so long for a try that is under way. */
+  reapCloseMs: 2_000,
   /** `ssh -G` reads a file or a few; a `Match exec` of the user's may take a moment. Its answer is good for so long. */
   sshConfigMs: 10_000,
   sshConfigKeptMs: 30_000,

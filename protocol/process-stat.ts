@@ -7,6 +7,7 @@ export interface ProcessStat {
   readonly state: string;
   /** Of the program, its first 15 characters. */
   readonly name: string;
+  readonly parent: number;
   readonly group: number;
   /** In the kernel's own count since the machine came up. */
   readonly began: string;
@@ -22,6 +23,7 @@ export function processStat(pid: number): ProcessStat | undefined {
     return {
       name: stat.slice(stat.indexOf("(") + 1, nameEnds),
       state: fields[0] ?? "",
+      parent: Number(fields[1]),
       group: Number(fields[2]),
       began: fields[19] ?? "",
     };

@@ -4,10 +4,11 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Handlers } from "../protocol/call.ts";
 import { limits } from "../protocol/limits.ts";
-import { isAlive } from "../protocol/lock.ts";
+import { isAlive, lockFolder } from "../protocol/lock.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
 import { defaultJournalLimits } from "./keeper/disk-budget.ts";
 import { embeddedKeeper } from "./keeper/keeper-link.ts";
+import { isMarked } from "./keeper/marks.ts";
 import { platformLabels } from "./labels.ts";
 import { createRunner } from "./runner.ts";
 
@@ -22,15 +23,11 @@ export interface EmbeddedRunner {
 
 /** `parent` holds a folder for each process that embeds one. What those that were killed left there is ended first. */
 export async function embedRunner(parent: string, slots: number): Promise<EmbeddedRunner> {
-  for (const name of existsSync(parent) ? readdirSync(parent) : []) {
-    if (isAlive(Number(name))) continue;
-    const left = join(parent, name);
-    await (await embeddedKeeper(left)).close();
-    rmSync(left, { recursive: true, force: true });
-  }
+  const earlier: Promise<void>[] = [];
+  for (const name of existsSync(parent) ? readdirSync(parent) : [])
+    if (!isAlive(Number(name))) earlier.push(...(await endEarlier(join(parent, name))));
   const folder = join(parent, String(process.pid));
   const keeper = await embeddedKeeper(folder);
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
   const runner = await createRunner({
     name: "local",
     labels: platformLabels(),
@@ -46,10 +43,35 @@ export async function embedRunner(parent: string, slots: number): Promise<Embedd
     async close() {
       await runner.cancelAll();
       await runner.close();
-      remove();
+      await Promise.all(earlier);
+      removeClean(folder);
     },
     kill() {
-      if (keeper.kill()) remove();
+      if (keeper.kill()) rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * Ends what a process that was killed left on this machine; gives what is still done elsewhere meanwhile, on engines and
+ * hosts. Nothing where another process does it.
+ */
+async function endEarlier(folder: string): Promise<Promise<void>[]> {
+  let unlock: () => void;
+  try {
+    unlock = lockFolder(folder);
+  } catch {
+    return [];
+  }
+  const keeper = await embeddedKeeper(folder);
+  const ended = keeper.close().then(() => {
+    unlock();
+    removeClean(folder);
+  });
+  return [ended.catch(() => {})];
+}
+
+/** The folder stays while what a job left elsewhere has to be found by it. */
+function removeClean(folder: string): void {
+  if (!isMarked(folder)) rmSync(folder, { recursive: true, force: true });
 }

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ResourceLimits } from "../../protocol/messages.ts";
+import { processStat } from "../../protocol/process-stat.ts";
 import { Refused } from "./backends/backend.ts";
 
 const PREFIX = "sortie-";
@@ -147,15 +148,23 @@ function delegate(own: string, controller: string): void {
   }
 }
 
-/** Only a group without processes of its own can give limits; the runner moves its own, and nobody else's. */
+/**
+ * Only a group without processes of its own can give limits; the runner moves its own (what started it, and what it
+ * started), and nobody else's.
+ */
 function moveRunner(own: string): void {
   const members = readFileSync(join(own, "cgroup.procs"), "latin1").split("\n").filter(Boolean).map(Number);
-  const runners = new Set([process.pid, process.ppid]);
-  if (members.some((pid) => !runners.has(pid)))
+  const above = ancestorsOf(process.pid);
+  if (members.some((pid) => pid !== process.pid && !above.includes(pid) && !ancestorsOf(pid).includes(process.pid)))
     throw cannotLimit(`processes beside the runner's are in its control group ${own}`);
   const leaf = join(own, OWN_LEAF);
   mkdirSync(leaf, { recursive: true });
   for (const pid of members) writeFileSync(join(leaf, "cgroup.procs"), String(pid));
+}
+
+function ancestorsOf(pid: number): number[] {
+  const parent = processStat(pid)?.parent;
+  return parent === undefined || parent <= 1 ? [] : [parent, ...ancestorsOf(parent)];
 }
 
 const cannotLimit = (why: string): Refused =>

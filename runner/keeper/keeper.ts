@@ -10,6 +10,7 @@ import { limits } from "../../protocol/limits.ts";
 import type { JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
 import { version } from "../../protocol/version.ts";
+import { Refused } from "./backends/backend.ts";
 import { openBackends } from "./backends/index.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
 import { type Job, startJob } from "./job.ts";
@@ -138,7 +139,16 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     running++;
     changed();
     const job: Job = startJob(request, journal, backend, place, {
-      mark: (text) => setMark(work, attemptId, text),
+      mark: (text) => {
+        try {
+          setMark(work, attemptId, text);
+        } catch (error) {
+          // Processes of this machine have the attempt in their environment; nothing else is found again without it.
+          if (backend.isLocal(text) || findMarks(work).has(attemptId)) return;
+          disk.failed(error);
+          throw new Refused("spawn", `what the job leaves could not be found again: ${String(error)}`);
+        }
+      },
       ended() {
         running--;
         changed();
@@ -148,13 +158,15 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     jobs.set(attemptId, kept);
     const cleaned = job.over.then(async () => {
       kept.ended();
-      await job.close();
+      // What cannot be reached now keeps its mark.
+      if (!(await job.close())) return reaping.add(attemptId);
+      removeMark(work, attemptId);
       // A directory that cannot be removed now is removed at the next start.
       await removeWorkFolder(ownFolder).catch(() => {});
-      removeMark(work, attemptId);
     });
+    cleaned.catch((error: unknown) => log(`${attemptId} was not cleaned up: ${String(error)}`));
     over.add(cleaned);
-    void cleaned.finally(() => over.delete(cleaned));
+    void cleaned.catch(() => {}).finally(() => over.delete(cleaned));
     return kept;
   }
 
@@ -275,7 +287,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       await cancel(() => true);
       for (const kept of jobs.values()) kept.close(new SortieError("CONNECTION_LOST", "The runner stopped."));
       changed();
-      await Promise.all([...over]);
+      await Promise.allSettled([...over]);
       await Promise.all([...jobs.values()].map((kept) => kept.journal.settled()));
       await reaping.close();
       await backend.close();

@@ -1,47 +1,62 @@
-// Ends what a keeper that died left on engines and hosts: at once, and again while one of them does not answer. What
-// it left on this machine, recover.ts has ended.
+// Ends what jobs left on engines and hosts that did not answer when they were cleaned up, or whose keeper died: at once,
+// and again until nothing is left. What a keeper that died left on this machine, recover.ts has ended.
+
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Backends } from "./backends/index.ts";
 import { findMarks, removeMark } from "./marks.ts";
 import { removeWorkFolder } from "./work.ts";
 
 export interface Reaper {
-  /** After the try that is under way. What is left is the next keeper's. */
+  /** A job of this keeper that could not be cleaned up. */
+  add(attempt: AttemptId): void;
+  /** Soon; what is left then is the next keeper's. */
   close(): Promise<void>;
 }
 
-/** Looks after the marks that are there now, and not after those of jobs to come. */
+/** Looks after what has a mark now, and what is added. */
 export function reaper(work: string, backend: Backends, log: (line: string) => void): Reaper {
-  const marks = findMarks(work);
+  const left = new Set(findMarks(work).keys());
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
-  async function reap(): Promise<void> {
-    await Promise.all(
-      [...marks].map(async ([attempt, mark]) => {
-        try {
-          await backend.reap(attempt, mark);
-          await removeWorkFolder(join(work, attempt));
-          removeMark(work, attempt);
-          marks.delete(attempt);
-        } catch (error) {
-          log(`what ${attempt} left cannot be ended yet: ${error instanceof Error ? error.message : String(error)}`);
-        }
-      }),
-    );
-    if (marks.size > 0 && !closed) timer = setTimeout(next, limits.reapEveryMs).unref();
+  async function reapOne(attempt: AttemptId, mark: string | undefined): Promise<void> {
+    try {
+      if (mark !== undefined) await backend.reap(attempt, mark);
+      left.delete(attempt);
+      removeMark(work, attempt);
+      await removeWorkFolder(join(work, attempt));
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      log(`what ${attempt} left cannot be ${left.has(attempt) ? "ended yet" : "removed"}: ${why}`);
+    }
   }
-  const next = (): void => {
-    trying = reap();
-  };
+
+  async function reap(): Promise<void> {
+    const marks = findMarks(work);
+    await Promise.all([...left].map((attempt) => reapOne(attempt, marks.get(attempt))));
+    if (left.size > 0) later();
+  }
+  function later(): void {
+    if (closed) return;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      trying = reap();
+    }, limits.reapEveryMs).unref();
+  }
   let trying = reap();
 
   return {
+    add(attempt) {
+      left.add(attempt);
+      later();
+    },
     async close() {
       closed = true;
       clearTimeout(timer);
-      await trying;
+      await Promise.race([trying, delay(limits.reapCloseMs, undefined, { ref: false })]);
     },
   };
 }

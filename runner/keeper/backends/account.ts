@@ -2,6 +2,9 @@
 import { execa } from "execa";
 import { Refused } from "./backend.ts";
 
+/** The number after it means "as it is" to the kernel: it would be root. */
+const MOST = 2 ** 32 - 2;
+
 export interface Account {
   readonly uid: number;
   readonly gid: number;
@@ -16,6 +19,8 @@ export async function findAccount(user: string): Promise<Account> {
   const found = await lookUp("passwd", account);
   const gid = group === undefined ? found?.[3] : ((await lookUp("group", group))?.[2] ?? group);
   const uid = Number(found?.[2] ?? account);
+  if (Number.isInteger(uid) && Number.isInteger(Number(gid)) && Math.max(uid, Number(gid)) > MOST)
+    throw new Refused("spawn", `there is no user ${user}: ids end at ${MOST}`);
   if (!Number.isInteger(uid)) throw new Refused("spawn", `there is no user ${account} on the runner`);
   if (!Number.isInteger(Number(gid)))
     throw new Refused(

@@ -15,6 +15,9 @@ export function launcherOf(
   const launcher: string[] = [];
   // It has to be within its limits before it begins.
   if (limited) launcher.push("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', limited.path);
+  // The tool itself would say so on the job's stderr, and go on.
+  if (nice !== undefined && nice < 0 && process.getuid?.() !== 0)
+    throw new Refused("spawn", "only a runner that root started can run a job with a niceness below 0");
   if (nice !== undefined) launcher.push(tool("nice"), "-n", String(nice));
   if (account) {
     const groups = account.name === undefined ? "--clear-groups" : "--init-groups";

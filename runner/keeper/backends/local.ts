@@ -1,9 +1,8 @@
 // Starts commands as processes of this machine, on execa: argv without a shell, in a group of their own, with exactly the
 // environment they were given, on real pipes. A script without `#!` is run by sh, as execvp(3) does.
 import { chownSync, closeSync, mkdtempSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import type { Ending, SignalName } from "../../../protocol/exit.ts";
@@ -25,6 +24,7 @@ const SWEEP_EVERY_MS = 250;
 /** Outputs that a killed group held are read for this long before they are closed. */
 const LAST_WORDS_MS = 250;
 const DRAIN_TICK_MS = 50;
+const OWN_FOLDER = "sortie-job-";
 /** What one pipe may have held at the command's exit: pipe-max-size, which a process may ask for (pipe(7)). */
 const PIPE_BYTES = 1024 * 1024;
 
@@ -62,13 +62,21 @@ export function localBackend(folder: string): Backend {
     async open(request, workspace, events): Promise<Site> {
       const { attemptId, user, nice, umask } = request;
       const account = user === undefined ? undefined : await findAccount(user);
-      const own = account && request.cwd === undefined ? folderOf(account) : undefined;
       const control = request.limits && openGroup(attemptId, request.limits);
+      let launcher: readonly string[];
+      let own: string | undefined;
+      try {
+        launcher = launcherOf(account, nice, control);
+        own = account && request.cwd === undefined ? folderOf(account) : undefined;
+      } catch (error) {
+        control?.remove();
+        throw error;
+      }
       const surroundings: Surroundings = {
         env: environment(request, account),
         cwd: request.cwd ?? own ?? workspace,
         umask,
-        launcher: launcherOf(account, nice, control),
+        launcher,
         control,
         started: (group) =>
           events.mark(["local", group, processStat(group)?.began ?? "", bootId(), own ?? ""].join(" ")),
@@ -95,7 +103,8 @@ export function localBackend(folder: string): Backend {
       };
     },
     async reap(attempt, mark) {
-      const [, group, began, booted, own] = mark.split(" ");
+      const [, group, began, booted, ...path] = mark.split(" ");
+      const own = path.join(" ");
       // Its leader may be gone, and then nobody gets its number while others of the group live; but a leader that began at
       // another time, or on another day, is somebody else.
       const now = processStat(Number(group))?.began;
@@ -104,7 +113,8 @@ export function localBackend(folder: string): Backend {
       control?.kill();
       await killMarked(new Set([attempt]));
       control?.remove();
-      if (own) await rm(own, { recursive: true, force: true });
+      // One that cannot be removed, a mount in it, must not keep the keeper from coming up.
+      if (basename(own).startsWith(OWN_FOLDER)) await removeWorkFolder(own).catch(() => {});
     },
     async close() {
       await sweeping;
@@ -124,7 +134,7 @@ const environment = (request: JobRequest, account: Account | undefined): Record<
 
 /** A working directory that the account can get to: those of the runner are for its own user alone. */
 function folderOf({ uid, gid }: Account): string {
-  const path = mkdtempSync(join(tmpdir(), "sortie-job-"));
+  const path = mkdtempSync(join(tmpdir(), OWN_FOLDER));
   chownSync(path, uid, gid);
   return path;
 }
