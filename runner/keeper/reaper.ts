@@ -17,7 +17,12 @@ export interface Reaper {
 }
 
 /** Looks after what has a mark now, and what is added. */
-export function reaper(work: string, backend: Backends, log: (line: string) => void): Reaper {
+export function reaper(
+  work: string,
+  backend: Backends,
+  log: (line: string) => void,
+  everyMs: number = limits.reapEveryMs,
+): Reaper {
   const left = new Set(findMarks(work).keys());
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -44,7 +49,7 @@ export function reaper(work: string, backend: Backends, log: (line: string) => v
     clearTimeout(timer);
     timer = setTimeout(() => {
       trying = reap();
-    }, limits.reapEveryMs).unref();
+    }, everyMs).unref();
   }
   let trying = reap();
 

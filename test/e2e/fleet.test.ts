@@ -122,9 +122,9 @@ describe("a fleet of runners", () => {
     const keeper = join(runner.home, "runner", "keeper");
     const files = await until(
       () => readdirSync(keeper).sort(),
-      (names) => names.length === 3,
+      (names) => names.length === 4,
     );
-    expect(files).toEqual(["journals", "keeper.log", "work"]);
+    expect(files).toEqual(["journals", "keeper.log", "owner", "work"]);
     expect(readdirSync(join(keeper, "work"))).toEqual([]);
   });
 

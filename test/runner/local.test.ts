@@ -93,6 +93,9 @@ describe("a job's rights and priority", () => {
         ["no-such-user", "there is no user no-such-user on the runner"],
         ["nobody:no-such-group", "there is no group no-such-group on the runner"],
         ["12345", "the user 12345 has no group: say 12345:GROUP"],
+        // To the kernel these are no ids but "as it is": root.
+        ["4294967295:4294967295", "there is no user 4294967295:4294967295: ids end at 4294967294"],
+        ["99999999999:0", "there is no user 99999999999:0: ids end at 4294967294"],
       ] as const)
         expect((await run("true", { user })).exit).toMatchObject({
           reason: "failed-to-start",
@@ -104,6 +107,11 @@ describe("a job's rights and priority", () => {
     it("cannot be another user's where the runner is not root's", async () => {
       const message = "only a runner that root started can run a job as nobody";
       expect((await run("true", { user: "nobody" })).exit).toMatchObject({ reason: "failed-to-start", message });
+    });
+
+    it("cannot have more priority where the runner is not root's", async () => {
+      const message = "only a runner that root started can run a job with a niceness below 0";
+      expect((await run("true", { nice: -5 })).exit).toMatchObject({ reason: "failed-to-start", message });
     });
   }
 });
