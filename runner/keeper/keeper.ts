@@ -28,7 +28,7 @@ import { serveSession } from "./session.ts";
 import { makeWorkFolder, removeWorkFolder } from "./work.ts";
 
 /** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
-export const KEEPER_PROTOCOL = 1;
+export const KEEPER_PROTOCOL = 2;
 /** Attempt ids that were used, the oldest forgotten first: an attempt runs once. */
 const REMEMBERED = 100_000;
 
