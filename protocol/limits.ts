@@ -103,6 +103,14 @@ export const limits = {
   keeperStartMs: 10_000,
   /** An engine that has not said who it is by then hangs; Podman, asked for forty containers at once, took over ten seconds. */
   engineAnswersMs: 30_000,
+  /** To create, start, commit or remove: a slow disk copies a big image's files for minutes. */
+  engineWorksMs: 10 * 60_000,
+  /** What runs in a container is looked at before TERM and before KILL, which do not wait longer for it. */
+  engineLookMs: 2_000,
+  /** All that is left of a job is given back and removed within this; what is not, is asked for again later. */
+  cleanedWithinMs: 60_000,
+  /** A connection to an engine of which nothing is heard is asked, after so long, whether it is still there. */
+  engineKeepaliveMs: 15_000,
   /** Of each output of a container, read ahead of its reader. */
   attachBufferBytes: 256 * KiB,
   /** After KILL the engine needs a moment; what is still there then cannot be killed. */

@@ -5,6 +5,7 @@ import { connect as connectTo, createServer, type Server, type Socket } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { limits } from "../../protocol/limits.ts";
 import { findEngine } from "../../runner/keeper/backends/container/engine.ts";
 import { Containers, collect, requestOf, says, withEngines } from "./containers.ts";
 
@@ -122,15 +123,49 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       await remote.close();
     }
   });
+
+  it("ends a job within a time while it is silent, tells that it does not know, and is cleaned up later", async () => {
+    const proxy = await tcpProxy(containers().host.slice("unix://".length));
+    const before = process.env["DOCKER_HOST"];
+    process.env["DOCKER_HOST"] = proxy.url;
+    const remote = new Containers(proxy.url);
+    try {
+      const request = requestOf({ steps: ["echo up; sleep 4842"] });
+      const site = await remote.open(request);
+      const running = await site.start(request.steps[0] as never, false, new AbortController().signal);
+      const result = collect(running);
+      await says(running, "up");
+      proxy.silence();
+      const began = performance.now();
+      expect(await running.kill(100)).toEqual({ ended: [], survivors: [], unknown: expect.any(String) });
+      expect(await result).toMatchObject({ settled: { kind: "lost", heldOpen: false }, stdout: "up\n" });
+      await site.end();
+      expect(performance.now() - began).toBeLessThan(2 * limits.killedWithinMs);
+      expect(await site.close()).toBe(false);
+      expect(performance.now() - began).toBeLessThan(2 * limits.killedWithinMs + limits.cleanedWithinMs);
+      proxy.speak();
+      await remote.backend.reap(request.attemptId, remote.marks.at(-1) as string);
+      expect(await remote.left()).toEqual([]);
+    } finally {
+      process.env["DOCKER_HOST"] = before;
+      await proxy.stop();
+      await remote.close();
+    }
+  }, 120_000);
 });
 
-/** The engine's socket by tcp, until it is stopped: then everything is cut, and nothing answers. */
-async function tcpProxy(path: string): Promise<{ url: string; stop(): Promise<void> }> {
+/**
+ * The engine's socket by tcp, until it is stopped: then everything is cut, and nothing answers. While it is silent, it
+ * takes connections and passes nothing on, as a process that was stopped or a machine that was powered off.
+ */
+async function tcpProxy(path: string): Promise<{ url: string; silence(): void; speak(): void; stop(): Promise<void> }> {
   const sockets = new Set<Socket>();
+  let silent = false;
   const server: Server = createServer({ allowHalfOpen: true }, (incoming) => {
     const outgoing = connectTo({ path, allowHalfOpen: true });
     for (const socket of [incoming, outgoing]) {
       sockets.add(socket);
+      if (silent) socket.cork();
       socket.on("error", () => {});
       socket.on("close", () => {
         incoming.destroy();
@@ -146,6 +181,14 @@ async function tcpProxy(path: string): Promise<{ url: string; stop(): Promise<vo
   let stopping: Promise<void> | undefined;
   return {
     url: `tcp://127.0.0.1:${port}`,
+    silence() {
+      silent = true;
+      for (const socket of sockets) socket.cork();
+    },
+    speak() {
+      silent = false;
+      for (const socket of sockets) socket.uncork();
+    },
     stop: () =>
       (stopping ??= new Promise<void>((resolve) => {
         server.close(() => resolve());

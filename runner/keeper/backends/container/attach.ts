@@ -2,7 +2,9 @@
 // which Podman hands to the container as its stdin. command.ts and services.ts attach.
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { limits } from "../../../../protocol/limits.ts";
 import type { Engine } from "./engine.ts";
 
 export class AttachFailed extends Error {
@@ -30,7 +32,9 @@ export function attach(engine: Engine, container: string, what: "outputs" | "std
     });
     asking.on("upgrade", (_response, socket, head) => {
       if (head.length > 0) socket.unshift(head);
+      clearTimeout(timer);
       socket.setTimeout(0);
+      (socket as Socket).setKeepAlive(true, limits.engineKeepaliveMs);
       resolve(socket);
     });
     asking.on("response", (response) => {
@@ -42,7 +46,15 @@ export function attach(engine: Engine, container: string, what: "outputs" | "std
       response.on("end", () => reject(new AttachFailed(response.statusCode ?? 0, messageIn(text))));
       response.on("error", reject);
     });
+    const timer = setTimeout(
+      () => asking.destroy(Object.assign(new Error("no answer in time"), { code: "ETIMEDOUT" })),
+      limits.engineAnswersMs,
+    );
     asking.on("error", reject);
+    asking.on("close", () => {
+      clearTimeout(timer);
+      reject(new Error("the engine cut the connection"));
+    });
     asking.end();
   });
 }

@@ -1,8 +1,7 @@
 // One step in a container of its own: created, attached, started, read to the end, and how it ended. container.ts starts
 // steps; the container stays until the job is over, or until the next step's is made of it.
 import { constants } from "node:os";
-import type { Writable } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
+import type { Duplex, Writable } from "node:stream";
 import type Docker from "dockerode";
 import type { Ending, SignalName } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
@@ -17,6 +16,7 @@ import { withoutInitFailure } from "./init-failure.ts";
 import { type Process, processesIn, signalAll } from "./signals.ts";
 import { stdinOf } from "./stdin.ts";
 import { endOf, type State } from "./wait.ts";
+import { within } from "./within.ts";
 
 const signalNames = new Map(
   Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3) as SignalName]),
@@ -63,7 +63,7 @@ export async function startStep(
     const stdin = step.stdin ? stdinOf(await attach(engine, container.id, "stdin")) : undefined;
     if (stdin) opened.push(stdin);
     await container.start();
-    return { running: follow(engine, container, step, outputs, stdin), container };
+    return { running: follow(engine, container, step, source, outputs, stdin), container };
   } catch (error) {
     for (const one of opened) one.destroy();
     return { running: notStarted(refusalOf(error, image)), container };
@@ -74,6 +74,7 @@ function follow(
   engine: Engine,
   container: Docker.Container,
   step: Step,
+  source: Duplex,
   outputs: ReturnType<typeof demux>,
   stdin: Writable | undefined,
 ): RunningCommand {
@@ -85,12 +86,20 @@ function follow(
   const exited = endOf(engine, container.id).finally(() => {
     over = true;
   });
+  const killHard = (): Promise<void> => container.kill({ signal: "SIGKILL" }).catch(() => {});
+  /** KILL did not help, or the engine does not answer any more. */
+  const given = Promise.withResolvers<State>();
+  let givenUp = false;
+  function giveUp(): void {
+    givenUp = true;
+    given.resolve({ lost: "the container engine did not end the container" });
+    source.destroy();
+  }
   const state = outputs.ended.then(async (broke): Promise<State> => {
-    if (broke === undefined) return exited;
-    // Without its outputs nobody knows what it does.
-    await container.kill({ signal: "SIGKILL" }).catch(() => {});
-    await happensWithin(exited, limits.killedWithinMs);
-    return { lost: broke };
+    const how: State = broke === undefined || givenUp ? await Promise.race([exited, given.promise]) : { lost: broke };
+    // Without its outputs, or its end, nobody knows what it does.
+    if ("lost" in how && !givenUp) await within(Promise.all([killHard(), exited]), limits.killedWithinMs);
+    return how;
   });
   const stderr = outputs.stderr.pipe(
     withoutInitFailure(
@@ -112,10 +121,7 @@ function follow(
     const how = await state;
     await Promise.all(closed);
     if (refusal) return { kind: "failed", heldOpen: false, ...refusal };
-    if ("lost" in how) {
-      await container.kill({ signal: "SIGKILL" }).catch(() => {});
-      return { kind: "lost", heldOpen: false, message: how.lost };
-    }
+    if ("lost" in how) return { kind: "lost", heldOpen: false, message: how.lost };
     return { heldOpen: false, ...endedWith(how.code, how.outOfMemory, sent) };
   }
 
@@ -127,7 +133,7 @@ function follow(
     while (waiting.size > 0 && !over) {
       const names = [...waiting];
       waiting.clear();
-      if (names.includes("KILL")) await container.kill({ signal: "SIGKILL" }).catch(() => {});
+      if (names.includes("KILL")) await within(killHard(), limits.killedWithinMs);
       else await signalAll(engine, container, names, step.newPrivileges);
     }
     delivering = undefined;
@@ -141,14 +147,19 @@ function follow(
 
   async function end(graceMs: number): Promise<Ending> {
     if (over) return NOTHING_ENDED;
-    const before = await processesIn(engine, container);
+    const look = (): Promise<Process[] | undefined> => within(processesIn(engine, container), limits.engineLookMs);
+    const before = await look();
     void signal("TERM");
-    if (await happensWithin(exited, graceMs)) return ending(before, [], []);
-    const left = await processesIn(engine, container);
+    const ended = await within(exited, graceMs);
+    if (ended) return endingOf(ended, before, [], []);
+    const left = await look();
     sent.add("KILL");
-    await container.kill({ signal: "SIGKILL" }).catch(() => {});
-    if (await happensWithin(exited, limits.killedWithinMs)) return ending(before, left, []);
-    return ending(before, left, await processesIn(engine, container));
+    void killHard();
+    const killed = await within(exited, limits.killedWithinMs);
+    if (killed) return endingOf(killed, before, left, []);
+    const survivors = await look();
+    giveUp();
+    return endingOf(undefined, before, left, survivors);
   }
   let killing: Promise<Ending> | undefined;
 
@@ -161,7 +172,7 @@ function follow(
     kill: (graceMs) => (killing ??= end(graceMs).catch(() => NOTHING_ENDED)),
     killNow() {
       sent.add("KILL");
-      if (!over) void container.kill({ signal: "SIGKILL" }).catch(() => {});
+      if (!over) void killHard();
     },
   };
 }
@@ -179,6 +190,14 @@ export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<
   return sent.has(signal) ? { kind: "signaled", signal } : { kind: "exited", code, ambiguous: true };
 }
 
+/** What is not known is never told as ended. */
+function endingOf(state: State | undefined, ...[before, left, survivors]: (readonly Process[] | undefined)[]): Ending {
+  if ((state && "lost" in state) || !survivors)
+    return { ...NOTHING_ENDED, unknown: "the engine went away; the container may still run" };
+  if (before && left) return ending(before, left, survivors);
+  return { ...ending(before ?? [], left ?? [], survivors), unknown: "the engine did not tell all that ran" };
+}
+
 /** When the command itself is gone, the engine ends the rest: what was there at the grace's end was ended by KILL. */
 export function ending(before: readonly Process[], left: readonly Process[], survivors: readonly Process[]): Ending {
   const isIn = (list: readonly Process[], { pid }: Process): boolean => list.some((one) => one.pid === pid);
@@ -193,13 +212,4 @@ export function ending(before: readonly Process[], left: readonly Process[], sur
     survivors: survivors.slice(0, listed),
     ...(more > 0 ? { more } : {}),
   };
-}
-
-async function happensWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([promise.then(() => true), delay(ms, false, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
-  }
 }

@@ -17,6 +17,7 @@ import { labelsOf, removeAll } from "./labels.ts";
 import { giveBack } from "./ownership.ts";
 import { haveImage } from "./pull.ts";
 import { type Services, serviceNetwork, startServices } from "./services.ts";
+import { within } from "./within.ts";
 
 const MARK = "container ";
 const TOO_MANY_LAYERS: Refusal = {
@@ -62,7 +63,7 @@ async function open(
     const { image, place, services } = await prepare(engine, request, container, workspace, events, cancelled, owner);
     return site(engine, request, container, workspace, image, place, services, remove);
   } catch (error) {
-    await remove();
+    await within(remove(), limits.cleanedWithinMs);
     throw error instanceof Refused || cancelled.aborted ? error : new Refused("engine", messageOf(error));
   }
 }
@@ -161,8 +162,8 @@ function site(
     },
     end: async () => services?.end(),
     async close() {
-      await giveBack(engine, image.Id, workspace, place);
-      return remove();
+      const clean = giveBack(engine, image.Id, workspace, place).then(remove);
+      return (await within(clean, limits.cleanedWithinMs)) ?? false;
     },
   };
 }

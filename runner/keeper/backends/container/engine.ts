@@ -8,9 +8,9 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import * as v from "valibot";
-import { limits } from "../../../../protocol/limits.ts";
 import { Refused } from "../backend.ts";
 import { messageOf } from "../refusal.ts";
+import { withDeadlines } from "./deadlines.ts";
 
 /** Where an engine listens: `unix:///path` or `tcp://host:port`, and for TLS the folder with ca.pem, cert.pem, key.pem. */
 export interface Address {
@@ -57,10 +57,10 @@ export async function findEngine(env: NodeJS.ProcessEnv = process.env, cancelled
 /** Connects, and asks the engine who it is; rejects where it does not answer. */
 export async function connect(address: Address, cancelled?: AbortSignal): Promise<Engine> {
   const { Docker, reach } = await client(address);
-  const docker = new Docker({ host: undefined, port: undefined, protocol: "http", ...reach } as Docker.DockerOptions);
-  const late = AbortSignal.timeout(limits.engineAnswersMs);
-  const abort = cancelled ? AbortSignal.any([late, cancelled]) : late;
-  const version = (await docker.version({ abortSignal: abort } as never)) as unknown as {
+  const docker = withDeadlines(
+    new Docker({ host: undefined, port: undefined, protocol: "http", ...reach } as Docker.DockerOptions),
+  );
+  const version = (await docker.version({ ...(cancelled ? { abortSignal: cancelled } : {}) } as never)) as unknown as {
     Components?: { Name?: string }[];
   };
   return {

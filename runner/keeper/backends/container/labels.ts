@@ -5,6 +5,7 @@ import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
 import type { JobRequest } from "../../../../protocol/messages.ts";
 import type { Engine } from "./engine.ts";
+import { statusOf } from "./engine-error.ts";
 
 export const labelsOf = (request: JobRequest, owner: string): Record<string, string> => ({
   "sortie.run": request.run,
@@ -38,7 +39,8 @@ export async function removeAll({ docker }: Engine, owner: string, attempt: Atte
     for (let before = Number.POSITIVE_INFINITY, why: unknown; ; ) {
       const found = (await docker.listImages({ all: true, filters })).filter(isOurs);
       if (found.length === 0) return;
-      if (found.length >= before) throw why;
+      if (found.length >= before)
+        throw why ?? Object.assign(new Error("images of steps are left"), { statusCode: 409 });
       before = found.length;
       for (const { Id } of found.sort((one, other) => other.Created - one.Created))
         await docker
@@ -52,13 +54,13 @@ export async function removeAll({ docker }: Engine, owner: string, attempt: Atte
   for (const step of [containers, networks, volumes, images]) await persist(step);
 }
 
-/** An engine may still be busy with what is to go (409), or with itself (500). */
+/** An engine may still be busy with what is to go (409), or with itself (500); one that does not answer is asked later. */
 async function persist(step: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await step();
     } catch (error) {
-      if (attempt === limits.removals) throw error;
+      if (attempt === limits.removals || statusOf(error) === undefined) throw error;
       await delay(limits.removeAgainMs * attempt);
     }
   }

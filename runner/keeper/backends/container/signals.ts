@@ -1,7 +1,9 @@
 // Signals for everything in a container, and what runs in it. command.ts asks.
 import type Docker from "dockerode";
 import type { SignalName } from "../../../../protocol/exit.ts";
+import { limits } from "../../../../protocol/limits.ts";
 import type { Engine } from "./engine.ts";
+import { statusOf } from "./engine-error.ts";
 
 export interface Process {
   readonly pid: number;
@@ -24,10 +26,12 @@ export async function signalAll(
 ): Promise<void> {
   const script = names.map((name) => `kill -${name} -1`).join("; ");
   try {
-    const code = await execute(engine, container, ["/bin/sh", "-c", script], asRoot ? "0" : undefined);
+    const late = AbortSignal.timeout(limits.killedWithinMs);
+    const code = await execute(engine, container, ["/bin/sh", "-c", script], asRoot ? "0" : undefined, late);
     if (!NOT_STARTED.includes(code)) return;
-  } catch {
-    // It is over, or nothing can be executed in it.
+  } catch (error) {
+    // The engine is silent; else it is over, or nothing can be executed in it.
+    if (statusOf(error) === undefined) return;
   }
   for (const name of names) await container.kill({ signal: `SIG${name}` }).catch(() => {});
 }
@@ -53,12 +57,12 @@ export async function execute(
     output.on("error", reject);
     output.resume();
   });
-  const { ExitCode } = await exec.inspect();
+  const { ExitCode } = await exec.inspect({ ...(signal ? { abortSignal: signal } : {}) });
   return ExitCode ?? -1;
 }
 
-/** Everything in it but init, by the numbers of the engine's host; nothing where it is over. */
-export async function processesIn({ isPodman }: Engine, container: Docker.Container): Promise<Process[]> {
+/** Everything in it but init, by the numbers of the engine's host; nothing where it is over, undefined where the engine does not tell. */
+export async function processesIn({ isPodman }: Engine, container: Docker.Container): Promise<Process[] | undefined> {
   try {
     const [{ State }, { Processes }] = await Promise.all([
       container.inspect(),
@@ -68,7 +72,7 @@ export async function processesIn({ isPodman }: Engine, container: Docker.Contai
     return (Processes ?? [])
       .map(([pid, name = ""]) => ({ pid: Number(pid), name: name.slice(0, 64) }))
       .filter(({ pid }) => Number.isInteger(pid) && pid > 0 && pid !== State.Pid);
-  } catch {
-    return [];
+  } catch (error) {
+    return statusOf(error) === undefined ? undefined : [];
   }
 }

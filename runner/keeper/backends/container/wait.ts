@@ -1,6 +1,7 @@
 // How a container ended. The library's own wait never settles when the connection is lost in the middle of the answer,
 // which Podman begins at once. command.ts and services.ts ask.
-import type { Readable } from "node:stream";
+import type { IncomingMessage } from "node:http";
+import { limits } from "../../../../protocol/limits.ts";
 import type { Engine } from "./engine.ts";
 import { wordsOf } from "./engine-error.ts";
 
@@ -12,17 +13,19 @@ export type State = { readonly code: number; readonly outOfMemory: boolean } | {
  */
 export async function endOf({ docker }: Engine, container: string): Promise<State> {
   try {
-    const answer = await new Promise<Readable>((resolve, reject) => {
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       docker.modem.dial(
         {
           path: `/containers/${container}/wait`,
           method: "POST",
           isStream: true,
+          withoutDeadline: true,
           statusCodes: { 200: true, 404: "no such container", 500: "server error" },
         } as never,
-        (error, response) => (error ? reject(error as Error) : resolve(response as Readable)),
+        (error, response) => (error ? reject(error as Error) : resolve(response as IncomingMessage)),
       );
     });
+    answer.socket.setKeepAlive(true, limits.engineKeepaliveMs);
     for await (const _ of answer);
     const { State } = await docker.getContainer(container).inspect();
     return { code: State.ExitCode, outOfMemory: State.OOMKilled };
