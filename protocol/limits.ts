@@ -107,6 +107,8 @@ export const limits = {
   engineWorksMs: 10 * 60_000,
   /** What runs in a container is looked at before TERM and before KILL, which do not wait longer for it. */
   engineLookMs: 2_000,
+  /** What an engine has begun to create or start when a job is cancelled is waited for so long, then removed later. */
+  engineCancelledMs: 2_000,
   /** All that is left of a job is given back and removed within this; what is not, is asked for again later. */
   cleanedWithinMs: 60_000,
   /** A connection to an engine of which nothing is heard is asked, after so long, whether it is still there. */

@@ -152,6 +152,41 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       await remote.close();
     }
   }, 120_000);
+
+  it("starts nothing once the job is cancelled, at the beginning, between two steps, or while the engine is silent", async () => {
+    const proxy = await tcpProxy(containers().host.slice("unix://".length));
+    const before = process.env["DOCKER_HOST"];
+    process.env["DOCKER_HOST"] = proxy.url;
+    const remote = new Containers(proxy.url);
+    const touch = { shell: "echo ran; touch /made" };
+    const never = { settled: { kind: "failed", code: null, stage: "spawn" }, stdout: "", stderr: "" };
+    try {
+      const request = requestOf();
+      const site = await remote.open(request);
+      const aborted = async (between: () => void): Promise<void> => {
+        const cancelled = new AbortController();
+        const starting = site.start(touch, false, cancelled.signal);
+        between();
+        const began = performance.now();
+        cancelled.abort();
+        expect(await collect(await starting)).toMatchObject(never);
+        expect(performance.now() - began).toBeLessThan(2 * limits.engineCancelledMs);
+      };
+      await aborted(() => {});
+      expect((await collect(await site.start(touch, false, new AbortController().signal))).stdout).toBe("ran\n");
+      await aborted(() => {});
+      await aborted(() => proxy.silence());
+      proxy.speak();
+      await site.end();
+      expect(await site.close()).toBe(true);
+      expect(await remote.left()).toEqual([]);
+      expect(remote.logged).toEqual([]);
+    } finally {
+      process.env["DOCKER_HOST"] = before;
+      await proxy.stop();
+      await remote.close();
+    }
+  });
 });
 
 /**

@@ -16,7 +16,12 @@ export class AttachFailed extends Error {
 }
 
 /** The raw connection: for `outputs` frames of both, for `stdin` what is written to it. */
-export function attach(engine: Engine, container: string, what: "outputs" | "stdin"): Promise<Duplex> {
+export function attach(
+  engine: Engine,
+  container: string,
+  what: "outputs" | "stdin",
+  cancelled?: AbortSignal,
+): Promise<Duplex> {
   const streams = what === "stdin" ? "stdin=1" : "stdout=1&stderr=1";
   const { protocol, host, agent: _, ...reach } = engine.reach as { protocol?: string; host?: string; agent?: unknown };
   const request = protocol === "https" ? httpsRequest : httpRequest;
@@ -30,9 +35,16 @@ export function attach(engine: Engine, container: string, what: "outputs" | "std
       path: `/containers/${container}/attach?stream=1&${streams}`,
       headers: { Connection: "Upgrade", Upgrade: "tcp", "Content-Length": 0 },
     });
+    const abort = (): void => void asking.destroy(new Error("cancelled"));
+    if (cancelled?.aborted) abort();
+    cancelled?.addEventListener("abort", abort, { once: true });
+    const settled = (): void => {
+      clearTimeout(timer);
+      cancelled?.removeEventListener("abort", abort);
+    };
     asking.on("upgrade", (_response, socket, head) => {
       if (head.length > 0) socket.unshift(head);
-      clearTimeout(timer);
+      settled();
       socket.setTimeout(0);
       (socket as Socket).setKeepAlive(true, limits.engineKeepaliveMs);
       resolve(socket);
@@ -52,7 +64,7 @@ export function attach(engine: Engine, container: string, what: "outputs" | "std
     );
     asking.on("error", reject);
     asking.on("close", () => {
-      clearTimeout(timer);
+      settled();
       reject(new Error("the engine cut the connection"));
     });
     asking.end();

@@ -32,10 +32,13 @@ export interface Step {
 }
 
 /** The container is undefined where none could be created. */
-export async function startStep(
-  engine: Engine,
-  step: Step,
-): Promise<{ running: RunningCommand; container: Docker.Container | undefined }> {
+export interface StartedStep {
+  readonly running: RunningCommand;
+  readonly container: Docker.Container | undefined;
+}
+
+/** Nothing is started once it is cancelled; what an engine has begun to do by then is done first. */
+export async function startStep(engine: Engine, step: Step, cancelled: AbortSignal): Promise<StartedStep> {
   const image = step.body.Image ?? "";
   // The engine's own start of it fails as a command may that ran.
   const { Entrypoint = [], Cmd = [], Env = [] } = step.body;
@@ -56,19 +59,25 @@ export async function startStep(
   }
   const opened: { destroy(): void }[] = [];
   try {
+    cancelled.throwIfAborted();
     // Attached before it starts, and listened to at once: the first bytes would be lost, or the end.
-    const source = await attach(engine, container.id, "outputs");
+    const source = await attach(engine, container.id, "outputs", cancelled);
     const outputs = demux(source);
     opened.push(source);
-    const stdin = step.stdin ? stdinOf(await attach(engine, container.id, "stdin")) : undefined;
+    const stdin = step.stdin ? stdinOf(await attach(engine, container.id, "stdin", cancelled)) : undefined;
     if (stdin) opened.push(stdin);
+    cancelled.throwIfAborted();
     await container.start();
     return { running: follow(engine, container, step, source, outputs, stdin), container };
   } catch (error) {
     for (const one of opened) one.destroy();
-    return { running: notStarted(refusalOf(error, image)), container };
+    return { running: cancelled.aborted ? neverWas() : notStarted(refusalOf(error, image)), container };
   }
 }
+
+/** It was cancelled before it was started. */
+export const neverWas = (): RunningCommand =>
+  notStarted({ stage: "spawn", code: null, message: "it was cancelled before it was started" });
 
 function follow(
   engine: Engine,

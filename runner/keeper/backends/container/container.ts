@@ -8,7 +8,7 @@ import type { Command, Container, JobRequest } from "../../../../protocol/messag
 import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
 import { notStarted } from "../not-started.ts";
 import { messageOf } from "../refusal.ts";
-import { startStep } from "./command.ts";
+import { neverWas, type StartedStep, startStep } from "./command.ts";
 import { type Place, stepBody } from "./create-body.ts";
 import { connect, describeAddress, type Engine, findEngine, parseAddress } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
@@ -123,46 +123,57 @@ function site(
 ): Site {
   /** The last step's container, and what its own was made of. */
   let last: Docker.Container | undefined;
+  /** What a start goes on with after it was cancelled. */
+  let busy: Promise<unknown> = Promise.resolve();
   let madeOf = { image: image.Id, layers: image.RootFS?.Layers?.length ?? 0 };
   const hasVolumes = Object.keys(image.Config?.Volumes ?? {}).length > 0;
 
-  return {
-    async start(command: Command, stdin: boolean): Promise<RunningCommand> {
-      const before = last;
-      if (before && !container.readOnly) {
-        try {
-          const kept = await keepFiles(before, madeOf, container, place.labels);
-          if (!kept) return notStarted(TOO_MANY_LAYERS);
-          madeOf = kept;
-        } catch (error) {
-          return notStarted(refusalOf(error, container.image));
-        }
+  async function startNext(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<StartedStep> {
+    const before = last;
+    const none = (running: RunningCommand): StartedStep => ({ running, container: undefined });
+    if (cancelled.aborted) return none(neverWas());
+    if (before && !container.readOnly) {
+      try {
+        const kept = await keepFiles(before, madeOf, container, place.labels, cancelled);
+        if (!kept) return none(notStarted(TOO_MANY_LAYERS));
+        madeOf = kept;
+      } catch (error) {
+        return none(cancelled.aborted ? neverWas() : notStarted(refusalOf(error, container.image)));
       }
-      const body = stepBody(
-        request,
-        container,
-        command,
-        stdin,
-        madeOf.image,
-        hasVolumes ? before?.id : undefined,
-        place,
-      );
-      const step = {
-        body,
-        platform: container.platform,
-        program: (body.Entrypoint as string[])[0] ?? "",
-        stdin,
-        newPrivileges: container.newPrivileges,
-      };
-      const { running, container: started } = await startStep(engine, step);
-      // What was started of it keeps its volumes.
-      if (started) void before?.remove({ force: true, v: true }).catch(() => {});
-      last = started ?? before;
-      return running;
+    }
+    const body = stepBody(request, container, command, stdin, madeOf.image, hasVolumes ? before?.id : undefined, place);
+    const step = {
+      body,
+      platform: container.platform,
+      program: (body.Entrypoint as string[])[0] ?? "",
+      stdin,
+      newPrivileges: container.newPrivileges,
+    };
+    if (cancelled.aborted) return none(neverWas());
+    const started = await startStep(engine, step, cancelled);
+    // What was started of it keeps its volumes.
+    if (started.container) void before?.remove({ force: true, v: true }).catch(() => {});
+    last = started.container ?? before;
+    return started;
+  }
+
+  return {
+    async start(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<RunningCommand> {
+      const starting = startNext(command, stdin, cancelled);
+      busy = starting;
+      const patience = Promise.withResolvers<undefined>();
+      const wait = (): void => void within(starting, limits.engineCancelledMs).then(() => patience.resolve(undefined));
+      if (cancelled.aborted) wait();
+      else cancelled.addEventListener("abort", wait, { once: true });
+      const started = await Promise.race([starting, patience.promise]);
+      cancelled.removeEventListener("abort", wait);
+      if (started) return started.running;
+      busy = starting.then((late) => late.container?.remove({ force: true, v: true })).catch(() => {});
+      return neverWas();
     },
     end: async () => services?.end(),
     async close() {
-      const clean = giveBack(engine, image.Id, workspace, place).then(remove);
+      const clean = busy.then(() => giveBack(engine, image.Id, workspace, place)).then(remove);
       return (await within(clean, limits.cleanedWithinMs)) ?? false;
     },
   };

@@ -33,8 +33,9 @@ export async function keepFiles(
   madeOf: MadeOf,
   container: Container,
   labels: Readonly<Record<string, string>>,
+  cancelled: AbortSignal,
 ): Promise<MadeOf | undefined> {
-  const changes = ((await step.changes()) ?? []) as { Path: string }[];
+  const changes = ((await step.changes({ abortSignal: cancelled } as never)) ?? []) as { Path: string }[];
   const targets = [
     WORKSPACE,
     ...container.mounts.map(({ target }) => target),
@@ -48,6 +49,7 @@ export async function keepFiles(
   )
     return madeOf;
   if (madeOf.layers >= limits.imageLayers) return undefined;
+  cancelled.throwIfAborted();
   const changesOfImage = Object.entries(labels).map(([name, value]) => `LABEL ${name}=${JSON.stringify(value)}`);
   const { Id } = (await step.commit({ pause: false, changes: changesOfImage.join("\n") } as never)) as unknown as {
     Id: string;
