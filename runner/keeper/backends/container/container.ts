@@ -79,12 +79,20 @@ async function prepare(
 ): Promise<{ image: Docker.ImageInspectInfo; place: Place; services: Services | undefined }> {
   const labels = labelsOf(request, owner);
   const ownName = `sortie-${request.attemptId}`;
+  // One that cannot be had ends the pulls of the others.
+  const failed = new AbortController();
+  const stop = AbortSignal.any([cancelled, failed.signal]);
   const pull = (image: string, policy: Container["pull"], platform?: string): Promise<Docker.ImageInspectInfo> =>
-    haveImage(engine, image, policy, platform, (text) => events.note("image", text), cancelled);
-  const [image] = await Promise.all([
+    haveImage(engine, image, policy, platform, (text) => events.note("image", text), stop);
+  const pulls = [
     pull(container.image, container.pull, container.platform),
     ...container.services.map((service) => pull(service.image, service.pull)),
-  ]);
+  ] as const;
+  const [image] = await Promise.all(pulls).catch(async (error: unknown) => {
+    failed.abort();
+    await Promise.allSettled(pulls);
+    throw error;
+  });
   cancelled.throwIfAborted();
   // Podman would make it.
   const missing = engine.isLocal ? container.mounts.find(({ source }) => !existsSync(source)) : undefined;
@@ -160,7 +168,7 @@ function site(
   return {
     async start(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<RunningCommand> {
       const starting = startNext(command, stdin, cancelled);
-      busy = starting;
+      busy = starting.catch(() => {});
       const patience = Promise.withResolvers<undefined>();
       const wait = (): void => void within(starting, limits.engineCancelledMs).then(() => patience.resolve(undefined));
       if (cancelled.aborted) wait();

@@ -14,6 +14,7 @@ import type { Engine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { execute } from "./signals.ts";
 import { endOf } from "./wait.ts";
+import { within } from "./within.ts";
 
 interface Started {
   readonly service: Service;
@@ -40,17 +41,27 @@ export async function startServices(
   // One that does not come up ends the waiting for the others.
   const failed = new AbortController();
   const stop = AbortSignal.any([cancelled, failed.signal]);
+  const begun: Started[] = [];
+  let over = false;
+  const tell = (from: string, text: string): void => {
+    if (!over) note(from, text);
+  };
+  const endAll = async (how: (started: Started) => Promise<void>): Promise<void> => {
+    await Promise.all(begun.map(how));
+    over = true;
+  };
   const all = services.map(async (service) => {
-    const started = await startService(engine, service, place, note);
+    const started = await startService(engine, service, place, tell);
+    begun.push(started);
     await waitUntilHealthy(engine, started, stop);
-    return started;
   });
   try {
-    const started = await Promise.all(all);
-    return { end: async () => void (await Promise.all(started.map(endService))) };
+    await Promise.all(all);
+    return { end: () => endAll(endService) };
   } catch (error) {
     failed.abort();
     await Promise.allSettled(all);
+    await endAll(killService);
     throw error;
   }
 }
@@ -63,11 +74,11 @@ async function startService(
 ): Promise<Started> {
   try {
     const container = await create(engine, serviceBody(service, place), undefined);
-    const { stdout, stderr, ended } = demux(await attach(engine, container.id, "outputs"));
-    for (const output of [stdout, stderr]) tellLines(output, (text) => note(service.name, text));
+    const { stdout, stderr } = demux(await attach(engine, container.id, "outputs"));
+    const told = [stdout, stderr].map((output) => tellLines(output, (text) => note(service.name, text)));
     await container.start();
     const exited = endOf(engine, container.id).then((state) => ("code" in state ? state.code : undefined));
-    return { service, container, exited, silent: ended.then(() => {}) };
+    return { service, container, exited, silent: Promise.all(told).then(() => {}) };
   } catch (error) {
     const { stage, message } = refusalOf(error, service.image);
     throw new Refused(stage === "engine" ? "engine" : "service", `the service ${service.name}: ${message}`);
@@ -111,16 +122,20 @@ async function becomesHealthy(engine: Engine, { service, container }: Started, s
 /** As its image wants to be stopped: a database's STOPSIGNAL is not always TERM. */
 async function endService({ container, exited, silent }: Started): Promise<void> {
   const stopped = container.stop({ t: limits.serviceStopMs / 1_000 }).catch(() => {});
-  const givesUp = new AbortController();
-  await Promise.race([
-    Promise.all([stopped, exited, silent]),
-    delay(limits.serviceStopMs + limits.killedWithinMs, undefined, { signal: givesUp.signal }),
-  ]);
-  givesUp.abort();
+  await within(Promise.all([stopped, exited, silent]), limits.serviceStopMs + limits.killedWithinMs);
 }
 
-/** Whole lines as they come, at most a note's length together; what has no line's end is told at the end. */
-function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void): void {
+/** Nobody will use it. */
+async function killService({ container, silent }: Started): Promise<void> {
+  const killed = container.kill({ signal: "SIGKILL" }).catch(() => {});
+  await within(Promise.all([killed, silent]), limits.killedWithinMs);
+}
+
+/**
+ * Whole lines as they come, at most a note's length together; what has no line's end is told at the end. Resolves after
+ * the last one.
+ */
+function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void): Promise<void> {
   const decoder = new StringDecoder("utf8");
   let rest = "";
   const say = (text: string): void => {
@@ -134,7 +149,12 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
     say(rest.slice(0, end).replace(/\n$/, ""));
     rest = rest.slice(end + (rest[end] === "\n" ? 1 : 0));
   });
-  output.on("end", () => say((rest + decoder.end()).replace(/\n$/, "")));
+  return new Promise((resolve) => {
+    output.on("end", () => {
+      say((rest + decoder.end()).replace(/\n$/, ""));
+      resolve();
+    });
+  });
 }
 
 /** Only they and the job's own containers are on it. */
