@@ -164,7 +164,9 @@ export const limits = {
   /** A session that cannot be had though nothing else uses the connection is asked for so often, with pauses. */
   sshTries: 5,
   sshRetryMs: 1_000,
-  /** A login shell's profile has come to its end by then. What it printed last is kept for a message. */
+  /** A server tells by then whether it runs a command: sooner than it has done anything. */
+  sshAnswerMs: 30_000,
+  /** A login shell's profile has come to its end by then, and after it the script that starts a command. What it printed last is kept for a message. */
   sshStartMs: 60_000,
   sshNoiseBytes: 2 * KiB,
   /** A script of ours, beyond what it waits for by itself; one that removes a directory; the lines that they may print. */

@@ -9,6 +9,7 @@ import {
   endScript,
   type Launch,
   launchScript,
+  READY,
   removeScript,
 } from "../../runner/keeper/backends/ssh/script.ts";
 import { processesOf, until } from "../rig/rig.ts";
@@ -31,7 +32,8 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
   const args = [...before, "-c", bootstrap];
   const run = (line: Uint8Array) => {
     const { status, stdout, stderr } = spawnSync(shell, args, { input: line, maxBuffer: 64 * 1024 * 1024 });
-    return { status, stdout: String(stdout), stderr: String(stderr) };
+    expect(String(stdout).startsWith(READY)).toBe(true);
+    return { status, stdout: String(stdout).slice(READY.length), stderr: String(stderr) };
   };
   const launch = (options: Partial<Launch>) =>
     asLine(
@@ -65,7 +67,7 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
   it("leave the rest of stdin to the command, to the byte", () => {
     const rest = Buffer.from(Array.from({ length: 256 }, (__, byte) => byte));
     const result = spawnSync(shell, args, { input: Buffer.concat([launch({ command: { argv: ["cat"] } }), rest]) });
-    expect(result.stdout.subarray(result.stdout.indexOf("\n") + 1)).toEqual(rest);
+    expect(result.stdout.subarray(result.stdout.indexOf("\n", READY.length) + 1)).toEqual(rest);
   });
 
   it("run nothing of a line that was cut short, wherever", () => {

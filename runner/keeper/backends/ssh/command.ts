@@ -2,66 +2,130 @@
 // ended, with all that it started, by scripts on others. ssh.ts starts them.
 import type { Ending, SignalName } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
-import { type Ended, Refused, type RunningCommand, type Settled } from "../backend.ts";
+import { oneLine } from "../../../../protocol/text.ts";
+import { Refused, type RunningCommand, type Settled } from "../backend.ts";
 import { NOTHING_ENDED, notStarted, settledAtOnce } from "../not-started.ts";
 import { type ChannelEnd, endOf } from "./channel-end.ts";
 import { drain } from "./drain.ts";
-import { afterLoss } from "./loss.ts";
+import { afterLoss, type Loss } from "./loss.ts";
 import { type Outputs, outputsOf } from "./outputs.ts";
 import { refusalOf } from "./refusal.ts";
 import { endTree, newNonce, runScript } from "./remote.ts";
 import { asLine, BOOTSTRAP, type Launch, type Leader, launchScript, signalScript, type Tree } from "./script.ts";
 import type { HostSessions, Session } from "./sessions.ts";
 import { stdinOf } from "./stdin.ts";
+import { unless } from "./unless.ts";
 
 export interface Started {
   readonly command: RunningCommand;
+  /** False where nothing of the job ever was on its way to the host. */
+  readonly sent: boolean;
   /** Absent where nothing was started, as far as is known. */
   readonly leader: Leader | undefined;
   readonly directory: string | undefined;
 }
 
-/** `mark` is what the environment of everything that it starts holds. Never rejects. */
-export async function startCommand(host: HostSessions, launch: Omit<Launch, "nonce">, mark: string): Promise<Started> {
+/**
+ * `mark` is what the environment of everything that it starts holds. Never rejects; nothing of the job is sent before the
+ * host's shell says that it is there to read it, so that what was given up before is never run after.
+ */
+export async function startCommand(
+  host: HostSessions,
+  launch: Omit<Launch, "nonce">,
+  mark: string,
+  cancelled: AbortSignal,
+): Promise<Started> {
   const nonce = newNonce();
   let session: Session;
   try {
-    session = await host.exec(BOOTSTRAP);
+    session = await host.exec(BOOTSTRAP, cancelled);
   } catch (error) {
-    const refusal =
-      error instanceof Refused ? error.refusal : { stage: "host" as const, code: null, message: String(error) };
-    return { command: notStarted(refusal), leader: undefined, directory: undefined };
+    return never(cancelled.aborted ? CANCELLED : oneLine(error instanceof Refused ? error.message : String(error)));
   }
   const { channel } = session;
   const outputs = outputsOf(channel, nonce);
   const end = endOf(session);
+  const why = await whyNotReady(host, outputs, end, cancelled);
+  if (why !== undefined) {
+    discard(outputs);
+    channel.close();
+    return never(why);
+  }
   channel.write(asLine(launchScript({ ...launch, nonce })));
   if (!launch.stdin) channel.end();
 
-  const slow = setTimeout(() => channel.close(), limits.sshStartMs);
-  const told = await Promise.race([outputs.told.stderr, end.cut.then(() => "")]);
-  const [pid, began] = (await Promise.race([outputs.told.stdout, end.cut.then(() => "")])).split(" ");
+  const spent = Promise.withResolvers<"">();
+  const slow = setTimeout(() => spent.resolve(""), limits.sshStartMs);
+  // It is a moment away from being started, and can be ended then.
+  const soon = (): void => void setTimeout(() => spent.resolve(""), limits.closeMs);
+  cancelled.addEventListener("abort", soon, { once: true });
+  const over = Promise.race([end.cut.then(() => ""), spent.promise]);
+  const told = await Promise.race([outputs.told.stderr, over]);
+  const [, pid, began = ""] = /^(\d+) (\d+)$/.exec(await Promise.race([outputs.told.stdout, over])) ?? [];
   clearTimeout(slow);
-  const tree: Tree = { mark, leader: pid ? { pid: Number(pid), began: began ?? "0" } : undefined };
+  cancelled.removeEventListener("abort", soon);
+  const leader = Number(pid) > 1 ? { pid: Number(pid), began } : undefined;
+  const tree: Tree = { mark, leader };
   const [, what, rest = ""] = /^(started|refused) (.*)$/s.exec(told) ?? [];
   if (what === "started") {
     const command = running(host, session, outputs, end, tree, launch.stdin);
-    return { command, leader: tree.leader, directory: rest };
+    return { command, sent: true, leader, directory: rest };
   }
-  outputs.stdout.resume();
-  outputs.stderr.resume();
-  if (what === "refused")
-    return { command: notStarted(refusalOf(rest, launch)), leader: undefined, directory: undefined };
-  const cut = await Promise.race([end.cut, end.closed.then(() => undefined)]);
-  if (cut === undefined) {
+  discard(outputs);
+  if (what === "refused") return { ...NEVER, sent: true, command: notStarted(refusalOf(rest, launch)) };
+  const gone = end.cut.then((reason) => `the connection to ${host.name} was lost (${reason})`);
+  const late = spent.promise.then(() => `${host.name} did not tell whether it started the command`);
+  const lost = await Promise.race([gone, late, end.closed.then(() => undefined)]);
+  if (lost === undefined) {
     // What a shell says of our script, once that has begun, may have a variable's value in it.
     const said = pid ? "the script that starts it did not come to its end" : outputs.noise();
-    const message = `${host.name} did not start the command${said ? `: ${said}` : ""}`;
-    return { command: notStarted({ stage: "host", code: null, message }), leader: undefined, directory: undefined };
+    return { ...never(`${host.name} did not start the command${said ? `: ${said}` : ""}`), sent: true };
   }
-  const lost = await afterLoss(host, tree, cut);
-  return { command: settledAtOnce({ ...lost.how, heldOpen: false }), leader: tree.leader, directory: undefined };
+  channel.close();
+  return { command: settledAfter(afterLoss(host, tree, lost)), sent: true, leader, directory: undefined };
 }
+
+/** Undefined once the shell is there. */
+async function whyNotReady(
+  host: HostSessions,
+  outputs: Outputs,
+  end: ChannelEnd,
+  cancelled: AbortSignal,
+): Promise<string | undefined> {
+  const late = AbortSignal.timeout(limits.sshStartMs);
+  const over = Promise.race([end.cut, end.closed]);
+  const ready = Promise.race([outputs.ready, over.then(() => false)]);
+  try {
+    if (await unless(AbortSignal.any([cancelled, late]), ready)) return undefined;
+    const cut = await unless(AbortSignal.any([cancelled, late]), over);
+    if (cut !== undefined) return `the connection to ${host.name} was lost (${cut}) before the command was started`;
+  } catch {
+    if (cancelled.aborted) return CANCELLED;
+  }
+  const said = outputs.noise();
+  return `${host.name} did not start the command${late.aborted ? ` within ${limits.sshStartMs / 1000} s` : ""}${said ? `: ${said}` : ""}`;
+}
+
+const CANCELLED = "the job was cancelled before it was started";
+const NEVER = { leader: undefined, directory: undefined };
+
+const never = (message: string): Started => ({
+  ...NEVER,
+  sent: false,
+  command: notStarted({ stage: "host", code: null, message }),
+});
+
+function discard({ stdout, stderr }: Outputs): void {
+  stdout.resume();
+  stderr.resume();
+}
+
+/** Nobody knows whether it was started; what is found of it is ended. */
+const settledAfter = (loss: Promise<Loss>): RunningCommand => ({
+  ...settledAtOnce({ kind: "lost", message: "", heldOpen: false }),
+  settled: loss.then(({ how }) => ({ ...how, heldOpen: false })),
+  kill: () => loss.then(({ ending }) => ending),
+});
 
 function running(
   host: HostSessions,
@@ -74,12 +138,12 @@ function running(
   let over = false;
   let killing: Promise<Ending> | undefined;
   /** What the loss of the connection led to. */
-  let lost: Promise<{ readonly how: Ended; readonly ending: Ending }> | undefined;
+  let lost: Promise<Loss> | undefined;
   const signals = new Set<SignalName>();
   let sending: Promise<void> = Promise.resolve();
   const stdin = wantsStdin ? stdinOf(channel, end) : undefined;
   const loss = async (why: string): Promise<Settled> => {
-    lost ??= afterLoss(host, tree, why);
+    lost ??= afterLoss(host, tree, `the connection to ${host.name} was lost (${why})`);
     const { how } = await lost;
     return { ...how, heldOpen: false };
   };

@@ -8,14 +8,14 @@ import { endTree } from "./remote.ts";
 import type { Tree } from "./script.ts";
 import type { HostSessions } from "./sessions.ts";
 
-/** The connection is gone: the host is looked for again, for a while, so that nothing goes on there unseen. */
-export async function afterLoss(
-  host: HostSessions,
-  tree: Tree,
-  why: string,
-): Promise<{ readonly how: Ended; readonly ending: Ending }> {
+export interface Loss {
+  readonly how: Ended;
+  readonly ending: Ending;
+}
+
+/** The host is looked for again, for a while, so that nothing goes on there unseen. `message` says what happened. */
+export async function afterLoss(host: HostSessions, tree: Tree, message: string): Promise<Loss> {
   const givesUp = performance.now() + host.reconnectMs;
-  const message = `the connection to ${host.name} was lost (${why})`;
   for (;;) {
     const left = givesUp - performance.now();
     if (left <= 0 || host.closed()) break;
@@ -39,7 +39,7 @@ export async function afterLoss(
   return {
     how: {
       kind: "lost",
-      message: `${message} and could not be made again within ${seconds} s; what it ran there may still run`,
+      message: `${message}, and the host could not be asked again within ${seconds} s; what it ran there may still run`,
     },
     ending: NOTHING_ENDED,
   };

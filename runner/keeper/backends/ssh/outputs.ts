@@ -4,12 +4,15 @@ import { Readable } from "node:stream";
 import type { ClientChannel } from "ssh2";
 import { limits } from "../../../../protocol/limits.ts";
 import { oneLine } from "../../../../protocol/text.ts";
+import { READY } from "./script.ts";
 
 export interface Outputs {
   readonly stdout: Readable;
   readonly stderr: Readable;
   /** What stands behind the nonce in each output's first line of ours; empty where the output ended without. */
   readonly told: { readonly stdout: Promise<string>; readonly stderr: Promise<string> };
+  /** The shell is there and reads; false where the output ended without. */
+  readonly ready: Promise<boolean>;
   /** Both were read to their ends. */
   readonly ended: Promise<true>;
   /** Bytes that came so far. */
@@ -24,6 +27,7 @@ export interface Outputs {
 
 interface Output {
   readonly stream: Readable;
+  readonly ready: Promise<boolean>;
   readonly told: Promise<string>;
   take(bytes: Buffer): void;
   finish(): void;
@@ -54,6 +58,7 @@ export function outputsOf(channel: ClientChannel, nonce: string): Outputs {
   }) as [Output, Output];
   const closed = (stream: Readable): Promise<void> => new Promise((resolve) => stream.once("close", resolve));
   return {
+    ready: stdout.ready,
     stdout: stdout.stream,
     stderr: stderr.stream,
     told: { stdout: stdout.told, stderr: stderr.told },
@@ -70,6 +75,7 @@ export function outputsOf(channel: ClientChannel, nonce: string): Outputs {
 
 function outputAfter(nonce: string, flow: { hold(who: object): void; free(who: object): void }): Output {
   const told = Promise.withResolvers<string>();
+  const ready = Promise.withResolvers<boolean>();
   let before: Buffer | undefined = Buffer.alloc(0);
   let over = false;
   const who = {};
@@ -89,11 +95,13 @@ function outputAfter(nonce: string, flow: { hold(who: object): void; free(who: o
   };
   return {
     stream,
+    ready: ready.promise,
     told: told.promise,
-    noise: () => before?.toString("utf8") ?? "",
+    noise: () => before?.toString("utf8").replace(READY, "") ?? "",
     take(bytes) {
       if (before === undefined) return push(bytes);
       before = Buffer.concat([before, bytes]);
+      if (before.includes(READY)) ready.resolve(true);
       const at = before.indexOf(`${nonce} `);
       const end = at < 0 ? -1 : before.indexOf("\n", at);
       if (end < 0) {
@@ -106,6 +114,7 @@ function outputAfter(nonce: string, flow: { hold(who: object): void; free(who: o
       push(rest);
     },
     finish() {
+      ready.resolve(false);
       told.resolve("");
       if (over) return;
       over = true;

@@ -16,7 +16,7 @@ export async function runScript(
   withinMs: number = limits.sshScriptMs,
 ): Promise<string[]> {
   const nonce = newNonce();
-  const { channel } = await host.exec(BOOTSTRAP, true);
+  const { channel } = await host.exec(BOOTSTRAP, AbortSignal.timeout(limits.sshScriptMs), true);
   channel.end(asLine(`echo "${nonce} begin"\n${script}\necho "${nonce} end"\n`));
   channel.stderr.resume();
   let held: Buffer = Buffer.alloc(0);

@@ -4,8 +4,11 @@
 import type { Command } from "../../../../protocol/messages.ts";
 import { quoted } from "../../../../protocol/quote.ts";
 
+/** Said once a login shell's profile is over and our shell reads. Whatever shows the command itself has no newline there. */
+export const READY = "sortie-ready\n";
+
 /** Valid in sh, bash, zsh, fish and csh. Of a line that was cut short nothing is run. */
-export const BOOTSTRAP = `exec /bin/sh -c 'IFS= read -r _sortie && eval "$_sortie"'`;
+export const BOOTSTRAP = `exec /bin/sh -c 'echo ${READY.trim()} && IFS= read -r _sortie && eval "$_sortie"'`;
 
 /** The script in one line. Its newlines are a variable's: the third character of a fresh shell's IFS (POSIX, 2.5.3). */
 export const asLine = (script: string): Buffer =>
@@ -53,7 +56,7 @@ export function launchScript({ nonce, command, variables, directory, umask, nice
   return `${BEGAN}
 _sortie_b=0
 _sortie_began $$
-echo "${nonce} $$ $_sortie_b"
+echo "${nonce} $$ $_sortie_b" || exit
 _sortie_no() { echo "${nonce} refused $*" >&2; exit 0; }
 ${"path" in directory ? enter(directory.path) : make(directory.name)}
 ${nice === undefined && own.length === 0 ? "" : "_sortie_env=$(command -v env)"}
@@ -72,7 +75,7 @@ ${LOOK_UP}
 ${program.startsWith("-") ? `shift; set -- "$_sortie_f" "$@"` : ""}
 ${variables["IFS"] === undefined ? "" : `IFS=${quoted(variables["IFS"])}; export IFS`}
 ${size < LARGE ? "" : `/bin/sh -c : "$@" 2>/dev/null || _sortie_no large`}
-echo "${nonce} started $_sortie_d" >&2
+echo "${nonce} started $_sortie_d" >&2 || exit
 exec ${nice === undefined ? "" : `"$_sortie_nice" -n ${nice} `}${
     own.length === 0 ? "" : `"$_sortie_env" ${own.map(([name, value]) => quoted(`${name}=${value}`)).join(" ")} `
   }"$@"${stdin ? "" : " </dev/null"}

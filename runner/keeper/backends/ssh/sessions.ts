@@ -7,6 +7,7 @@ import { oneLine } from "../../../../protocol/text.ts";
 import { Refused } from "../backend.ts";
 import { type Connection, connectWay, describeHop } from "./connect.ts";
 import type { Way } from "./target.ts";
+import { unless } from "./unless.ts";
 
 export interface Session {
   readonly channel: ClientChannel;
@@ -29,13 +30,14 @@ export interface HostSessions {
   readonly name: string;
   /** For so long a host whose connection was lost is looked for. */
   readonly reconnectMs: number;
-  /** Resolves once there is a connection. Rejects with Refused. */
-  ready(): Promise<void>;
+  /** Resolves once there is a connection. Rejects with Refused, or at once with the signal's reason. */
+  ready(cancelled: AbortSignal): Promise<void>;
   /**
    * Runs a command, and counts its session until the channel is closed; waits while the host has none to give. Urgent
-   * ones come first, and may have connections of their own: what ends a job must not wait for it. Rejects with Refused.
+   * ones come first, and may have connections of their own: what ends a job must not wait for it. Rejects with Refused,
+   * or at once with the signal's reason.
    */
-  exec(command: string, urgent?: boolean): Promise<Session>;
+  exec(command: string, cancelled: AbortSignal, urgent?: boolean): Promise<Session>;
   /** From close() on nothing can be had any more. */
   closed(): boolean;
   close(): Promise<void>;
@@ -45,6 +47,8 @@ interface Line {
   readonly connection: Connection;
   /** Sessions taken, also those that are only asked for: by number, in the order in which the server is asked. */
   readonly taken: Set<number>;
+  /** Of those, the ones that the server did not answer yet. */
+  unanswered: number;
   /** Closed a moment ago: the server may still count them. */
   leaving: number;
   /** As many as the server is known to give. */
@@ -96,7 +100,15 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
       const connection = await connectWay(way);
       if (closed) return await connection.close();
       connection.client.setMaxListeners(0);
-      const line: Line = { connection, taken: new Set(), leaving: 0, room, over: false, idle: undefined };
+      const line: Line = {
+        connection,
+        taken: new Set(),
+        unanswered: 0,
+        leaving: 0,
+        room,
+        over: false,
+        idle: undefined,
+      };
       lines.add(line);
       void connection.gone.then(() => drop(line));
       rest(line);
@@ -130,29 +142,73 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
     }, idleMs).unref();
   }
 
-  const acquire = (urgent: boolean): Promise<Taken> =>
-    new Promise((resolve, reject) => {
-      if (closed) return reject(new Refused("host", "the runner is leaving"));
-      const at = urgent ? waiting.findIndex((each) => !each.urgent) : -1;
-      waiting.splice(at === -1 ? waiting.length : at, 0, { urgent, resolve, reject });
-      serve();
+  async function acquire(urgent: boolean, cancelled: AbortSignal): Promise<Taken> {
+    cancelled.throwIfAborted();
+    if (closed) throw new Refused("host", "the runner is leaving");
+    const { promise, resolve, reject } = Promise.withResolvers<Taken>();
+    const mine: Waiting = { urgent, resolve, reject };
+    const leave = (): void => {
+      const at = waiting.indexOf(mine);
+      if (at !== -1) waiting.splice(at, 1);
+      reject(cancelled.reason);
+    };
+    cancelled.addEventListener("abort", leave, { once: true });
+    const at = urgent ? waiting.findIndex((each) => !each.urgent) : -1;
+    waiting.splice(at === -1 ? waiting.length : at, 0, mine);
+    serve();
+    try {
+      return await promise;
+    } finally {
+      cancelled.removeEventListener("abort", leave);
+    }
+  }
+
+  /** The server's answer. Where it comes too late for us, its session is closed, and ours until then. */
+  async function ask(taken: Taken, command: string, cancelled: AbortSignal): Promise<ClientChannel> {
+    const [line] = taken;
+    const { client } = line.connection;
+    const given = new AbortController();
+    line.unanswered++;
+    const asked = execOn(client, command).finally(() => {
+      line.unanswered--;
+      clearTimeout(timer);
     });
+    const timer = setTimeout(() => {
+      given.abort(new Refused("host", `${name} did not answer within ${limits.sshAnswerMs / 1000} s`));
+      // Where it answers none of them it is of no use to anybody.
+      if (line.unanswered === line.taken.size) client.destroy();
+    }, limits.sshAnswerMs).unref();
+    const gaveUp = AbortSignal.any([cancelled, given.signal]);
+    try {
+      return await unless(gaveUp, asked);
+    } catch (error) {
+      if (!gaveUp.aborted) throw error;
+      const discard = (channel: ClientChannel): void => {
+        channel.once("close", () => release(taken));
+        channel.resume();
+        channel.stderr.resume();
+        channel.close();
+      };
+      asked.then(discard, () => release(taken));
+      throw new GaveUp(gaveUp.reason);
+    }
+  }
 
   return {
     name,
     reconnectMs,
-    async ready() {
+    async ready(cancelled) {
       if ([...lines].some((line) => !line.over)) return;
-      release(await acquire(false));
+      release(await acquire(false, cancelled));
     },
-    async exec(command, urgent = false) {
+    async exec(command, cancelled, urgent = false) {
       let failures = 0;
       for (;;) {
-        const taken = await acquire(urgent);
+        const taken = await acquire(urgent, cancelled);
         const [line, number] = taken;
         const { client, gone } = line.connection;
         try {
-          const channel = await execOn(client, command);
+          const channel = await ask(taken, command, cancelled);
           channel.once("close", () => {
             line.leaving++;
             setTimeout(() => line.leaving--, LEAVING_MS).unref();
@@ -160,6 +216,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
           });
           return { channel, client, gone };
         } catch (error) {
+          if (error instanceof GaveUp) throw error.reason;
           const refused = typeof (error as { reason?: unknown }).reason === "number";
           const broken = /^(Not connected|No response)/.test((error as Error).message);
           // The server answers in order: those asked for before this one, and not refused, are what it gives.
@@ -186,6 +243,14 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
       await Promise.all([...lines].map(({ connection }) => connection.close()));
     },
   };
+}
+
+/** What still comes of the request is seen to. */
+class GaveUp {
+  readonly reason: unknown;
+  constructor(reason: unknown) {
+    this.reason = reason;
+  }
 }
 
 function execOn(client: Client, command: string): Promise<ClientChannel> {

@@ -13,6 +13,7 @@ import { endTree } from "./remote.ts";
 import { type Leader, removeScript } from "./script.ts";
 import { type HostSessions, type HostTimes, hostSessions } from "./sessions.ts";
 import { resolveWay, type Way } from "./target.ts";
+import { unless } from "./unless.ts";
 
 export interface SshOptions {
   readonly log: (line: string) => void;
@@ -67,7 +68,7 @@ export function sshBackend({
     async open(request, _workspace, events, cancelled) {
       if (!request.ssh) throw new Refused("host", "the job names no host");
       const host = await unless(cancelled, hostOf(request.ssh));
-      await unless(cancelled, host.ready());
+      await host.ready(cancelled);
       return siteOf(host, request, request.ssh, events, log);
     },
     async reap(attempt, text) {
@@ -106,9 +107,8 @@ function siteOf(
   };
 
   return {
-    async start(command, stdin): Promise<RunningCommand> {
+    async start(command, stdin, cancelled): Promise<RunningCommand> {
       if (!used) remember();
-      used = true;
       const path = request.cwd ?? directory;
       const started = await startCommand(
         host,
@@ -121,10 +121,12 @@ function siteOf(
           stdin,
         },
         mark,
+        cancelled,
       );
+      used ||= started.sent;
       directory ??= started.directory;
       leader = started.leader;
-      remember();
+      if (used) remember();
       return started.command;
     },
     async end() {},
@@ -143,18 +145,4 @@ function siteOf(
       }
     },
   };
-}
-
-/** What is under way is another job's too, and goes on; only this one waits no longer. */
-async function unless<Value>(cancelled: AbortSignal, promise: Promise<Value>): Promise<Value> {
-  cancelled.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(cancelled.reason);
-  cancelled.addEventListener("abort", abort, { once: true });
-  promise.catch(() => {});
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    cancelled.removeEventListener("abort", abort);
-  }
 }
