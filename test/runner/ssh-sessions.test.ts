@@ -159,8 +159,12 @@ describe.skipIf(why)("a connection that is lost", () => {
     const began = performance.now();
     expect((await result).settled).toMatchObject({ kind: "lost", message: expect.stringContaining("may still run") });
     expect(performance.now() - began).toBeLessThan(4_000);
-    expect(await running.kill(0)).toEqual({ ended: [], survivors: [] });
-    await job.site.close();
+    expect(await running.kill(0)).toEqual({
+      ended: [],
+      survivors: [],
+      unknown: expect.stringContaining("may still run"),
+    });
+    expect(await job.site.close()).toBe(false);
     expect(jobs.logged.length).toBe(1);
     await expect(jobs.backend.reap(job.request.attemptId, job.marks.at(-1) ?? "")).rejects.toThrow(
       "could not be reached",
@@ -189,6 +193,30 @@ describe.skipIf(why)("a connection that is lost", () => {
     expect((await ending).survivors).toEqual([]);
     expect(processesOf("sleep\x007407")).toEqual([]);
     await job.site.close();
+  });
+
+  it("while a job is being cancelled is no clean end where the host does not come back", async () => {
+    await using rig = await behindProxy();
+    const jobs = sshJobs(rig.sshd.config, { reconnectMs: 1_500 });
+    const job = await jobs.open();
+    const { running, result } = await job.startUntil(
+      { shell: "trap '' TERM; echo up; while :; do sleep 7408; done" },
+      /up/,
+    );
+    const ending = running.kill(20_000);
+    await delay(300);
+    await rig.proxy.close();
+    expect((await result).settled).toMatchObject({ kind: "lost", message: expect.stringContaining("may still run") });
+    expect(await ending).toEqual({ ended: [], survivors: [], unknown: expect.stringContaining("may still run") });
+    expect(await job.site.close()).toBe(false);
+    const direct = `${rig.sshd.config}.direct`;
+    writeFileSync(rig.sshd.knownHosts, `[127.0.0.1]:${rig.sshd.port} ${rig.sshd.hostKey}\n`);
+    writeFileSync(direct, hostBlock("target", rig.sshd));
+    await using next = sshJobs(direct);
+    for (let times = 0; times < 2; times++) await next.backend.reap(job.request.attemptId, job.marks.at(-1) ?? "");
+    expect(next.logged).toEqual([]);
+    expect(processesOf("sleep\x007408")).toEqual([]);
+    await jobs[Symbol.asyncDispose]();
   });
 
   it("is made anew for the next job where it was idle", async () => {

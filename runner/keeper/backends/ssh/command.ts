@@ -7,7 +7,7 @@ import { Refused, type RunningCommand, type Settled } from "../backend.ts";
 import { NOTHING_ENDED, notStarted, settledAtOnce } from "../not-started.ts";
 import { type ChannelEnd, endOf } from "./channel-end.ts";
 import { drain } from "./drain.ts";
-import { afterLoss, type Loss } from "./loss.ts";
+import { afterLoss, type Loss, unknownEnding } from "./loss.ts";
 import { type Outputs, outputsOf } from "./outputs.ts";
 import { refusalOf } from "./refusal.ts";
 import { endTree, newNonce, runScript } from "./remote.ts";
@@ -168,10 +168,10 @@ function running(
       } catch {
         if (!end.isCut()) continue;
         await loss(await end.cut);
-        return (await lost)?.ending ?? NOTHING_ENDED;
+        return (await lost)?.ending ?? unknownEnding(host);
       }
     }
-    return NOTHING_ENDED;
+    return over ? NOTHING_ENDED : unknownEnding(host);
   };
   const deliver = async (): Promise<void> => {
     const names = [...signals];
@@ -189,7 +189,7 @@ function running(
       if (signals.size === 1) sending = sending.then(deliver);
     },
     kill(graceMs) {
-      killing ??= over ? Promise.resolve(NOTHING_ENDED) : endNow(graceMs);
+      killing ??= over ? (lost?.then(({ ending }) => ending) ?? Promise.resolve(NOTHING_ENDED)) : endNow(graceMs);
       return killing;
     },
     killNow() {

@@ -13,6 +13,12 @@ export interface Loss {
   readonly ending: Ending;
 }
 
+/** Where nobody could look. */
+export const unknownEnding = (host: HostSessions): Ending => ({
+  ...NOTHING_ENDED,
+  unknown: `${host.name.slice(0, 200)} could not be asked; what the job ran there may still run`,
+});
+
 /** The host is looked for again, for a while, so that nothing goes on there unseen. `message` says what happened. */
 export async function afterLoss(host: HostSessions, tree: Tree, message: string): Promise<Loss> {
   const givesUp = performance.now() + host.reconnectMs;
@@ -41,6 +47,6 @@ export async function afterLoss(host: HostSessions, tree: Tree, message: string)
       kind: "lost",
       message: `${message}, and the host could not be asked again within ${seconds} s; what it ran there may still run`,
     },
-    ending: NOTHING_ENDED,
+    ending: unknownEnding(host),
   };
 }
