@@ -1,6 +1,8 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { limits } from "../../protocol/limits.ts";
 import { type CuttingProxy, openProxy } from "../rig/proxy.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { childrenOf, hostBlock, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
@@ -72,6 +74,109 @@ describe.skipIf(why)("the sessions of a host", () => {
       expect(results.every(({ settled }) => settled.kind === "exited" && settled.code === 0)).toBe(true);
       if (dropped === false) expect(sshd.log()).not.toContain("drop connection");
     }
+  });
+});
+
+describe.skipIf(why)("a start", () => {
+  it("stops waiting for a session when it is cancelled, and starts nothing", async () => {
+    // Ten connections of one session each.
+    await using sshd = await startSshd({ maxSessions: 1 });
+    await using jobs = sshJobs(sshd.config);
+    const busy = await Promise.all(Array.from({ length: limits.sshConnections }, () => jobs.open()));
+    const started = await Promise.all(busy.map((job) => job.startUntil({ shell: "echo up; sleep 7409" }, /up/)));
+    const cancel = new AbortController();
+    const job = await jobs.open({}, cancel.signal);
+    const ran = join(sshd.home, "ran");
+    const waiting = job.run({ argv: ["touch", ran] });
+    await delay(100);
+    const began = performance.now();
+    cancel.abort();
+    expect((await waiting).settled).toMatchObject({ kind: "failed", message: expect.stringContaining("cancelled") });
+    expect(await job.site.close()).toBe(true);
+    expect(performance.now() - began).toBeLessThan(200);
+    // The one behind it has the first session that is free.
+    const next = await jobs.open();
+    const other = next.run({ argv: ["true"] });
+    await started[0]?.running.kill(1_000);
+    expect((await other).settled).toMatchObject({ code: 0 });
+    expect(existsSync(ran)).toBe(false);
+    await Promise.all(started.map(({ running }) => running.kill(1_000)));
+    await Promise.all(started.map(({ result }) => result));
+    await Promise.all([...busy, next].map(({ site }) => site.close()));
+  });
+
+  it("is given up where the server does not answer: when it is cancelled, or after a while", async () => {
+    await using sshd = await startSshd();
+    await using jobs = sshJobs(sshd.config, { answerMs: 1_000 });
+    const busy = await jobs.open();
+    const { running, result } = await busy.startUntil({ shell: "echo up; sleep 7410" }, /up/);
+    const cancel = new AbortController();
+    const job = await jobs.open({}, cancel.signal);
+    const other = await jobs.open();
+    const server = childrenOf(sshd.pid);
+    for (const pid of server) process.kill(pid, "SIGSTOP");
+    const began = performance.now();
+    const results = [job.run({ argv: ["true"] }), other.run({ argv: ["true"] })] as const;
+    cancel.abort();
+    expect((await results[0]).settled).toMatchObject({ message: expect.stringContaining("cancelled") });
+    expect(performance.now() - began).toBeLessThan(500);
+    expect((await results[1]).settled).toMatchObject({
+      kind: "failed",
+      stage: "host",
+      message: expect.stringContaining("did not answer within 1 s"),
+    });
+    expect(await Promise.all([job.site.close(), other.site.close()])).toEqual([true, true]);
+    for (const pid of server) process.kill(pid, "SIGCONT");
+    expect((await running.kill(1_000)).survivors).toEqual([]);
+    await result;
+    expect(await busy.site.close()).toBe(true);
+  });
+
+  it("has another connection where nothing is answered on one that nobody else uses", async () => {
+    await using sshd = await startSshd();
+    await using jobs = sshJobs(sshd.config, { answerMs: 1_000 });
+    expect((await jobs.sh("exit 1")).settled).toMatchObject({ code: 1 });
+    for (const pid of childrenOf(sshd.pid)) process.kill(pid, "SIGSTOP");
+    expect((await jobs.sh("exit 2")).settled).toMatchObject({ code: 2 });
+    expect(accepted(sshd)).toBe(2);
+  });
+
+  it.each(["cancelled", "too slow"])("that is %s while the login's profile runs is never run after", async (what) => {
+    await using sshd = await startSshd();
+    await using jobs = sshJobs(sshd.config, what === "too slow" ? { startMs: 1_000 } : {});
+    const began = join(sshd.home, "began");
+    const go = join(sshd.home, "go");
+    const ran = join(sshd.home, "ran");
+    const profile = `echo busy; touch ${began}; until [ -e ${go} ]; do sleep 0.05; done\n`;
+    writeFileSync(join(sshd.home, ".bashrc"), profile);
+    const cancel = new AbortController();
+    const job = await jobs.open({ stdin: true }, cancel.signal);
+    const result = job.run({ argv: ["touch", ran] }, Buffer.from("input"));
+    expect(
+      await until(
+        () => existsSync(began),
+        (is) => is,
+      ),
+    ).toBe(true);
+    if (what === "cancelled") cancel.abort();
+    expect((await result).settled).toMatchObject({
+      kind: "failed",
+      stage: "host",
+      message: expect.stringContaining(what === "cancelled" ? "cancelled" : "within 1 s: busy"),
+    });
+    const shells = processesOf("sortie-ready");
+    expect(shells.length).toBe(1);
+    writeFileSync(go, "");
+    expect(
+      await until(
+        () => processesOf("sortie-ready"),
+        (pids) => pids.length === 0,
+      ),
+    ).toEqual([]);
+    expect(existsSync(ran)).toBe(false);
+    expect(await job.site.close()).toBe(true);
+    writeFileSync(join(sshd.home, ".bashrc"), "");
+    expect((await jobs.sh("exit 3")).settled).toMatchObject({ code: 3 });
   });
 });
 

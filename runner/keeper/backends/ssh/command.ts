@@ -55,7 +55,7 @@ export async function startCommand(
   if (!launch.stdin) channel.end();
 
   const spent = Promise.withResolvers<"">();
-  const slow = setTimeout(() => spent.resolve(""), limits.sshStartMs);
+  const slow = setTimeout(() => spent.resolve(""), host.startMs);
   // It is a moment away from being started, and can be ended then.
   const soon = (): void => void setTimeout(() => spent.resolve(""), limits.closeMs);
   cancelled.addEventListener("abort", soon, { once: true });
@@ -92,7 +92,7 @@ async function whyNotReady(
   end: ChannelEnd,
   cancelled: AbortSignal,
 ): Promise<string | undefined> {
-  const late = AbortSignal.timeout(limits.sshStartMs);
+  const late = AbortSignal.timeout(host.startMs);
   const over = Promise.race([end.cut, end.closed]);
   const ready = Promise.race([outputs.ready, over.then(() => false)]);
   try {
@@ -103,7 +103,7 @@ async function whyNotReady(
     if (cancelled.aborted) return CANCELLED;
   }
   const said = outputs.noise();
-  return `${host.name} did not start the command${late.aborted ? ` within ${limits.sshStartMs / 1000} s` : ""}${said ? `: ${said}` : ""}`;
+  return `${host.name} did not start the command${late.aborted ? ` within ${host.startMs / 1000} s` : ""}${said ? `: ${said}` : ""}`;
 }
 
 const CANCELLED = "the job was cancelled before it was started";

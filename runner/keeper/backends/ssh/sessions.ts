@@ -23,6 +23,8 @@ const LEAVING_MS = 20;
 export interface HostTimes {
   readonly idleMs: number;
   readonly reconnectMs: number;
+  readonly answerMs: number;
+  readonly startMs: number;
 }
 
 export interface HostSessions {
@@ -30,6 +32,8 @@ export interface HostSessions {
   readonly name: string;
   /** For so long a host whose connection was lost is looked for. */
   readonly reconnectMs: number;
+  /** For so long a command may take to be started. */
+  readonly startMs: number;
   /** Resolves once there is a connection. Rejects with Refused, or at once with the signal's reason. */
   ready(cancelled: AbortSignal): Promise<void>;
   /**
@@ -66,7 +70,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): HostSessions {
+export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs }: HostTimes): HostSessions {
   const name = describeHop(way[way.length - 1] as (typeof way)[0]);
   const lines = new Set<Line>();
   const waiting: Waiting[] = [];
@@ -174,10 +178,12 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
       clearTimeout(timer);
     });
     const timer = setTimeout(() => {
-      given.abort(new Refused("host", `${name} did not answer within ${limits.sshAnswerMs / 1000} s`));
-      // Where it answers none of them it is of no use to anybody.
-      if (line.unanswered === line.taken.size) client.destroy();
-    }, limits.sshAnswerMs).unref();
+      if (line.unanswered < line.taken.size)
+        return given.abort(new Refused("host", `${name} did not answer within ${answerMs / 1000} s`));
+      // Nobody else has anything of this connection: another one is tried.
+      line.over = true;
+      client.destroy();
+    }, answerMs).unref();
     const gaveUp = AbortSignal.any([cancelled, given.signal]);
     try {
       return await unless(gaveUp, asked);
@@ -197,6 +203,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs }: HostTimes): Host
   return {
     name,
     reconnectMs,
+    startMs,
     async ready(cancelled) {
       if ([...lines].some((line) => !line.over)) return;
       release(await acquire(false, cancelled));

@@ -22,6 +22,12 @@ export interface SshOptions {
   readonly times?: Partial<HostTimes>;
 }
 
+const TIMES: HostTimes = {
+  idleMs: limits.sshIdleMs,
+  reconnectMs: limits.sshReconnectMs,
+  answerMs: limits.sshAnswerMs,
+  startMs: limits.sshStartMs,
+};
 const PREFIX = "ssh ";
 /** A path that is longer is not remembered: a mark has room for so much. */
 const MARKED_PATH = 400;
@@ -58,8 +64,7 @@ export function sshBackend({
   async function hostOf(target: SshTarget): Promise<HostSessions> {
     const way = await wayTo(target);
     const key = JSON.stringify(way);
-    const host =
-      hosts.get(key) ?? hostSessions(way, { idleMs: limits.sshIdleMs, reconnectMs: limits.sshReconnectMs, ...times });
+    const host = hosts.get(key) ?? hostSessions(way, { ...TIMES, ...times });
     hosts.set(key, host);
     return host;
   }
