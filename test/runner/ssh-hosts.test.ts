@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -118,6 +119,33 @@ describe.skipIf(why)("a host, as the ssh configuration has it", () => {
     await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
     const { port } = silent.address() as AddressInfo;
     expect(await refusalWith(targetWith(`Port ${port}`, "ConnectTimeout 1"))).toContain("did not answer within 1 s");
+    await new Promise((resolve) => silent.close(resolve));
+  });
+
+  it("is not waited for where nobody answers, when the job is cancelled or the backend closed", async () => {
+    const silent = createServer((socket) => socket.on("error", () => {}).resume());
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    const configs = [
+      targetWith(`Port ${port}`),
+      configured(hostBlock("jump", { ...sshd }) + hostBlock("target", { ...sshd, port, lines: ["ProxyJump jump"] })),
+    ];
+    for (const config of configs) {
+      await using jobs = sshJobs(config);
+      const cancel = new AbortController();
+      const connected = once(silent, "connection") as Promise<[Socket]>;
+      const cancelled = jobs.open({}, cancel.signal);
+      const left = jobs.open();
+      const refused = [expect(cancelled).rejects.toThrow(), expect(left).rejects.toThrow("leaving")];
+      const [socket] = await connected;
+      const began = performance.now();
+      const gone = once(socket, "close");
+      cancel.abort();
+      await refused[0];
+      await jobs.backend.close();
+      await Promise.all([refused[1], gone]);
+      expect(performance.now() - began).toBeLessThan(1_500);
+    }
     await new Promise((resolve) => silent.close(resolve));
   });
 

@@ -9,6 +9,7 @@ import { Refused } from "../backend.ts";
 import { type Keys, keysFor } from "./keys.ts";
 import { fingerprint, judge, type KnownHostsFile, keyType, knownTypes, recordedName } from "./known-hosts.ts";
 import type { Hop, Way } from "./target.ts";
+import { unless } from "./unless.ts";
 
 export interface Connection {
   readonly client: Client;
@@ -22,13 +23,13 @@ export interface Connection {
 export const describeHop = ({ host, hostname, port, user }: Hop): string =>
   `${user}@${host}${host === hostname && port === 22 ? "" : ` (${hostname} port ${port})`}`;
 
-/** Rejects with Refused. */
-export async function connectWay(way: Way): Promise<Connection> {
+/** Rejects with Refused; soon, with anything, when `leaving` is aborted. */
+export async function connectWay(way: Way, leaving: AbortSignal): Promise<Connection> {
   let before: Connection | undefined;
   for (const [index, hop] of way.entries()) {
     const previous = way[index - 1];
     try {
-      before = await connectHop(hop, previous, before);
+      before = await connectHop(hop, previous, before, leaving);
     } catch (error) {
       await before?.close();
       throw error;
@@ -37,13 +38,19 @@ export async function connectWay(way: Way): Promise<Connection> {
   return before as Connection;
 }
 
-async function connectHop(hop: Hop, previous: Hop | undefined, through: Connection | undefined): Promise<Connection> {
+async function connectHop(
+  hop: Hop,
+  previous: Hop | undefined,
+  through: Connection | undefined,
+  leaving: AbortSignal,
+): Promise<Connection> {
   const ssh2 = (await import("ssh2")).default;
   const files = await readKnownHosts(hop);
-  const keys = await keysFor(hop, ssh2);
+  const keys = await unless(leaving, keysFor(hop, ssh2));
   const socket = through
-    ? await forward(through.client, hop, previous)
+    ? await forward(through.client, hop, previous, leaving)
     : connectSocket({ host: hop.hostname, port: hop.port, noDelay: true });
+  socket.on("error", () => {});
   const client = new ssh2.Client();
   const ready = Promise.withResolvers<void>();
   const gone = Promise.withResolvers<string>();
@@ -62,20 +69,26 @@ async function connectHop(hop: Hop, previous: Hop | undefined, through: Connecti
     gone.resolve(reason);
     void through?.close();
   });
-  client.connect({
-    sock: socket as Duplex as import("node:stream").Readable,
-    username: hop.user,
-    readyTimeout: hop.connectTimeoutMs,
-    keepaliveInterval: hop.keepaliveMs,
-    keepaliveCountMax: hop.keepaliveCount,
-    algorithms: { serverHostKey: preferred(knownTypes(files, nameOf(hop))) },
-    authHandler: authenticate(hop, keys),
-    hostVerifier: (key: Buffer) => {
-      refusal = verify(key, hop, files, through !== undefined);
-      return refusal === undefined;
-    },
-  });
-  await ready.promise;
+  try {
+    client.connect({
+      sock: socket as Duplex as import("node:stream").Readable,
+      username: hop.user,
+      readyTimeout: hop.connectTimeoutMs,
+      keepaliveInterval: hop.keepaliveMs,
+      keepaliveCountMax: hop.keepaliveCount,
+      algorithms: { serverHostKey: preferred(knownTypes(files, nameOf(hop))) },
+      authHandler: authenticate(hop, keys),
+      hostVerifier: (key: Buffer) => {
+        refusal = verify(key, hop, files, through !== undefined);
+        return refusal === undefined;
+      },
+    });
+    await unless(leaving, ready.promise);
+  } catch (error) {
+    client.destroy();
+    socket.destroy();
+    throw error instanceof Refused || leaving.aborted ? error : refusalOf(error as Error, hop, keys);
+  }
   return {
     client,
     gone: gone.promise,
@@ -90,8 +103,8 @@ async function connectHop(hop: Hop, previous: Hop | undefined, through: Connecti
 }
 
 /** A stream to the host from its jump host. */
-function forward(client: Client, hop: Hop, previous: Hop | undefined): Promise<Duplex> {
-  return new Promise((resolve, reject) => {
+function forward(client: Client, hop: Hop, previous: Hop | undefined, leaving: AbortSignal): Promise<Duplex> {
+  const answered = new Promise<Duplex>((resolve, reject) => {
     const failed = (error: Error): void =>
       reject(
         new Refused(
@@ -106,7 +119,12 @@ function forward(client: Client, hop: Hop, previous: Hop | undefined): Promise<D
     } catch (error) {
       failed(error as Error);
     }
+    setTimeout(
+      () => failed(new Error(`no answer within ${hop.connectTimeoutMs / 1000} s`)),
+      hop.connectTimeoutMs,
+    ).unref();
   });
+  return unless(leaving, answered);
 }
 
 const nameOf = (hop: Hop): string => recordedName(hop.hostname, hop.port, hop.hostKeyAlias);

@@ -79,6 +79,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
   let notBefore = 0;
   let count = 0;
   let closed = false;
+  const leaving = new AbortController();
 
   function serve(): void {
     for (;;) {
@@ -101,7 +102,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
 
   async function open(): Promise<void> {
     try {
-      const connection = await connectWay(way);
+      const connection = await connectWay(way, leaving.signal);
       if (closed) return await connection.close();
       connection.client.setMaxListeners(0);
       const line: Line = {
@@ -245,6 +246,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
     closed: () => closed,
     async close() {
       closed = true;
+      leaving.abort();
       for (const each of waiting.splice(0)) each.reject(new Refused("host", "the runner is leaving"));
       await opening;
       await Promise.all([...lines].map(({ connection }) => connection.close()));
