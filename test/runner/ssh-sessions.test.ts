@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
+import { openHosts } from "../../runner/keeper/backends/ssh/hosts.ts";
 import { type CuttingProxy, openProxy } from "../rig/proxy.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { childrenOf, hostBlock, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
@@ -29,6 +30,41 @@ describe.skipIf(why)("the sessions of a host", () => {
     const before = accepted(sshd);
     expect((await jobs.sh("exit 9")).settled).toMatchObject({ code: 9 });
     expect(accepted(sshd)).toBe(before + 1);
+  });
+
+  it("are forgotten with their host once nobody uses it and its last connection is gone", async () => {
+    await using sshd = await startSshd();
+    const hosts = openHosts(sshd.config, { idleMs: 100, reconnectMs: 1_000, answerMs: 1_000, startMs: 1_000 });
+    const never = new AbortController().signal;
+    const [one, two] = await Promise.all([
+      hosts.hold({ host: "target" }, never),
+      hosts.hold({ host: "target" }, never),
+    ]);
+    expect(one.host).toBe(two.host);
+    const gone = until(
+      () => hosts.size,
+      (size) => size === 0,
+    );
+    await one.host.ready(never);
+    one.release();
+    one.release();
+    await until(
+      () => childrenOf(sshd.pid).length,
+      (count) => count === 0,
+    );
+    // The other one may make a connection still.
+    expect(hosts.size).toBe(1);
+    await two.host.ready(never);
+    two.release();
+    expect(hosts.size).toBe(1);
+    expect(await gone).toBe(0);
+    const none = await hosts.hold({ host: "target", port: 1 }, never);
+    await expect(none.host.ready(never)).rejects.toThrow("ECONNREFUSED");
+    expect(hosts.size).toBe(1);
+    none.release();
+    expect(hosts.size).toBe(0);
+    await hosts.close();
+    await expect(hosts.hold({ host: "target" }, never)).rejects.toThrow("leaving");
   });
 
   it.each([1, 3])("learn that the server allows %i, with 50 jobs at once", async (maxSessions) => {

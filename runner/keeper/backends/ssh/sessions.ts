@@ -34,6 +34,8 @@ export interface HostSessions {
   readonly reconnectMs: number;
   /** For so long a command may take to be started. */
   readonly startMs: number;
+  /** It has no connection, and makes none. */
+  empty(): boolean;
   /** Resolves once there is a connection. Rejects with Refused, or at once with the signal's reason. */
   ready(cancelled: AbortSignal): Promise<void>;
   /**
@@ -70,7 +72,12 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs }: HostTimes): HostSessions {
+/** `onEmpty` is told when its last connection is gone, or none could be made. */
+export function hostSessions(
+  way: Way,
+  { idleMs, reconnectMs, answerMs, startMs }: HostTimes,
+  onEmpty: () => void,
+): HostSessions {
   const name = describeHop(way[way.length - 1] as (typeof way)[0]);
   const lines = new Set<Line>();
   const waiting: Waiting[] = [];
@@ -80,6 +87,8 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
   let count = 0;
   let closed = false;
   const leaving = new AbortController();
+
+  const empty = (): boolean => lines.size === 0 && opening === undefined && waiting.length === 0;
 
   function serve(): void {
     for (;;) {
@@ -97,6 +106,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
     opening = open().finally(() => {
       opening = undefined;
       serve();
+      if (empty()) onEmpty();
     });
   }
 
@@ -131,6 +141,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
     clearTimeout(line.idle);
     lines.delete(line);
     serve();
+    if (empty()) onEmpty();
   }
 
   function release([line, number]: Taken): void {
@@ -205,6 +216,7 @@ export function hostSessions(way: Way, { idleMs, reconnectMs, answerMs, startMs 
     name,
     reconnectMs,
     startMs,
+    empty,
     async ready(cancelled) {
       if ([...lines].some((line) => !line.over)) return;
       release(await acquire(false, cancelled));

@@ -9,11 +9,10 @@ import { MARKER } from "../../process-tree.ts";
 import { variablesOf } from "../../work.ts";
 import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
 import { startCommand } from "./command.ts";
+import { type Held, openHosts } from "./hosts.ts";
 import { endTree } from "./remote.ts";
 import { type Leader, removeScript } from "./script.ts";
-import { type HostSessions, type HostTimes, hostSessions } from "./sessions.ts";
-import { resolveWay, type Way } from "./target.ts";
-import { unless } from "./unless.ts";
+import type { HostTimes } from "./sessions.ts";
 
 export interface SshOptions {
   readonly log: (line: string) => void;
@@ -43,56 +42,43 @@ const Mark = v.object({
 });
 type Mark = v.InferOutput<typeof Mark>;
 
+const NEVER = new AbortController().signal;
+
 export function sshBackend({
   log,
   config = process.env["SORTIE_SSH_CONFIG"] || undefined,
   times = {},
 }: SshOptions): Backend {
-  const ways = new Map<string, { readonly way: Promise<Way>; readonly until: number }>();
-  const hosts = new Map<string, HostSessions>();
-
-  function wayTo(target: SshTarget): Promise<Way> {
-    const key = JSON.stringify([target.host, target.user, target.port]);
-    const kept = ways.get(key);
-    if (kept && performance.now() < kept.until) return kept.way;
-    const way = resolveWay(target, config);
-    ways.set(key, { way, until: performance.now() + limits.sshConfigKeptMs });
-    way.catch(() => ways.delete(key));
-    return way;
-  }
-
-  async function hostOf(target: SshTarget): Promise<HostSessions> {
-    const way = await wayTo(target);
-    const key = JSON.stringify(way);
-    const host = hosts.get(key) ?? hostSessions(way, { ...TIMES, ...times });
-    hosts.set(key, host);
-    return host;
-  }
+  const hosts = openHosts(config, { ...TIMES, ...times });
 
   return {
     async open(request, _workspace, events, cancelled) {
       if (!request.ssh) throw new Refused("host", "the job names no host");
-      const host = await unless(cancelled, hostOf(request.ssh));
-      await host.ready(cancelled);
-      return siteOf(host, request, request.ssh, events, log);
+      const held = await hosts.hold(request.ssh, cancelled);
+      try {
+        await held.host.ready(cancelled);
+      } catch (error) {
+        held.release();
+        throw error;
+      }
+      return siteOf(held, request, request.ssh, events, log);
     },
     async reap(attempt, text) {
       const { target, name, directory, leader } = v.parse(Mark, JSON.parse(text.slice(PREFIX.length)));
-      const host = await hostOf(target);
+      const { host, release } = await hosts.hold(target, NEVER);
       const remove = directory ? removeScript({ path: directory }) : name ? removeScript({ name }) : "";
-      const { ending, lines } = await endTree(host, { mark: `${MARKER}=${attempt}`, leader }, 0, remove);
+      const { ending, lines } = await endTree(host, { mark: `${MARKER}=${attempt}`, leader }, 0, remove).finally(
+        release,
+      );
       if (ending.survivors.length > 0 || lines.length > 0)
         log(`what ${attempt} left on ${host.name} could not be ended or removed whole`);
     },
-    async close() {
-      await Promise.all([...hosts.values()].map((host) => host.close()));
-      hosts.clear();
-    },
+    close: () => hosts.close(),
   };
 }
 
 function siteOf(
-  host: HostSessions,
+  { host, release }: Held,
   request: JobRequest,
   target: SshTarget,
   events: SiteEvents,
@@ -136,7 +122,10 @@ function siteOf(
     },
     async end() {},
     async close() {
-      if (!used) return true;
+      if (!used) {
+        release();
+        return true;
+      }
       const own = name === undefined ? undefined : directory === undefined ? { name } : { path: directory };
       try {
         const { ending, lines } = await endTree(host, { mark, leader }, 0, own ? removeScript(own) : "");
@@ -147,6 +136,8 @@ function siteOf(
       } catch (error) {
         log(`what ${request.attemptId} left on ${host.name} was not looked for: ${oneLine((error as Error).message)}`);
         return false;
+      } finally {
+        release();
       }
     },
   };
