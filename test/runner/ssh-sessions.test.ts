@@ -1,12 +1,17 @@
+import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { encodeControl } from "../../protocol/chunk.ts";
 import { limits } from "../../protocol/limits.ts";
 import { openHosts } from "../../runner/keeper/backends/ssh/hosts.ts";
+import type { Runner } from "../../runner/runner.ts";
 import { type CuttingProxy, openProxy } from "../rig/proxy.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { childrenOf, hostBlock, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
+import { finish, jobFolder, request, startJob, testRunner, untilSaid } from "./calls.ts";
 import { sshJobs } from "./ssh-jobs.ts";
 
 const why = whyNoSshd();
@@ -213,6 +218,58 @@ describe.skipIf(why)("a start", () => {
     expect(await job.site.close()).toBe(true);
     writeFileSync(join(sshd.home, ".bashrc"), "");
     expect((await jobs.sh("exit 3")).settled).toMatchObject({ code: 3 });
+  });
+});
+
+describe.skipIf(why)("a whole job", () => {
+  const runnerWith = async (config: string, slots: number): Promise<Runner> => {
+    process.env["SORTIE_SSH_CONFIG"] = config;
+    onTestFinished(() => void delete process.env["SORTIE_SSH_CONFIG"]);
+    return testRunner(jobFolder(), { slots });
+  };
+  const ssh = { host: "target" };
+  const cancel = encodeControl({ type: "cancel", by: "user" });
+
+  it("ends soon when it is cancelled, or runs out of time, while it waits for a session", async () => {
+    await using sshd = await startSshd({ maxSessions: 1 });
+    const runner = await runnerWith(sshd.config, limits.sshConnections + 2);
+    const busy = await Promise.all(
+      Array.from({ length: limits.sshConnections }, () => startJob(runner, request("echo up; sleep 7411", { ssh }))),
+    );
+    await Promise.all(busy.map((call) => untilSaid(call, "up\n")));
+    const ran = join(sshd.home, "ran");
+    const began = performance.now();
+    const late = await startJob(runner, request(`touch ${ran}`, { ssh, timeoutMs: 500 }));
+    const cancelled = await startJob(runner, request(`touch ${ran}`, { ssh }));
+    expect((await finish(late)).exit).toMatchObject({ reason: "timeout", code: null, signal: null });
+    await cancelled.write(cancel);
+    expect((await finish(cancelled)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null, signal: null });
+    expect(performance.now() - began).toBeLessThan(3_000);
+    await Promise.all(busy.map((call) => call.write(cancel)));
+    for (const call of busy) {
+      const { exit } = await finish(call);
+      expect(exit).toMatchObject({ reason: "cancelled", signal: "TERM", ending: { survivors: [] } });
+      expect(exit).not.toHaveProperty("ending.unknown");
+    }
+    expect(existsSync(ran)).toBe(false);
+    expect(processesOf("sleep\x007411")).toEqual([]);
+  });
+
+  it("ends soon when it is cancelled while its host is connected to", async () => {
+    const silent = createServer((socket) => socket.on("error", () => {}).resume());
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => new Promise<void>((resolve) => silent.close(() => resolve())));
+    await using sshd = await startSshd();
+    const config = `${sshd.config}.silent`;
+    writeFileSync(config, hostBlock("target", { ...sshd, port: (silent.address() as AddressInfo).port }));
+    const runner = await runnerWith(config, 1);
+    const connected = once(silent, "connection");
+    const call = await startJob(runner, request("true", { ssh }));
+    await connected;
+    const began = performance.now();
+    await call.write(cancel);
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null, signal: null });
+    expect(performance.now() - began).toBeLessThan(1_000);
   });
 });
 

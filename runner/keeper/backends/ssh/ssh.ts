@@ -132,7 +132,7 @@ function siteOf(
         for (const { pid, name: process } of ending.survivors)
           log(`${process} (${pid}) of ${request.attemptId} could not be ended on ${host.name}`);
         if (lines.length > 0) log(`the directory of ${request.attemptId} was not removed: ${oneLine(lines.join(" "))}`);
-        return true;
+        return ending.survivors.length === 0 && lines.length === 0;
       } catch (error) {
         log(`what ${request.attemptId} left on ${host.name} was not looked for: ${oneLine((error as Error).message)}`);
         return false;
