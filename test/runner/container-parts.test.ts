@@ -7,9 +7,9 @@ import { limits } from "../../protocol/limits.ts";
 import { endedWith, ending } from "../../runner/keeper/backends/container/command.ts";
 import { registryOf } from "../../runner/keeper/backends/container/credentials.ts";
 import { demux } from "../../runner/keeper/backends/container/demux.ts";
-import { describeAddress, parseAddress } from "../../runner/keeper/backends/container/engine.ts";
 import { refusalIn, withoutInitFailure } from "../../runner/keeper/backends/container/init-failure.ts";
 import { hasChanged } from "../../runner/keeper/backends/container/keep-files.ts";
+import { markOf, parseMark } from "../../runner/keeper/backends/container/mark.ts";
 import { until } from "../rig/rig.ts";
 
 const frame = (stream: number, bytes: Uint8Array): Buffer => {
@@ -215,11 +215,19 @@ it("finds an image's registry", () => {
   ).toEqual([hub, hub, hub, hub, "ghcr.io", "localhost", "h:5000"]);
 });
 
-it("writes an engine's address as one line, and reads it", () => {
+it("writes a mark as one line, and reads it", () => {
+  const owned = { image: "sha256:abc", workspace: "/a folder\nof two lines" };
   for (const address of [
-    { url: "unix:///run/x.sock" },
+    { url: "unix:///run/my dir/x.sock" },
     { url: "tcp://h:2376", certificates: "/a folder/certs" },
     { url: "tcp://h:2376", certificates: "/c", unverified: true as const },
   ])
-    expect(parseAddress(describeAddress(address))).toEqual(address);
+    for (const mark of [{ address }, { address, owned }]) {
+      expect(markOf(mark)).not.toContain("\n");
+      expect(parseMark(markOf(mark))).toEqual(mark);
+    }
+  const address = { url: "unix:///run/x.sock" };
+  const long = markOf({ address, owned: { ...owned, workspace: `/${"x".repeat(1_000)}` } });
+  expect(parseMark(long)).toEqual({ address });
+  for (const text of ["ssh {}", "container unix:///x", "container {}"]) expect(() => parseMark(text)).toThrow();
 });

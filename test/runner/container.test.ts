@@ -15,7 +15,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     expect(result).toEqual({ settled: { kind: "exited", code: 7, heldOpen: false }, stdout: "out\n", stderr: "err\n" });
     expect(await containers().left()).toEqual([]);
     expect(containers().logged).toEqual([]);
-    expect(containers().marks.at(-1)).toBe(`container ${containers().host}`);
+    expect(containers().marks.at(-1)).toContain(containers().host);
   });
 
   it("gives the first bytes and the right code, forty times", async () => {

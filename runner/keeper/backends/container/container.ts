@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
+import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Command, Container, JobRequest } from "../../../../protocol/messages.ts";
 import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
@@ -10,16 +11,16 @@ import { notStarted } from "../not-started.ts";
 import { messageOf } from "../refusal.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
 import { type Place, stepBody } from "./create-body.ts";
-import { connect, describeAddress, type Engine, findEngine, parseAddress } from "./engine.ts";
+import { connect, type Engine, findEngine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { keepFiles } from "./keep-files.ts";
-import { labelsOf, removeAll } from "./labels.ts";
+import { labelsOf, labelsOfAttempt, removeAll } from "./labels.ts";
+import { type Mark, markOf, parseMark } from "./mark.ts";
 import { giveBack } from "./ownership.ts";
 import { haveImage } from "./pull.ts";
 import { type Services, serviceNetwork, startServices } from "./services.ts";
 import { within } from "./within.ts";
 
-const MARK = "container ";
 const TOO_MANY_LAYERS: Refusal = {
   stage: "image",
   code: null,
@@ -31,8 +32,8 @@ export function containerBackend(options: { owner: string; log: (line: string) =
   return {
     open: (request, workspace, events, cancelled) => open(request, workspace, events, cancelled, options),
     async reap(attempt, mark) {
-      if (!mark.startsWith(MARK)) throw new Error("no mark of the container backend");
-      await removeAll(await connect(parseAddress(mark.slice(MARK.length))), options.owner, attempt);
+      const { address, owned } = parseMark(mark);
+      await clean(await connect(address), options.owner, attempt, owned);
     },
     close: () => Promise.resolve(),
   };
@@ -49,11 +50,14 @@ async function open(
   if (!container) throw new RangeError("a job without a container");
   const engine = await findEngine(process.env, cancelled);
   cancelled.throwIfAborted();
-  events.mark(`${MARK}${describeAddress(engine.address)}`);
-  const remove = async (): Promise<boolean> => {
+  const { address } = engine;
+  events.mark(markOf({ address }));
+  const remove = async (owned: Mark["owned"]): Promise<boolean> => {
     try {
-      await removeAll(engine, owner, request.attemptId);
-      return true;
+      const done = clean(engine, owner, request.attemptId, owned).then(() => true);
+      if (await within(done, limits.cleanedWithinMs)) return true;
+      log(`containers of the attempt ${request.attemptId} could not be removed in time`);
+      return false;
     } catch (error) {
       log(`containers of the attempt ${request.attemptId} could not be removed: ${wordsOf(error)}`);
       return false;
@@ -61,11 +65,19 @@ async function open(
   };
   try {
     const { image, place, services } = await prepare(engine, request, container, workspace, events, cancelled, owner);
-    return site(engine, request, container, workspace, image, place, services, remove);
+    const owned = { image: image.Id, workspace };
+    events.mark(markOf({ address, owned }));
+    return site(engine, request, container, image, place, services, () => remove(owned));
   } catch (error) {
-    await within(remove(), limits.cleanedWithinMs);
+    await remove(undefined);
     throw error instanceof Refused || cancelled.aborted ? error : new Refused("engine", messageOf(error));
   }
+}
+
+/** Nothing runs any more that could leave files when they are given back. Rejects where something is left. */
+async function clean(engine: Engine, owner: string, attempt: AttemptId, owned: Mark["owned"]): Promise<void> {
+  await removeAll(engine, owner, attempt);
+  if (owned) await giveBack(engine, owned.image, owned.workspace, labelsOfAttempt(attempt, owner));
 }
 
 async function prepare(
@@ -123,7 +135,6 @@ function site(
   engine: Engine,
   request: JobRequest,
   container: Container,
-  workspace: string,
   image: Docker.ImageInspectInfo,
   place: Place,
   services: Services | undefined,
@@ -181,8 +192,8 @@ function site(
     },
     end: async () => services?.end(),
     async close() {
-      const clean = busy.then(() => giveBack(engine, image.Id, workspace, place)).then(remove);
-      return (await within(clean, limits.cleanedWithinMs)) ?? false;
+      await within(busy, limits.killedWithinMs);
+      return remove();
     },
   };
 }

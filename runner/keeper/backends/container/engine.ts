@@ -13,12 +13,13 @@ import { messageOf } from "../refusal.ts";
 import { withDeadlines } from "./deadlines.ts";
 
 /** Where an engine listens: `unix:///path` or `tcp://host:port`, and for TLS the folder with ca.pem, cert.pem, key.pem. */
-export interface Address {
-  readonly url: string;
-  readonly certificates?: string;
+export const Address = v.strictObject({
+  url: v.string(),
+  certificates: v.exactOptional(v.string()),
   /** TLS without looking at who answers, as a context may say. */
-  readonly unverified?: true;
-}
+  unverified: v.exactOptional(v.literal(true)),
+});
+export type Address = Readonly<v.InferOutput<typeof Address>>;
 
 export interface Engine {
   readonly address: Address;
@@ -70,15 +71,6 @@ export async function connect(address: Address, cancelled?: AbortSignal): Promis
     isPodman: version.Components?.some(({ Name }) => Name?.startsWith("Podman")) ?? false,
     isLocal: address.url.startsWith("unix:"),
   };
-}
-
-/** An address as one line, and back: what a later keeper needs to reach the same engine. */
-export const describeAddress = ({ url, certificates, unverified }: Address): string =>
-  [url, ...(certificates ? [unverified ? "unverified" : "verified", certificates] : [])].join(" ");
-
-export function parseAddress(text: string): Address {
-  const [, url = "", kind, certificates] = /^(\S+)(?: (verified|unverified) (.+))?$/.exec(text) ?? [];
-  return { url, ...(certificates ? { certificates } : {}), ...(kind === "unverified" ? { unverified: true } : {}) };
 }
 
 function candidates(env: NodeJS.ProcessEnv): { address: Address; from: string }[] {

@@ -10,7 +10,12 @@ import { statusOf } from "./engine-error.ts";
 export const labelsOf = (request: JobRequest, owner: string): Record<string, string> => ({
   "sortie.run": request.run,
   "sortie.job": request.job,
-  "sortie.attempt": request.attemptId,
+  ...labelsOfAttempt(request.attemptId, owner),
+});
+
+/** Of a container that is made for an attempt whose request nobody has any more. */
+export const labelsOfAttempt = (attempt: AttemptId, owner: string): Record<string, string> => ({
+  "sortie.attempt": attempt,
   "sortie.owner": owner,
 });
 

@@ -1,15 +1,22 @@
 // What a container's root left in the job's directory belongs to root there, and a runner that is another user could not
-// remove it. container.ts asks before a job's containers go.
+// remove it. container.ts asks at a job's end.
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { create } from "./create.ts";
-import { type Place, WORKSPACE } from "./create-body.ts";
+import { WORKSPACE } from "./create-body.ts";
 import type { Engine } from "./engine.ts";
+import { statusOf } from "./engine-error.ts";
+import { endOf } from "./wait.ts";
 
-/** Gives it to this user by a container of the job's own image, as far as that has a chown. Never rejects. */
-export async function giveBack(engine: Engine, image: string, workspace: string, place: Place): Promise<void> {
+/** Gives it to this user by a container of the job's own image, as far as that has a chown. Rejects where the engine is gone. */
+export async function giveBack(
+  engine: Engine,
+  image: string,
+  workspace: string,
+  labels: Readonly<Record<string, string>>,
+): Promise<void> {
   const user = process.getuid?.() ?? 0;
-  if (user === 0 || !("directory" in place.workspace) || ownsAll(workspace, user)) return;
+  if (user === 0 || !engine.isLocal || ownsAll(workspace, user)) return;
   try {
     const owner = `${user}:${process.getgid?.() ?? user}`;
     const container = await create(
@@ -20,7 +27,7 @@ export async function giveBack(engine: Engine, image: string, workspace: string,
         Cmd: [],
         User: "0",
         WorkingDir: "/",
-        Labels: { ...place.labels },
+        Labels: { ...labels },
         HostConfig: {
           NetworkMode: "none",
           SecurityOpt: ["no-new-privileges"],
@@ -30,10 +37,15 @@ export async function giveBack(engine: Engine, image: string, workspace: string,
       },
       undefined,
     );
-    await container.start();
-    await container.wait({ condition: "not-running" });
-  } catch {
-    // Then what cannot be removed stays, and the keeper says so.
+    try {
+      await container.start();
+      await endOf(engine, container.id);
+    } finally {
+      await container.remove({ force: true });
+    }
+  } catch (error) {
+    if (statusOf(error) === undefined) throw error;
+    // An image without a chown: what cannot be removed stays, and the keeper says so.
   }
 }
 
