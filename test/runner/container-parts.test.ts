@@ -7,9 +7,11 @@ import { limits } from "../../protocol/limits.ts";
 import { endedWith, ending } from "../../runner/keeper/backends/container/command.ts";
 import { registryOf } from "../../runner/keeper/backends/container/credentials.ts";
 import { demux } from "../../runner/keeper/backends/container/demux.ts";
+import { wordsOf } from "../../runner/keeper/backends/container/engine-error.ts";
 import { refusalIn, withoutInitFailure } from "../../runner/keeper/backends/container/init-failure.ts";
 import { hasChanged } from "../../runner/keeper/backends/container/keep-files.ts";
 import { markOf, parseMark } from "../../runner/keeper/backends/container/mark.ts";
+import { isFor } from "../../runner/keeper/backends/container/pull.ts";
 import { until } from "../rig/rig.ts";
 
 const frame = (stream: number, bytes: Uint8Array): Buffer => {
@@ -230,4 +232,19 @@ it("writes a mark as one line, and reads it", () => {
   const long = markOf({ address, owned: { ...owned, workspace: `/${"x".repeat(1_000)}` } });
   expect(parseMark(long)).toEqual({ address });
   for (const text of ["ssh {}", "container unix:///x", "container {}"]) expect(() => parseMark(text)).toThrow();
+});
+
+it("takes an image for a platform's only where each part is the same", () => {
+  const arm64 = { Os: "linux", Architecture: "arm64" };
+  const armv7 = { Os: "linux", Architecture: "arm", Variant: "v7" };
+  for (const platform of [undefined, "linux/arm64", "linux/arm64/v8", "linux/aarch64"])
+    expect(isFor(arm64, platform)).toBe(true);
+  for (const platform of ["linux/arm", "linux/amd64", "windows/arm64"]) expect(isFor(arm64, platform)).toBe(false);
+  for (const platform of ["linux/arm", "linux/arm/v7"]) expect(isFor(armv7, platform)).toBe(true);
+  for (const platform of ["linux/arm64", "linux/arm/v6"]) expect(isFor(armv7, platform)).toBe(false);
+});
+
+it("tells an engine's words without what a terminal would act on", () => {
+  expect(wordsOf({ json: { message: "one\n\u001b[31mtwo\u0007 " } })).toBe("one ·[31mtwo·");
+  expect(wordsOf(undefined)).toBe("undefined");
 });

@@ -100,7 +100,7 @@ async function prepare(
     pull(container.image, container.pull, container.platform),
     ...container.services.map((service) => pull(service.image, service.pull)),
   ] as const;
-  const [image] = await Promise.all(pulls).catch(async (error: unknown) => {
+  const [image, ...images] = await Promise.all(pulls).catch(async (error: unknown) => {
     failed.abort();
     await Promise.allSettled(pulls);
     throw error;
@@ -123,7 +123,7 @@ async function prepare(
   await serviceNetwork(engine, network, labels);
   const services = await startServices(
     engine,
-    container.services,
+    container.services.map((service, index) => ({ service, image: images[index]?.Id ?? service.image })),
     place,
     (from, text) => events.note(from, text),
     cancelled,

@@ -6,6 +6,7 @@ import type Docker from "dockerode";
 import * as v from "valibot";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Container } from "../../../../protocol/messages.ts";
+import { oneLine } from "../../../../protocol/text.ts";
 import { Refused } from "../backend.ts";
 import { credentialsFor } from "./credentials.ts";
 import type { Engine } from "./engine.ts";
@@ -30,8 +31,7 @@ export async function haveImage(
   cancelled: AbortSignal,
 ): Promise<Docker.ImageInspectInfo> {
   const found = await look(engine, image);
-  const fits = found && (platform === undefined || platform.startsWith(`${found.Os}/${found.Architecture}`));
-  if (fits && pull !== "always") return found;
+  if (found && pull !== "always" && isFor(found, platform)) return found;
   if (pull === "never") {
     if (found)
       throw new Refused("image", `the image ${image} is there, but not for ${platform}, and may not be pulled`);
@@ -40,7 +40,25 @@ export async function haveImage(
   await pullImage(engine, image, platform, note, cancelled);
   const pulled = await look(engine, image);
   if (!pulled) throw new Refused("image", `the image ${image} was pulled, and is not there`);
+  if (!isFor(pulled, platform))
+    throw new Refused(
+      "image",
+      `the image ${image} was pulled, and is for ${pulled.Os}/${pulled.Architecture}, not for ${platform}`,
+    );
   return pulled;
+}
+
+/** As engines name them; many say no variant, and then any fits. */
+const ARCHITECTURES: Readonly<Record<string, string>> = { aarch64: "arm64", x86: "386", i386: "386" };
+
+export function isFor(
+  image: { readonly Os: string; readonly Architecture: string; readonly Variant?: string | undefined },
+  platform: string | undefined,
+): boolean {
+  if (platform === undefined) return true;
+  const [os, architecture = "", variant] = platform.split("/");
+  if (os !== image.Os || (ARCHITECTURES[architecture] ?? architecture) !== image.Architecture) return false;
+  return variant === undefined || !image.Variant || variant === image.Variant;
 }
 
 async function look({ docker }: Engine, image: string): Promise<Docker.ImageInspectInfo | undefined> {
@@ -82,7 +100,7 @@ async function pullImage(
     for await (const line of linesOf(answer)) {
       const event = parseEvent(line);
       if (event?.error !== undefined)
-        throw new Refused("image", `the image ${image} cannot be pulled: ${event.error.slice(0, 800)}`);
+        throw new Refused("image", `the image ${image} cannot be pulled: ${oneLine(event.error).slice(0, 800)}`);
       if (event) progress.add(event);
       if (performance.now() - toldAt < limits.pullProgressMs) continue;
       toldAt = performance.now();

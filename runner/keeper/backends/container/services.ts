@@ -30,10 +30,10 @@ export interface Services {
   end(): Promise<void>;
 }
 
-/** Rejects with Refused where one does not come up; those that did are for the caller to remove. */
+/** `image`: what was looked at, whatever its name means by now. Rejects with Refused where one does not come up; those that did are for the caller to remove. */
 export async function startServices(
   engine: Engine,
-  services: readonly Service[],
+  services: readonly { readonly service: Service; readonly image: string }[],
   place: Place,
   note: (from: string, text: string) => void,
   cancelled: AbortSignal,
@@ -50,8 +50,8 @@ export async function startServices(
     await Promise.all(begun.map(how));
     over = true;
   };
-  const all = services.map(async (service) => {
-    const started = await startService(engine, service, place, tell);
+  const all = services.map(async ({ service, image }) => {
+    const started = await startService(engine, service, image, place, tell);
     begun.push(started);
     await waitUntilHealthy(engine, started, stop);
   });
@@ -69,11 +69,12 @@ export async function startServices(
 async function startService(
   engine: Engine,
   service: Service,
+  image: string,
   place: Place,
   note: (from: string, text: string) => void,
 ): Promise<Started> {
   try {
-    const container = await create(engine, serviceBody(service, place), undefined);
+    const container = await create(engine, serviceBody({ ...service, image }, place), undefined);
     const { stdout, stderr } = demux(await attach(engine, container.id, "outputs"));
     const told = [stdout, stderr].map((output) => tellLines(output, (text) => note(service.name, text)));
     await container.start();
