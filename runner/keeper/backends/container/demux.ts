@@ -3,6 +3,7 @@
 // https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach
 import { Readable } from "node:stream";
 import { limits } from "../../../../protocol/limits.ts";
+import { oneLine } from "../../../../protocol/text.ts";
 
 const HEADER_BYTES = 8;
 const STDIN = 0;
@@ -105,7 +106,7 @@ export function demux(source: Readable): Outputs {
   source.on("data", onData);
   source.on("error", (error) => finish(error.message));
   source.on("end", () => {
-    if (engineSaid) finish(`the engine said: ${engineSaid.trim()}`);
+    if (engineSaid) finish(`the engine said: ${oneLine(engineSaid.trim())}`);
     else finish(left > 0 || headerLength > 0 ? "the engine's stream was cut" : undefined);
   });
   source.on("close", () => finish("the engine's stream was cut"));

@@ -1,15 +1,17 @@
 // What an engine's error says about a container that was to be created or started.
+import { oneLine } from "../../../../protocol/text.ts";
 import type { Refusal } from "../backend.ts";
 import { messageOf } from "../refusal.ts";
 import { reasonOf } from "./engine.ts";
 
 /** Undefined where the engine did not answer at all. */
-export const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+export const statusOf = (error: unknown): number | undefined =>
+  (error as { statusCode?: number } | undefined)?.statusCode;
 
 /** The engine's own words, without what the library puts around them. */
 export function wordsOf(error: unknown): string {
-  const message = (error as { json?: { message?: string } }).json?.message ?? messageOf(error);
-  return message.replaceAll(/\s+/g, " ").trim().slice(0, 800);
+  const message = (error as { json?: { message?: string } } | undefined)?.json?.message ?? messageOf(error);
+  return oneLine(message).trim().slice(0, 800);
 }
 
 export function refusalOf(error: unknown, image: string): Refusal {

@@ -2,6 +2,7 @@
 // stderr and exits with a code of its own. That is a command that was never started, not one that failed:
 // command.ts takes init's words out of stderr, and tells the reason.
 import { Transform, type TransformCallback } from "node:stream";
+import { oneLine } from "../../../../protocol/text.ts";
 import type { Refusal } from "../backend.ts";
 
 /** Each writes its beginning at once, before anything else can be written. */
@@ -57,5 +58,5 @@ export function refusalIn(text: string, code: number, program: string): Refusal 
     return { stage: "command", code: 127, message: `${program}: command not found in the image` };
   if (/Argument list too long/.test(reason))
     return { stage: "spawn", code: null, message: `${program}: the arguments and variables are too long` };
-  return { stage: "command", code: 126, message: `${program}: cannot be executed in the image (${reason})` };
+  return { stage: "command", code: 126, message: `${program}: cannot be executed in the image (${oneLine(reason)})` };
 }
