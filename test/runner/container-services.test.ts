@@ -1,11 +1,12 @@
 // Containers beside a job's own: reachable by name, waited for, told in the log, and gone with the job.
 import { expect, it } from "vitest";
+import { findEngine } from "../../runner/keeper/backends/container/engine.ts";
 import { requestOf, service, withEngines } from "./containers.ts";
 
 const SERVER = "mkdir /www; echo it works > /www/index.html; echo listening; exec httpd -f -p 8080 -h /www";
 const HEALTHY = { command: { argv: ["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"] }, everyMs: 50 };
 
-await withEngines(["docker", "podman"], (containers) => {
+await withEngines(["docker", "podman"], (containers, kind) => {
   it("is reached by its name once it is healthy, and its lines are notes", async () => {
     containers().notes.length = 0;
     const { settled, stdout, stderr } = await containers().sh("wget -q -O - http://web:8080/", {
@@ -46,6 +47,38 @@ await withEngines(["docker", "podman"], (containers) => {
     });
     expect(await containers().left()).toEqual([]);
   });
+
+  // Podman keeps no health check in an image of its own format.
+  if (kind === "docker")
+    it("is waited for as its image's own check says", async () => {
+      const { docker } = await findEngine();
+      const image = "sortie-test-checked";
+      await containers().with({ steps: ["sleep 4834"] }, async (running) => {
+        const [made] = await docker.listContainers({ filters: { label: [`sortie.owner=${containers().owner}`] } });
+        await docker.getContainer(made?.Id ?? "").commit({
+          repo: image,
+          // Not the job's own, which would go with it.
+          changes: "HEALTHCHECK --interval=1s --retries=100 CMD test -e /ready\nLABEL sortie.attempt= sortie.owner=",
+        } as never);
+        running.stdout.resume();
+        running.stderr.resume();
+        await running.kill(0);
+      });
+      try {
+        containers().notes.length = 0;
+        const checked = (name: string, script: string, healthyWithinMs: number) =>
+          service({ name, image, entrypoint: ["/bin/sh", "-c", script], healthyWithinMs });
+        const ready = checked("ready", "sleep 1; echo ready; touch /ready; sleep 4834", 20_000);
+        await containers().sh("true", { container: { services: [ready] } });
+        expect(containers().notes).toEqual(["ready: ready"]);
+        const never = checked("never", "sleep 4834", 2_500);
+        await expect(containers().run({ container: { services: [never] } })).rejects.toMatchObject({
+          refusal: { stage: "service", message: expect.stringContaining("was not healthy within 2.5 s") },
+        });
+      } finally {
+        await docker.getImage(image).remove({ force: true });
+      }
+    });
 
   it("gives back everything when the job is cancelled while it waits", async () => {
     containers().notes.length = 0;
