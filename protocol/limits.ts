@@ -50,6 +50,8 @@ export const limits = {
   reconnectDetachedMs: 24 * 60 * 60_000,
   /** The most time a connection may take to say goodbye. */
   closeMs: 500,
+  /** The same for the whole node, once its connections are closed. */
+  stopMs: 5_000,
   /** From an open stream to its first whole envelope. */
   firstEnvelopeMs: 10_000,
   /** Pairing: frame size, messages in all, and the whole exchange. */

@@ -182,12 +182,25 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       await Promise.all(
         node.getConnections().map((connection) => {
           resetUnfinished(connection.streams, new SortieError("CONNECTION_LOST", "This side is stopping."));
-          return connection.close({ signal: AbortSignal.timeout(limits.closeMs) }).catch(() => {});
+          return atMost(limits.closeMs, connection.close({ signal: AbortSignal.timeout(limits.closeMs) }));
         }),
       );
-      await node.stop();
+      await atMost(limits.stopMs, node.stop());
     },
   };
+}
+
+/**
+ * Waits no longer than this, and never fails. A peer that goes at the same moment can leave libp2p waiting with nothing
+ * under way: AbortSignal.timeout() would not keep the process for it, which would end in the middle.
+ */
+async function atMost(ms: number, promise: Promise<void> | void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([Promise.resolve(promise).catch(() => {}), late]);
+  clearTimeout(timer);
 }
 
 /** The address with the peer's ID: a dial without it would accept any identity. */

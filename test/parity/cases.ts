@@ -1,6 +1,7 @@
 // What a job may rely on wherever it runs, one case a promise: each gives what it saw, which is compared with what is
 // promised. Where a backend cannot keep a promise, the case says what it does instead, and that is compared.
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import type { Outcome, Place } from "./place.ts";
@@ -403,7 +404,9 @@ export const cases: readonly Case[] = [
       await begun.said("up\n");
       // The command itself, which has its script among its arguments; over ssh it has them nowhere else.
       await gone("# 4964");
-      begun.cancel();
+      // Within its quiet second; in a container it has ended by then, and so has the job, soon.
+      for (let looks = 0; looks < 25 && processesOf("sleep\x004956").length > 0; looks++) await delay(20);
+      if (processesOf("sleep\x004956").length > 0) begun.cancel();
       const { exit } = await begun.outcome;
       return [...how({ exit } as Outcome).slice(0, 2), await gone("sleep\x004956")];
     },

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -222,10 +222,13 @@ describe.skipIf(why)("a start", () => {
 });
 
 describe.skipIf(why)("a whole job", () => {
+  let work: string;
   const runnerWith = async (config: string, slots: number): Promise<Runner> => {
     process.env["SORTIE_SSH_CONFIG"] = config;
     onTestFinished(() => void delete process.env["SORTIE_SSH_CONFIG"]);
-    return testRunner(jobFolder(), { slots });
+    const folder = jobFolder();
+    work = join(folder, "work");
+    return testRunner(folder, { slots });
   };
   const ssh = { host: "target" };
   const cancel = encodeControl({ type: "cancel", by: "user" });
@@ -253,6 +256,12 @@ describe.skipIf(why)("a whole job", () => {
     }
     expect(existsSync(ran)).toBe(false);
     expect(processesOf("sleep\x007411")).toEqual([]);
+    // While there is a server: without one, what is left there could not be looked for.
+    const cleaned = await until(
+      () => readdirSync(work),
+      (names) => names.length === 0,
+    );
+    expect(cleaned).toEqual([]);
   });
 
   it("ends soon when it is cancelled while its host is connected to", async () => {
