@@ -197,5 +197,8 @@ export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(er
 /** Any thrown value as a SortieError: what is not one already is a bug and says so. */
 export function asSortieError(error: unknown): SortieError {
   if (error instanceof SortieError) return error;
-  return new SortieError("INTERNAL", error instanceof Error ? error.message : String(error), { cause: error });
+  return new SortieError("INTERNAL", messageOf(error), { cause: error });
 }
+
+/** What was thrown, in its own words. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

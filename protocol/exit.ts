@@ -130,8 +130,10 @@ export function exitCodeOf(exit: Exit): number {
 }
 
 const signalNames = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3)]),
+  Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3) as SignalName]),
 );
+/** By its number on this machine. */
+export const signalOf = (number: number): SignalName | undefined => signalNames.get(number);
 
 function signalNumber(name: SignalName): number {
   return (constants.signals as Record<string, number>)[`SIG${name}`] ?? 0;
@@ -142,7 +144,7 @@ export function describeExit(exit: Exit): string {
   const held = exit.heldOpen ? " (an output was held open and closed)" : "";
   switch (exit.reason) {
     case "exited":
-      return `exit ${exit.code}${exit.ambiguous ? `, or killed by ${signalNames.get(exit.code - 128) ?? "a signal"}` : ""}${held}`;
+      return `exit ${exit.code}${exit.ambiguous ? `, or killed by ${signalOf(exit.code - 128) ?? "a signal"}` : ""}${held}`;
     case "signaled":
       return `killed by ${exit.signal}${held}`;
     case "out-of-memory":

@@ -9,13 +9,14 @@ import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
 import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
-import { SortieError } from "./errors.ts";
+import { messageOf, SortieError } from "./errors.ts";
 import { connectionGater, type Gate } from "./gater.ts";
 import type { Identity } from "./identity.ts";
 import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
 import { refuseCall } from "./serve-call.ts";
 import { endSilent } from "./silence.ts";
+import { within } from "./within.ts";
 
 export const CALL_PROTOCOL = "/sortie/call/1";
 export const PAIR_PROTOCOL = "/sortie/pair/1";
@@ -99,7 +100,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       reconnectRetries: 0,
     },
   }).catch((error: unknown) => {
-    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${messageOf(error)}.`, {
+    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${reasonOf(error)}.`, {
       cause: error,
     });
   });
@@ -182,25 +183,14 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       await Promise.all(
         node.getConnections().map((connection) => {
           resetUnfinished(connection.streams, new SortieError("CONNECTION_LOST", "This side is stopping."));
-          return atMost(limits.closeMs, connection.close({ signal: AbortSignal.timeout(limits.closeMs) }));
+          // A peer that goes at the same moment can leave libp2p waiting with nothing under way.
+          const closing = connection.close({ signal: AbortSignal.timeout(limits.closeMs) });
+          return within(closing, limits.closeMs).catch(() => {});
         }),
       );
-      await atMost(limits.stopMs, node.stop());
+      await within(Promise.resolve(node.stop()), limits.stopMs).catch(() => {});
     },
   };
-}
-
-/**
- * Waits no longer than this, and never fails. A peer that goes at the same moment can leave libp2p waiting with nothing
- * under way: AbortSignal.timeout() would not keep the process for it, which would end in the middle.
- */
-async function atMost(ms: number, promise: Promise<void> | void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([Promise.resolve(promise).catch(() => {}), late]);
-  clearTimeout(timer);
 }
 
 /** The address with the peer's ID: a dial without it would accept any identity. */
@@ -217,14 +207,14 @@ function unreachable(peer: string, addresses: readonly string[], error: unknown)
   const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
   return new SortieError(
     "RUNNER_UNREACHABLE",
-    `No connection to the peer …${peer.slice(-8)} at ${where}: ${messageOf(error)}.`,
+    `No connection to the peer …${peer.slice(-8)} at ${where}: ${reasonOf(error)}.`,
     { cause: error },
   );
 }
 
 /** libp2p wraps what happened at each address into an AggregateError. */
-function messageOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0)
-    return [...new Set(error.errors.map(messageOf))].join("; ");
-  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+    return [...new Set(error.errors.map(reasonOf))].join("; ");
+  return messageOf(error).replace(/\.$/, "");
 }

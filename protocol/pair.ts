@@ -4,7 +4,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
 import type { ByteChannel } from "./channel.ts";
-import { SortieError } from "./errors.ts";
+import { messageOf, SortieError } from "./errors.ts";
 import type { Invite, Invites } from "./invite.ts";
 import { limits } from "./limits.ts";
 import { RunnerName } from "./messages.ts";
@@ -50,7 +50,7 @@ export async function answerPairing(
     await answer(new Frames(channel), side);
     await channel.close();
   } catch (error) {
-    side.onRefused?.(error instanceof Error ? error.message : String(error));
+    side.onRefused?.(messageOf(error));
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing was refused."));
   } finally {
     clearTimeout(late);

@@ -15,7 +15,7 @@ import {
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { ChunkDecoder, CONTROL, encodeChunk, encodeControl, HEADER_BYTES, STDOUT } from "../../protocol/chunk.ts";
-import { SortieError } from "../../protocol/errors.ts";
+import { messageOf, SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 
 /** Up to this a synchronous write is cheaper than a trip through the thread pool. */
@@ -34,11 +34,7 @@ export interface LogWriter {
 export function createLog(path: string): LogWriter {
   let descriptor: number | undefined;
   const failed = (error: unknown): SortieError =>
-    new SortieError(
-      "STORE_FAILED",
-      `The log ${path} cannot be written: ${error instanceof Error ? error.message : String(error)}.`,
-      { cause: error },
-    );
+    new SortieError("STORE_FAILED", `The log ${path} cannot be written: ${messageOf(error)}.`, { cause: error });
 
   async function writeLarge(file: number, bytes: Uint8Array): Promise<void> {
     try {

@@ -1,4 +1,5 @@
 // What all journals of a keeper share: how much of the disk and of the memory they take, and who can give some back.
+import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JournalLimits } from "../../protocol/messages.ts";
 
@@ -58,7 +59,7 @@ export function diskBudget(makeRoom: () => void, log: (line: string) => void): D
       if (used === before) nextLook = performance.now() + limits.journalRetryMs;
     },
     failed(error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       if (message !== told) log(`a journal cannot be written: ${message}`);
       told = message;
     },

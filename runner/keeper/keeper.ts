@@ -3,7 +3,7 @@
 // (keeper-process.ts). What an earlier keeper left is taken over when it opens: see recover.ts.
 import { join } from "node:path";
 import type { Handlers } from "../../protocol/call.ts";
-import { SortieError } from "../../protocol/errors.ts";
+import { messageOf, SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -132,7 +132,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       place = { folder: ownFolder };
     } catch (error) {
       place = {
-        failure: `its working directory could not be made: ${error instanceof Error ? error.message : String(error)}`,
+        failure: `its working directory could not be made: ${messageOf(error)}`,
       };
     }
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
@@ -164,9 +164,9 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       // A directory that cannot be removed now is removed at the next start.
       await removeWorkFolder(ownFolder).catch(() => {});
     });
-    cleaned.catch((error: unknown) => log(`${attemptId} was not cleaned up: ${String(error)}`));
-    over.add(cleaned);
-    void cleaned.catch(() => {}).finally(() => over.delete(cleaned));
+    const told = cleaned.catch((error: unknown) => log(`${attemptId} was not cleaned up: ${String(error)}`));
+    over.add(told);
+    void told.finally(() => over.delete(told));
     return kept;
   }
 
@@ -287,7 +287,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       await cancel(() => true);
       for (const kept of jobs.values()) kept.close(new SortieError("CONNECTION_LOST", "The runner stopped."));
       changed();
-      await Promise.allSettled([...over]);
+      await Promise.all([...over]);
       await Promise.all([...jobs.values()].map((kept) => kept.journal.settled()));
       await reaping.close();
       await backend.close();

@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Ending, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import { hasEnded, processStat } from "../../protocol/process-stat.ts";
+import { endingOf } from "./backends/ending.ts";
 import type { ControlGroup } from "./cgroup.ts";
 
 export const MARKER = "SORTIE_ATTEMPT_ID";
@@ -28,17 +29,18 @@ interface Found {
   readonly pid: number;
   readonly name: string;
   readonly began: string;
+  readonly group: number;
 }
 
 /** The processes of the tree that have not ended. Linux only; elsewhere the group's leader stands for all. */
 function processesOf({ attempt, group, control }: Tree): Found[] {
-  if (process.platform !== "linux") return groupLives(group) ? [{ pid: group, name: "", began: "" }] : [];
+  if (process.platform !== "linux") return groupLives(group) ? [{ pid: group, name: "", began: "", group }] : [];
   const controlled = new Set(control?.members());
   return processIds().flatMap((pid) => {
     const stat = processStat(pid);
     if (!stat || hasEnded(stat) || pid === process.pid) return [];
     const isOurs = stat.group === group || controlled.has(pid) || markOf(pid) === attempt;
-    return isOurs ? [{ pid, name: stat.name, began: stat.began }] : [];
+    return isOurs ? [{ pid, name: stat.name, began: stat.began, group: stat.group }] : [];
   });
 }
 
@@ -76,8 +78,8 @@ export const groupLives = (group: number): boolean => send(-group, 0);
 export function signalTree(tree: Tree, ...signals: readonly SignalName[]): void {
   for (const signal of signals) send(-tree.group, signal);
   if (process.platform === "linux")
-    for (const { pid } of processesOf(tree))
-      if (processStat(pid)?.group !== tree.group) for (const signal of signals) send(pid, signal);
+    for (const { pid, group } of processesOf(tree))
+      if (group !== tree.group) for (const signal of signals) send(pid, signal);
   if (signals.includes("KILL")) tree.control?.kill();
 }
 
@@ -110,8 +112,7 @@ export async function killTree(tree: Tree, graceMs: number): Promise<Ending> {
     look("KILL");
   }
   const left = [...seen.values()].map(({ pid, name }) => ({ pid, name }));
-  more += Math.max(0, left.length - limits.endedProcesses);
-  return { ended, survivors: left.slice(0, limits.endedProcesses), ...(more > 0 ? { more } : {}) };
+  return endingOf(ended, left, more);
 }
 
 /** KILL to the group, in one go. */

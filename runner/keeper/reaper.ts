@@ -2,9 +2,10 @@
 // and again until nothing is left. What a keeper that died left on this machine, recover.ts has ended.
 
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../protocol/errors.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
+import { within } from "../../protocol/within.ts";
 import type { Backends } from "./backends/index.ts";
 import { findMarks, removeMark } from "./marks.ts";
 import { removeWorkFolder } from "./work.ts";
@@ -34,8 +35,7 @@ export function reaper(
       removeMark(work, attempt);
       await removeWorkFolder(join(work, attempt));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      log(`what ${attempt} left cannot be ${left.has(attempt) ? "ended yet" : "removed"}: ${why}`);
+      log(`what ${attempt} left cannot be ${left.has(attempt) ? "ended yet" : "removed"}: ${messageOf(error)}`);
     }
   }
 
@@ -61,7 +61,7 @@ export function reaper(
     async close() {
       closed = true;
       clearTimeout(timer);
-      await Promise.race([trying, delay(limits.reapCloseMs, undefined, { ref: false })]);
+      await within(trying, limits.reapCloseMs);
     },
   };
 }

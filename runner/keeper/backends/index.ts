@@ -21,20 +21,15 @@ export function openBackends({ folder, owner, log }: BackendOptions): Backends {
   const local = localBackend(join(folder, "pipes"));
   const container = once(async () => (await import("./container/container.ts")).containerBackend({ owner, log }));
   const ssh = once(async () => (await import("./ssh/ssh.ts")).sshBackend({ log }));
-  const byName: Readonly<Record<string, () => Promise<Backend>>> = {
-    local: async () => local,
-    container: container.get,
-    ssh: ssh.get,
-  };
+  const byName = { local: async (): Promise<Backend> => local, container: container.get, ssh: ssh.get };
   return {
     async open(request, workspace, events, cancelled) {
       const name = request.container ? "container" : request.ssh ? "ssh" : "local";
-      const backend = name === "local" ? local : await byName[name]?.();
-      return (backend as Backend).open(request, workspace, events, cancelled);
+      return (await byName[name]()).open(request, workspace, events, cancelled);
     },
     async reap(attempt: AttemptId, mark) {
-      const backend = await byName[mark.split(" ")[0] ?? ""]?.();
-      await backend?.reap(attempt, mark);
+      const name = mark.split(" ")[0] ?? "";
+      if (Object.hasOwn(byName, name)) await (await byName[name as keyof typeof byName]()).reap(attempt, mark);
     },
     isLocal: (mark) => mark.startsWith("local "),
     async close() {

@@ -1,10 +1,9 @@
 // Programs, each with its arguments, that set a command's rights and priority and then become the command: what comes
 // behind them is run as it is, by execvp(3).
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
 import type { ControlGroup } from "../cgroup.ts";
 import type { Account } from "./account.ts";
 import { Refused } from "./backend.ts";
+import { isExecutable, onPath } from "./refusal.ts";
 
 /** Throws Refused where the system has no such program. */
 export function launcherOf(
@@ -28,14 +27,7 @@ export function launcherOf(
 
 /** By the runner's own PATH: the job's may be anything. */
 function tool(name: string): string {
-  for (const folder of (process.env["PATH"] || "/usr/bin:/bin").split(delimiter)) {
-    const path = join(folder, name);
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      // It may be in the next.
-    }
-  }
-  throw new Refused("spawn", `the runner's machine has no ${name}, which this job needs`);
+  const path = onPath(name, process.env["PATH"] || "/usr/bin:/bin", process.cwd()).find(isExecutable);
+  if (path === undefined) throw new Refused("spawn", `the runner's machine has no ${name}, which this job needs`);
+  return path;
 }

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
+import { messageOf } from "../../../protocol/errors.ts";
 import type { Ending, SignalName } from "../../../protocol/exit.ts";
-import { limits } from "../../../protocol/limits.ts";
 import type { JobRequest } from "../../../protocol/messages.ts";
 import { bootId, processStat } from "../../../protocol/process-stat.ts";
 import { type ControlGroup, findGroup, openGroup } from "../cgroup.ts";
@@ -15,15 +15,16 @@ import { groupLives, killGroupNow, killMarked, killTree, MARKER, signalTree, typ
 import { environmentOf, removeWorkFolder } from "../work.ts";
 import { type Account, findAccount } from "./account.ts";
 import type { Backend, Ended, RunningCommand, Settled, Site } from "./backend.ts";
+import { NOTHING_ENDED } from "./ending.ts";
 import { launcherOf } from "./launcher.ts";
-import { NOTHING_ENDED, notStarted } from "./not-started.ts";
-import { type CommandSpec, cannotStart, messageOf, spawnFailure } from "./refusal.ts";
+import { notStarted } from "./not-started.ts";
+import { type Look, overOrQuiet } from "./quiet.ts";
+import { type CommandSpec, cannotStart, spawnFailure } from "./refusal.ts";
 
 /** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
 /** Outputs that a killed group held are read for this long before they are closed. */
 const LAST_WORDS_MS = 250;
-const DRAIN_TICK_MS = 50;
 const OWN_FOLDER = "sortie-job-";
 /** What one pipe may have held at the command's exit: pipe-max-size, which a process may ask for (pipe(7)). */
 const PIPE_BYTES = 1024 * 1024;
@@ -287,7 +288,8 @@ async function settle(
     ({ reader }) => new Promise<void>((done) => (reader.closed ? done() : reader.once("close", done))),
   );
   const allEnded = Promise.all(ends).then(() => true as const);
-  let heldOpen = !(await endedOrQuiet(allEnded, outputs));
+  const atExit = outputs.map(({ reader }) => reader.bytesRead);
+  let heldOpen = !(await overOrQuiet(allEnded, () => lookAt(outputs, atExit)));
   // Who cancels a job gives its grace to what the command started, too.
   if (killing()) {
     await killing();
@@ -304,25 +306,13 @@ async function settle(
   return { ...how, heldOpen };
 }
 
-/** True at the end of the outputs; false when they were quiet, or went on, for too long although they were being read. */
-async function endedOrQuiet(allEnded: Promise<true>, outputs: readonly OutputPipe[]): Promise<boolean> {
-  let quiet = 0;
-  let open = 0;
-  let before = -1;
-  const atExit = outputs.map(({ reader }) => reader.bytesRead);
-  while (quiet < limits.drainQuietMs && open < limits.drainMaximumMs) {
-    if (await Promise.race([allEnded, delay(DRAIN_TICK_MS, false)])) return true;
-    // A paused output waits for its reader, so its silence says nothing; and the command's own last words, which the
-    // pipe still holds, wait for as long as the reader likes. What comes behind them is another's.
-    const paused = outputs.map(({ reader }) => !reader.closed && (reader.isPaused() || reader.readableLength > 0));
-    if (outputs.some(({ reader }, at) => paused[at] && reader.bytesRead - (atExit[at] ?? 0) <= PIPE_BYTES)) {
-      quiet = 0;
-      continue;
-    }
-    const read = outputs.reduce((sum, { reader }) => sum + reader.bytesRead, 0);
-    quiet = read === before && !paused.includes(true) ? quiet + DRAIN_TICK_MS : 0;
-    open += DRAIN_TICK_MS;
-    before = read;
-  }
-  return false;
+/** Of one moment; `atExit` is what each output had given when the command itself ended. */
+function lookAt(outputs: readonly OutputPipe[], atExit: readonly number[]): Look {
+  const paused = outputs.map(({ reader }) => !reader.closed && (reader.isPaused() || reader.readableLength > 0));
+  return {
+    received: outputs.reduce((sum, { reader }) => sum + reader.bytesRead, 0),
+    waiting: paused.includes(true),
+    // What comes behind what the pipe may have held is another's.
+    own: outputs.some(({ reader }, at) => paused[at] && reader.bytesRead - (atExit[at] ?? 0) <= PIPE_BYTES),
+  };
 }

@@ -1,9 +1,7 @@
 // A command that was never started, as the keeper sees it: no output, and the reason as its end.
 import { Readable } from "node:stream";
-import type { Ending } from "../../../protocol/exit.ts";
 import type { Refusal, RunningCommand, Settled } from "./backend.ts";
-
-export const NOTHING_ENDED: Ending = { ended: [], survivors: [] };
+import { NOTHING_ENDED } from "./ending.ts";
 
 export const notStarted = (refusal: Refusal): RunningCommand =>
   settledAtOnce({ kind: "failed", heldOpen: false, ...refusal });

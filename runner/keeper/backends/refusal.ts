@@ -2,6 +2,7 @@
 // from a missing program, and told from that error where only the kernel knows. local.ts asks.
 import { accessSync, constants, type Stats, statSync } from "node:fs";
 import { delimiter, resolve } from "node:path";
+import { messageOf } from "../../../protocol/errors.ts";
 import type { Command } from "../../../protocol/messages.ts";
 import type { Ended, Refusal } from "./backend.ts";
 
@@ -29,7 +30,7 @@ export function cannotStart(spec: CommandSpec): Refusal | undefined {
   if (!("argv" in spec.command)) return undefined;
   const [program = ""] = spec.command.argv;
   const named = program.includes("/");
-  const places = named ? [resolve(spec.cwd, program)] : onPath(program, spec);
+  const places = named ? [resolve(spec.cwd, program)] : onPath(program, spec.env["PATH"] ?? "", spec.cwd);
   if (places.some(isExecutable)) return undefined;
   const looks = places.map(lookAt);
   if (looks.some((look) => typeof look !== "string"))
@@ -50,11 +51,9 @@ export function spawnFailure(cause: unknown, program: string): Ended {
   return { kind: "failed", stage: "spawn", code: null, message: `${program}: ${code ?? messageOf(cause)}` };
 }
 
-export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** An empty or a relative entry of PATH is looked up from the command's own directory, as execvp(3) does. */
-const onPath = (program: string, spec: CommandSpec): string[] =>
-  (spec.env["PATH"] ?? "").split(delimiter).map((folder) => resolve(spec.cwd, folder, program));
+export const onPath = (program: string, path: string, cwd: string): string[] =>
+  path.split(delimiter).map((folder) => resolve(cwd, folder, program));
 
 /** What is there; or the error's code, such as ENOENT, EACCES, ENAMETOOLONG. */
 function lookAt(path: string): Stats | string {
@@ -65,7 +64,7 @@ function lookAt(path: string): Stats | string {
   }
 }
 
-function isExecutable(path: string): boolean {
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();

@@ -1,12 +1,13 @@
 // One step in a container of its own: created, attached, started, read to the end, and how it ended. container.ts starts
 // steps; the container stays until the job is over, or until the next step's is made of it.
-import { constants } from "node:os";
 import type { Duplex, Writable } from "node:stream";
 import type Docker from "dockerode";
-import type { Ending, SignalName } from "../../../../protocol/exit.ts";
+import { type Ending, type SignalName, signalOf } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
+import { within } from "../../../../protocol/within.ts";
 import type { Ended, Refusal, RunningCommand, Settled } from "../backend.ts";
-import { NOTHING_ENDED, notStarted } from "../not-started.ts";
+import { endingOf, NOTHING_ENDED } from "../ending.ts";
+import { notStarted } from "../not-started.ts";
 import { attach } from "./attach.ts";
 import { create } from "./create.ts";
 import { demux } from "./demux.ts";
@@ -16,11 +17,6 @@ import { withoutInitFailure } from "./init-failure.ts";
 import { type Process, processesIn, signalAll } from "./signals.ts";
 import { stdinOf } from "./stdin.ts";
 import { endOf, type State } from "./wait.ts";
-import { within } from "./within.ts";
-
-const signalNames = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number as number, name.slice(3) as SignalName]),
-);
 
 export interface Step {
   readonly body: Docker.ContainerCreateOptions;
@@ -160,15 +156,15 @@ function follow(
     const before = await look();
     void signal("TERM");
     const ended = await within(exited, graceMs);
-    if (ended) return endingOf(ended, before, [], []);
+    if (ended) return endingAfter(ended, before, [], []);
     const left = await look();
     sent.add("KILL");
     void killHard();
     const killed = await within(exited, limits.killedWithinMs);
-    if (killed) return endingOf(killed, before, left, []);
+    if (killed) return endingAfter(killed, before, left, []);
     const survivors = await look();
     giveUp();
-    return endingOf(undefined, before, left, survivors);
+    return endingAfter(undefined, before, left, survivors);
   }
   let killing: Promise<Ending> | undefined;
 
@@ -190,7 +186,7 @@ function follow(
 export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<SignalName>): Ended {
   if (!Number.isInteger(code) || code < 0 || code > 255)
     return { kind: "lost", message: `the container engine told no exit code (${code})` };
-  const signal = signalNames.get(code - 128);
+  const signal = signalOf(code - 128);
   if (outOfMemory && code !== 0)
     return signal === "KILL"
       ? { kind: "out-of-memory", code: null, signal }
@@ -200,7 +196,10 @@ export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<
 }
 
 /** What is not known is never told as ended. */
-function endingOf(state: State | undefined, ...[before, left, survivors]: (readonly Process[] | undefined)[]): Ending {
+function endingAfter(
+  state: State | undefined,
+  ...[before, left, survivors]: (readonly Process[] | undefined)[]
+): Ending {
   if ((state && "lost" in state) || !survivors)
     return { ...NOTHING_ENDED, unknown: "the engine went away; the container may still run" };
   if (before && left) return ending(before, left, survivors);
@@ -214,11 +213,5 @@ export function ending(before: readonly Process[], left: readonly Process[], sur
     ...before.filter((one) => !isIn(left, one)).map((one) => ({ ...one, by: "TERM" as const })),
     ...left.filter((one) => !isIn(survivors, one)).map((one) => ({ ...one, by: "KILL" as const })),
   ];
-  const listed = limits.endedProcesses;
-  const more = Math.max(0, ended.length - listed) + Math.max(0, survivors.length - listed);
-  return {
-    ended: ended.slice(0, listed),
-    survivors: survivors.slice(0, listed),
-    ...(more > 0 ? { more } : {}),
-  };
+  return endingOf(ended, [...survivors]);
 }

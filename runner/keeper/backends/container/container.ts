@@ -1,14 +1,15 @@
 // The container backend: the commands of a job in containers of an engine. A step is a container of its own, made of the
-// one before where that changed its files. kept-job.ts opens sites, recover.ts reaps what a dead keeper left.
+// one before where that changed its files. job.ts opens sites, reaper.ts asks for what is left.
 import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
+import { messageOf } from "../../../../protocol/errors.ts";
 import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Command, Container, JobRequest } from "../../../../protocol/messages.ts";
+import { within } from "../../../../protocol/within.ts";
 import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
 import { notStarted } from "../not-started.ts";
-import { messageOf } from "../refusal.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
 import { type Place, stepBody } from "./create-body.ts";
 import { connect, type Engine, findEngine } from "./engine.ts";
@@ -19,7 +20,6 @@ import { type Mark, markOf, parseMark } from "./mark.ts";
 import { giveBack } from "./ownership.ts";
 import { haveImage } from "./pull.ts";
 import { type Services, serviceNetwork, startServices } from "./services.ts";
-import { within } from "./within.ts";
 
 const TOO_MANY_LAYERS: Refusal = {
   stage: "image",

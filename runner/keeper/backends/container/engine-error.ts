@@ -1,7 +1,8 @@
 // What an engine's error says about a container that was to be created or started.
+
+import { messageOf } from "../../../../protocol/errors.ts";
 import { oneLine } from "../../../../protocol/text.ts";
 import type { Refusal } from "../backend.ts";
-import { messageOf } from "../refusal.ts";
 import { reasonOf } from "./engine.ts";
 
 /** Undefined where the engine did not answer at all. */

@@ -8,8 +8,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import * as v from "valibot";
+import { messageOf } from "../../../../protocol/errors.ts";
 import { Refused } from "../backend.ts";
-import { messageOf } from "../refusal.ts";
 import { withDeadlines } from "./deadlines.ts";
 
 /** Where an engine listens: `unix:///path` or `tcp://host:port`, and for TLS the folder with ca.pem, cert.pem, key.pem. */

@@ -72,5 +72,5 @@ async function persist(step: () => Promise<void>): Promise<void> {
 }
 
 export function unlessGone(error: unknown): void {
-  if ((error as { statusCode?: number }).statusCode !== 404) throw error;
+  if (statusOf(error) !== 404) throw error;
 }

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Service } from "../../../../protocol/messages.ts";
+import { within } from "../../../../protocol/within.ts";
 import { Refused } from "../backend.ts";
 import { attach } from "./attach.ts";
 import { create } from "./create.ts";
@@ -14,7 +15,6 @@ import type { Engine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { execute } from "./signals.ts";
 import { endOf } from "./wait.ts";
-import { within } from "./within.ts";
 
 interface Started {
   readonly service: Service;

@@ -3,6 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ClientChannel } from "ssh2";
 import { limits } from "../../../../protocol/limits.ts";
+import { DRAIN_TICK_MS, type Look, overOrQuiet } from "../quiet.ts";
 import type { ChannelEnd } from "./channel-end.ts";
 import type { Outputs } from "./outputs.ts";
 import { endTree } from "./remote.ts";
@@ -11,7 +12,6 @@ import type { HostSessions } from "./sessions.ts";
 
 /** Outputs that an ended tree held are read for as long as something comes, and this much longer. */
 const LAST_WORDS_MS = 250;
-const DRAIN_TICK_MS = 50;
 /** What of a command's own output may be on its way when its exit is told: a pipe, the server's and our own buffers. */
 const UNDER_WAY_BYTES = 8 * 1024 * 1024;
 
@@ -29,24 +29,15 @@ export async function drain(
 ): Promise<boolean> {
   const over = Promise.race([Promise.all([end.closed, outputs.ended]), end.cut]).then(() => true as const);
   const atExit = outputs.received();
-  let before = -1;
-  for (let quiet = 0, open = 0; quiet < limits.drainQuietMs && open < limits.drainMaximumMs; ) {
-    if (await Promise.race([over, delay(DRAIN_TICK_MS, false)])) return false;
-    const kill = killing();
-    if (kill) {
-      // What holds them open has the grace that was given to all.
-      if (await Promise.race([over, kill.then(() => false)])) return false;
-      break;
-    }
-    const waiting = outputs.waiting();
-    if (waiting && outputs.received() - atExit <= UNDER_WAY_BYTES) {
-      quiet = 0;
-      continue;
-    }
-    quiet = outputs.received() === before && !waiting ? quiet + DRAIN_TICK_MS : 0;
-    open += DRAIN_TICK_MS;
-    before = outputs.received();
-  }
+  const look = (): Look => {
+    const received = outputs.received();
+    return { received, waiting: outputs.waiting(), own: received - atExit <= UNDER_WAY_BYTES };
+  };
+  if (await overOrQuiet(over, look, () => killing() !== undefined)) return false;
+  // What holds them open has the grace that was given to all.
+  const kill = killing();
+  if (kill && (await Promise.race([over, kill.then(() => false)]))) return false;
+  let before = outputs.received();
   // The answer comes behind whatever of its output the network held up: then nobody held it open.
   const ended = await endTree(host, tree, 0).catch(() => undefined);
   for (let quiet = 0; quiet < LAST_WORDS_MS; quiet += DRAIN_TICK_MS) {

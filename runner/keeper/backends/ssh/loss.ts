@@ -2,8 +2,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ending } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
+import { within } from "../../../../protocol/within.ts";
 import type { Ended } from "../backend.ts";
-import { NOTHING_ENDED } from "../not-started.ts";
+import { NOTHING_ENDED } from "../ending.ts";
 import { endTree } from "./remote.ts";
 import type { Tree } from "./script.ts";
 import type { HostSessions } from "./sessions.ts";
@@ -25,12 +26,7 @@ export async function afterLoss(host: HostSessions, tree: Tree, message: string)
   for (;;) {
     const left = givesUp - performance.now();
     if (left <= 0 || host.closed()) break;
-    const waited = new AbortController();
-    const ended = await Promise.race([
-      endTree(host, tree, 0).catch(() => undefined),
-      delay(left, undefined, { signal: waited.signal }).catch(() => undefined),
-    ]);
-    waited.abort();
+    const ended = await within(endTree(host, tree, 0), left).catch(() => undefined);
     if (ended) {
       const { survivors } = ended.ending;
       const outcome =

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Ending } from "../../../../protocol/exit.ts";
 import { limits } from "../../../../protocol/limits.ts";
 import { oneLine } from "../../../../protocol/text.ts";
+import { endingOf } from "../ending.ts";
 import { asLine, BOOTSTRAP, endScript, type Tree } from "./script.ts";
 import type { HostSessions } from "./sessions.ts";
 
@@ -60,15 +61,5 @@ export async function endTree(
       else ended.push({ ...process, by: what === "term" ? "TERM" : "KILL" });
     }
   }
-  return { ending: atMost({ ended, survivors }), lines };
-}
-
-function atMost({ ended, survivors }: Ending): Ending {
-  const more =
-    Math.max(0, ended.length - limits.endedProcesses) + Math.max(0, survivors.length - limits.endedProcesses);
-  return {
-    ended: ended.slice(0, limits.endedProcesses),
-    survivors: survivors.slice(0, limits.endedProcesses),
-    ...(more > 0 ? { more } : {}),
-  };
+  return { ending: endingOf(ended, survivors), lines };
 }

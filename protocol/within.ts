@@ -1,4 +1,5 @@
-// Waiting for an engine, which may be silent for ever, for so long and no longer. Whatever asks one asks here.
+// Waiting for somebody who may be silent for ever, for so long and no longer. The timer keeps the process meanwhile: with
+// AbortSignal.timeout(), and nothing else under way, it would end in the middle.
 import { setTimeout as delay } from "node:timers/promises";
 
 /** What it resolves with; undefined where it takes longer, and then nobody waits for it any more. */
