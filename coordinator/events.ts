@@ -3,6 +3,7 @@
 // job instead of filling memory.
 import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import type { GivenParam } from "./given-params.ts";
 
 /** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
 export type JobOutcome = "passed" | "failed" | "cancelled" | "lost" | "skipped";
@@ -30,6 +31,8 @@ export type RunEvent =
       readonly jobs: readonly PlannedJob[];
       /** Tells whether a recipe is still the same when the run is resumed; absent where it cannot be. */
       readonly fingerprint?: string;
+      /** Of the recipe, as they were given; views show only what the command line gave. */
+      readonly params?: readonly GivenParam[];
     }
   /** Another coordinator process goes on with the run. */
   | {

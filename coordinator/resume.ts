@@ -5,6 +5,7 @@ import type { JobName, RunId } from "../protocol/ids.ts";
 import type { JobOutcome } from "./events.ts";
 import type { Earlier } from "./execute.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
+import type { GivenParam } from "./given-params.ts";
 import { type AttemptRow, type JobRow, openAttempt } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
@@ -13,6 +14,7 @@ export interface Resumed {
   readonly recipe: string;
   readonly startedAt: number;
   readonly fingerprint: string;
+  readonly params: readonly GivenParam[];
   readonly jobs: readonly JobRow[];
   /** Attempts without an end. */
   readonly begun: readonly AttemptRow[];
@@ -23,7 +25,7 @@ export interface Resumed {
 /** Makes this process the run's coordinator. Throws NOT_FOUND, RUN_ENDED, RUN_LIVES, and USAGE for a single command. */
 export function resume(store: Store, text: string): Resumed {
   const row = store.findRun(text);
-  const { id: run, recipe, startedAt, fingerprint, state } = row;
+  const { id: run, recipe, startedAt, fingerprint, params, state } = row;
   if (fingerprint === null)
     throw new SortieError("USAGE", `The run ${run} is a single command, whose input is gone; it cannot be resumed.`, {
       hint: "`coordinator cancel RUN` ends what is left of it.",
@@ -35,7 +37,7 @@ export function resume(store: Store, text: string): Resumed {
   const begun = jobs.flatMap((job) => (job.outcome === null ? (openAttempt(job) ?? []) : []));
   const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
   const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
-  return { run, recipe, startedAt, fingerprint, jobs, begun, local };
+  return { run, recipe, startedAt, fingerprint, params, jobs, begun, local };
 }
 
 export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {

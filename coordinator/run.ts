@@ -8,6 +8,7 @@ import type { RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
 import { gather, standIns } from "./gather.ts";
+import type { GivenParam } from "./given-params.ts";
 import { checkSelectors, fingerprintOf, planOf } from "./plan.ts";
 import { loadRecipe } from "./recipe/loader.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
@@ -16,6 +17,8 @@ import { chooseView, combine, type Format } from "./views/index.ts";
 
 export interface RunOptions {
   readonly recipe: string;
+  /** Of the recipe, as they were given. */
+  readonly params: readonly GivenParam[];
   readonly format: Format;
   /** Attempts under way at once, over all runners; default: as many as there are slots. */
   readonly jobs: number | undefined;
@@ -37,7 +40,9 @@ export interface RunOptions {
 export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const folder = homeOf("coordinator");
   const { resumed } = options;
-  const plan = planOf(await loadRecipe(options.recipe, { signal: options.cancelled }));
+  const { params, cancelled: signal } = options;
+  const loaded = await loadRecipe(options.recipe, { signal, params, ...(resumed ? { environment: {} } : {}) });
+  const plan = planOf(loaded);
   if (resumed && resumed.fingerprint !== fingerprintOf(plan))
     throw new SortieError("RECIPE_CHANGED", `${options.recipe} is not what it was when the run ${resumed.run} began.`);
   const fleet = openFleet(folder, options.silenceMs);
@@ -59,7 +64,16 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
       const jobs = plan.jobs.map(({ name, needs }) => ({ name, needs }));
       const { recipe } = plan;
       if (resumed) await emit({ type: "run-resumed", at: Date.now(), run, recipe, jobs });
-      else await emit({ type: "run-started", at: startedAt, run, recipe, jobs, fingerprint: fingerprintOf(plan) });
+      else
+        await emit({
+          type: "run-started",
+          at: startedAt,
+          run,
+          recipe,
+          jobs,
+          fingerprint: fingerprintOf(plan),
+          ...(loaded.params ? { params: loaded.params } : {}),
+        });
       options.onStarted?.(run);
       for (const runner of runners)
         await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });

@@ -6,7 +6,7 @@ import { oneLine } from "./text.ts";
 
 /** A command's module. */
 export interface CommandModule<Arguments> {
-  readonly builder: (yargs: Argv) => Argv<Arguments>;
+  readonly builder: (yargs: Argv) => Argv<Arguments> | Promise<Argv<Arguments>>;
   /** Resolves with the exit code; nothing means 0. */
   readonly handler: (options: Arguments & { readonly "--"?: readonly string[] }) => Promise<number | void>;
 }

@@ -34,6 +34,11 @@ export const errorCatalog = {
     "The recipe does not describe jobs: no default export, an unknown option, a wrong value.",
     "Correct the line named; docs/recipes.md lists the options.",
   ),
+  RECIPE_PARAMS: entry(
+    usage,
+    "The params that were given are not what the recipe's schema takes: a key it does not know, or a wrong or missing value.",
+    "`coordinator run RECIPE --help` lists them; give them by --set KEY=VALUE or --set-file KEY=PATH.",
+  ),
   RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
   SELECTOR_UNKNOWN: entry(
     usage,

@@ -30,5 +30,6 @@ export async function handler(options: Options): Promise<number> {
     store.close();
   }
   const { format } = options;
-  return runToEnd({ recipe: resumed.recipe, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
+  const { recipe, params } = resumed;
+  return runToEnd({ recipe, params, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
 }

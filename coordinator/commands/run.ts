@@ -2,11 +2,12 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
+import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
 import { parseSilence, silenceOption } from "../options.ts";
 import { runToEnd } from "../run-to-end.ts";
 import { type Format, formats } from "../views/index.ts";
 
-interface Options {
+interface Options extends ParamOptions {
   readonly recipe: string | undefined;
   readonly "dry-run": boolean;
   readonly format: Format;
@@ -16,9 +17,10 @@ interface Options {
   readonly "silence-after": string | undefined;
 }
 
-export const builder = (yargs: Argv) =>
+export const builder = async (yargs: Argv) =>
   yargs
     .positional("recipe", { type: "string", describe: "The recipe's file" })
+    .options(paramOptions)
     .option("dry-run", { type: "boolean", default: false, describe: "Print the plan and run nothing" })
     .option("format", {
       choices: formats,
@@ -38,17 +40,20 @@ export const builder = (yargs: Argv) =>
     })
     .option("silence-after", silenceOption)
     .example("$0 run recipes/hello.ts", "run a recipe")
-    .example("$0 run recipes/ci.ts --dry-run", "see what it would do");
+    .example("$0 run recipes/ci.ts --dry-run", "see what it would do")
+    .example("$0 run release.ts --set version=1.2.3", "a recipe with params; `run release.ts --help` lists them")
+    .epilogue(await describeParams());
 
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
+  const params = givenParams(options);
   if (options["dry-run"]) {
     const [{ loadRecipe }, { planOf }, { renderPlan }] = await Promise.all([
       import("../recipe/loader.ts"),
       import("../plan.ts"),
       import("../views/plan.ts"),
     ]);
-    const plan = planOf(await loadRecipe(options.recipe));
+    const plan = planOf(await loadRecipe(options.recipe, { params }));
     process.stdout.write(options.format === "json" ? `${JSON.stringify(plan)}\n` : renderPlan(plan));
     return exitCodes.passed;
   }
@@ -62,7 +67,17 @@ export async function handler(options: Options): Promise<number> {
     return exitCodes.passed;
   }
   const { recipe, format, local } = options;
-  return runToEnd({ recipe, format, jobs, local, silenceMs });
+  return runToEnd({ recipe, params, format, jobs, local, silenceMs });
+}
+
+/** With `--help`, and a recipe: what that recipe takes. yargs has not parsed anything yet when it asks for a builder. */
+async function describeParams(): Promise<string> {
+  const end = process.argv.indexOf("--");
+  const words = process.argv.slice(2, end < 0 ? undefined : end);
+  const recipe = words.find((word) => /^[^-].*\.[cm]?[jt]s$/.test(word));
+  if (recipe === undefined || !words.some((word) => word === "--help" || word === "-h")) return "";
+  const { paramsHelp } = await import("../params-help.ts");
+  return paramsHelp(recipe);
 }
 
 async function listRecipesIn(folder: string): Promise<number> {

@@ -3,6 +3,7 @@ import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { describeParam } from "../given-params.ts";
 import { describeCompleteness, measureLog } from "../store/measure-log.ts";
 import type { AttemptRow } from "../store/rows.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -26,7 +27,8 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
       attempts: job.attempts.map((attempt) => ({ ...attempt, log: logState(store, attempt) })),
     }));
     if (json) {
-      process.stdout.write(`${JSON.stringify({ ...run, jobs })}\n`);
+      const params = run.params.map(({ text, ...param }) => (param.from === "option" ? { ...param, text } : param));
+      process.stdout.write(`${JSON.stringify({ ...run, params, jobs })}\n`);
       return;
     }
     const took = run.endedAt === null ? "" : ` in ${duration(run.endedAt - run.startedAt)}`;
@@ -36,7 +38,9 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
         : `coordinator resume ${run.id} goes on with it`;
     const note = run.state === "interrupted" ? ` (its coordinator is gone; ${gone})` : "";
     process.stdout.write(`run ${run.id}: ${run.state}${took}${note}\n`);
-    process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n\n`);
+    process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n`);
+    if (run.params.length > 0) process.stdout.write(`params ${oneLine(run.params.map(describeParam).join(" "))}\n`);
+    process.stdout.write("\n");
     const rows = jobs.flatMap((job) => {
       if (job.attempts.length === 0)
         return [

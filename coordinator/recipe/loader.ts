@@ -6,10 +6,12 @@ import { pathToFileURL } from "node:url";
 import { SortieError } from "../../protocol/errors.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { closest } from "../closest.ts";
+import type { GivenParam } from "../given-params.ts";
 import { checkSource } from "./check-source.ts";
 import { guarded } from "./guard.ts";
 import { loadError } from "./load-error.ts";
-import { isJob, isRecipe, type Recipe } from "./sdk.ts";
+import { validateParams, withEnvironment, wrongParams } from "./params.ts";
+import { isJob, isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./sdk.ts";
 
 const EXTENSIONS = [".ts", ".mts", ".cts", ".js", ".mjs", ".cjs"];
 
@@ -19,15 +21,49 @@ export interface LoadedRecipe {
   readonly recipe: Recipe;
   /** The file's text: errors name a job by what stands there. */
   readonly source: string;
+  /** Its params as they were given, where it takes some. */
+  readonly params?: readonly GivenParam[];
 }
 
 export interface LoadOptions {
   /** Ends the waiting for a recipe that awaits something at its top level. */
   readonly signal?: AbortSignal;
+  /** Params from the command line, or of a run that is gone on with. */
+  readonly params?: readonly GivenParam[];
+  /** Where a recipe finds params that it takes from the environment. Default: the process's. */
+  readonly environment?: NodeJS.ProcessEnv;
 }
 
-/** Loads the recipe at `path`. Rejects with one of the RECIPE_ codes, or INTERRUPTED when `signal` is aborted. */
+/**
+ * Loads the recipe at `path`, and makes its jobs of the params. Rejects with one of the RECIPE_ codes, or INTERRUPTED
+ * when `signal` is aborted.
+ */
 export async function loadRecipe(path: string, options: LoadOptions = {}): Promise<LoadedRecipe> {
+  const { file, source, recipe } = await importRecipe(path, options);
+  const given = options.params ?? [];
+  if (!takesParams(recipe)) {
+    if (given.length > 0) throw wrongParams(`The recipe takes no params; ${given[0]?.key} is given.`, recipe.location);
+    return { path: file, recipe, source };
+  }
+  const { location } = recipe;
+  const params = withEnvironment(given, recipe.env ?? {}, options.environment ?? process.env, location);
+  try {
+    const made = await guarded(async () => recipeOf(recipe, await validateParams(recipe.params, params, location)), {
+      file,
+      source,
+      signal: options.signal,
+    });
+    return { path: file, recipe: made, source, params };
+  } catch (error) {
+    throw loadError(error, file, source);
+  }
+}
+
+/** The recipe as its file exports it, before anything is known of its params. Rejects as loadRecipe does. */
+export async function importRecipe(
+  path: string,
+  options: Pick<LoadOptions, "signal"> = {},
+): Promise<{ file: string; source: string; recipe: Recipe | RecipeWithParams }> {
   const file = resolve(path);
   if (!existsSync(file)) throw notFound(path, file);
   if (!EXTENSIONS.includes(extname(file)))
@@ -47,7 +83,7 @@ export async function loadRecipe(path: string, options: LoadOptions = {}): Promi
   // A CommonJS recipe's exports come as the default of the default.
   const inner = (module.default as { default?: unknown } | null | undefined)?.default;
   const exported = isRecipe(module.default) || inner === undefined ? module.default : inner;
-  if (isRecipe(exported)) return { path: file, recipe: exported, source };
+  if (isRecipe(exported)) return { file, source, recipe: exported };
   throw new SortieError("RECIPE_INVALID", `${path} ${whatIsExported(exported)}.`, {
     at: { file, line: 1 },
     hint: "End it with: export default recipe({ … });",

@@ -41,6 +41,10 @@ const migrations = [
   CREATE TABLE cancellations (run TEXT NOT NULL, job TEXT);
   CREATE INDEX cancellations_by_run ON cancellations (run);
 `,
+  `
+  ALTER TABLE runs ADD COLUMN params TEXT;
+  ALTER TABLE jobs ADD COLUMN allowed INTEGER;
+`,
 ];
 
 /** A prepared statement's text, and its values. */

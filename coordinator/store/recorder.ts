@@ -39,13 +39,14 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           run = event.run;
           write(
             [
-              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint) VALUES (?, ?, ?, ?, ?, ?)",
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint, params) VALUES (?, ?, ?, ?, ?, ?, ?)",
               run,
               event.recipe,
               event.at,
               process.pid,
               processStarted(process.pid),
               event.fingerprint ?? null,
+              event.params ? JSON.stringify(event.params) : null,
             ],
             ...event.jobs.map(
               (job, position): Write => [

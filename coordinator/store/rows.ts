@@ -4,6 +4,7 @@ import { SortieError } from "../../protocol/errors.ts";
 import { Exit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import type { JobOutcome, RunOutcome } from "../events.ts";
+import { GivenParam } from "../given-params.ts";
 import { processStarted } from "./process-started.ts";
 
 export interface RunRow {
@@ -16,6 +17,8 @@ export interface RunRow {
   readonly message: string | null;
   /** Of the recipe's plan; null for a single command. */
   readonly fingerprint: string | null;
+  /** The recipe's, as they were given. */
+  readonly params: readonly GivenParam[];
 }
 
 export interface JobRow {
@@ -59,6 +62,7 @@ export interface RawRun {
   pid: number;
   pid_started: string;
   fingerprint: string | null;
+  params: string | null;
 }
 export interface RawJob {
   name: JobName;
@@ -89,6 +93,7 @@ export const runOf = (row: RawRun): RunRow => ({
     (row.outcome as RunOutcome | null) ?? (processStarted(row.pid) === row.pid_started ? "running" : "interrupted"),
   message: row.message,
   fingerprint: row.fingerprint,
+  params: row.params === null ? [] : parseStored(v.array(GivenParam), row.params, `the run ${row.id}`),
 });
 
 export const attemptOf = (row: RawAttempt): AttemptRow => ({

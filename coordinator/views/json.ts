@@ -7,6 +7,11 @@ import { writeTo } from "./format.ts";
 export function jsonView(out: NodeJS.WriteStream): EventReader {
   return {
     on(event) {
+      if (event.type === "run-started" && event.params) {
+        // Of a value from a file or the environment only the key: output is often kept where others read it.
+        const params = event.params.map(({ text, ...param }) => (param.from === "option" ? { ...param, text } : param));
+        return writeTo(out, `${JSON.stringify({ ...event, params })}\n`);
+      }
       if (event.type !== "job-output") return writeTo(out, `${JSON.stringify(event)}\n`);
       const { bytes, ...rest } = event;
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -130,6 +130,8 @@ export class Rig {
     mkdirSync(join(project, "node_modules"), { recursive: true });
     try {
       symlinkSync(root, join(project, "node_modules", "sortie"));
+      for (const schemas of ["valibot", "zod", "arktype"])
+        symlinkSync(join(root, "node_modules", schemas), join(project, "node_modules", schemas));
       writeFileSync(join(project, "package.json"), '{ "type": "module" }');
     } catch {
       // It is there from the recipe before.
