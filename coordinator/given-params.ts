@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { quote } from "./recipe/shell.ts";
+import { quote } from "../protocol/quote.ts";
 
 /** One param as it was given, and kept for `coordinator resume`. Only what `--set` gave is shown. */
 export const GivenParam = v.strictObject({

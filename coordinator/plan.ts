@@ -10,7 +10,7 @@ import { closest } from "./closest.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
-import type { Job } from "./recipe/sdk.ts";
+import { isMatrix, type Job, type Matrix } from "./recipe/sdk.ts";
 import { isShellCommand } from "./recipe/shell.ts";
 
 /** What a job asks of the runner it runs on: by name, or by labels that all must be equal. Empty fits every runner. */
@@ -57,7 +57,7 @@ export function planOf({ path, recipe, source }: LoadedRecipe): Plan {
     names.set(job, name);
   }
   /** A job that has no name yet, by that of its variable. */
-  const calledInSource = ({ location }: Job): string | undefined =>
+  const calledInSource = ({ location }: Job | Matrix): string | undefined =>
     location?.file === path ? nameAt(source, location) : undefined;
   const jobs = entries.map(([, job]) => planJob(job, names, path, calledInSource));
   return { recipe: path, jobs: inOrder(jobs) };
@@ -69,19 +69,21 @@ function planJob(
   job: Job,
   names: ReadonlyMap<Job, JobName>,
   path: string,
-  calledInSource: (job: Job) => string | undefined,
+  calledInSource: (job: Job | Matrix) => string | undefined,
 ): PlanJob {
   const fail = failAt(job, path);
   const name = names.get(job) as JobName;
   const { options } = job;
-  const needs = (options.needs ?? []).map((need) => {
-    const needed = names.get(need);
-    if (needed === undefined)
-      throw fail(
-        `${name} needs ${calledInSource(need) ?? "a job"}, which recipe() does not list${need.location ? ` (made ${placeIn(need.location, path)})` : ""}.`,
-      );
-    return needed;
-  });
+  const needs = (options.needs ?? []).flatMap((need) =>
+    (isMatrix(need) ? Object.values(need.jobs) : [need]).map((one) => {
+      const needed = names.get(one);
+      if (needed === undefined)
+        throw fail(
+          `${name} needs ${calledInSource(need) ?? (isMatrix(need) ? "a matrix" : "a job")}, which recipe() does not list${need.location ? ` (made ${placeIn(need.location, path)})` : ""}.`,
+        );
+      return needed;
+    }),
+  );
   const env = v.safeParse(Environment, Object.entries(options.env ?? {}));
   if (!env.success) throw fail(`${name}: env has a wrong entry: ${env.issues[0].message}.`);
   const { runner, ...wanted } = options.on ?? {};

@@ -66,6 +66,8 @@ export const limits = {
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,
   variablesPerJob: 1_000,
+  /** Cells of one matrix: what is more was most likely not meant, and a recipe may have several. */
+  matrixCells: 1_000,
   /** The text of one param of a recipe: a whole file fits, and a mistake does not fill the record. */
   paramBytes: 1 * MiB,
   /** TERM to KILL, unless the job says otherwise. */

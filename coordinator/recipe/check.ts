@@ -12,12 +12,18 @@ export const isRecord = (value: unknown): value is Record<PropertyKey, unknown> 
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** `what` has no options but those named. */
-export function checkNames(what: string, options: object, names: readonly string[], wrong: Wrong): void {
+export function checkNames(
+  what: string,
+  options: object,
+  names: readonly string[],
+  wrong: Wrong,
+  kind = "option",
+): void {
   for (const name of Object.keys(options)) {
     if (names.includes(name)) continue;
     const near = closest(name, names);
     throw wrong(
-      `${what} has no option ${JSON.stringify(name)}; ${near ? `did you mean ${near}?` : `it has ${names.join(", ")}.`}`,
+      `${what} has no ${kind} ${JSON.stringify(name)}; ${near ? `did you mean ${near}?` : `it has ${names.join(", ")}.`}`,
     );
   }
 }
@@ -71,12 +77,12 @@ export function checkRun(run: unknown, wrong: Wrong): void {
   }
 }
 
-export function checkNeeds(needs: unknown, isJob: (value: unknown) => boolean, wrong: Wrong): void {
+export function checkNeeds(needs: unknown, isNeed: (value: unknown) => boolean, wrong: Wrong): void {
   if (needs === undefined) return;
   if (!Array.isArray(needs)) throw wrong("needs must be a list of jobs (the values that job() gave, not their names).");
   // An index loop sees the holes of a list too.
   for (let index = 0; index < needs.length; index++) {
-    if (isJob(needs[index])) continue;
+    if (isNeed(needs[index])) continue;
     throw wrong(
       needs[index] === undefined
         ? `needs must be a list of jobs, and number ${index + 1} is undefined: is that job made further down?`

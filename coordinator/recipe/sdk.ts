@@ -4,6 +4,7 @@
 
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
+import { type Axes, type Cell, cellsOf } from "./cells.ts";
 import { checkDuration, checkNames, checkNeeds, checkRun, checkStrings, isRecord, shown, type Wrong } from "./check.ts";
 import { placeOf } from "./check-place.ts";
 import { callSite, type Location } from "./location.ts";
@@ -12,6 +13,7 @@ import { RecipeError } from "./recipe-error.ts";
 import { isSchema, type SchemaInput, type SchemaOutput, type StandardSchema } from "./schema.ts";
 import type { ShellCommand } from "./shell.ts";
 
+export type { Axes, AxisValue, Cell } from "./cells.ts";
 export type {
   Argv,
   ContainerOptions,
@@ -30,6 +32,7 @@ export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSche
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 
 const JOB = Symbol.for("sortie.job");
+const MATRIX = Symbol.for("sortie.matrix");
 const RECIPE = Symbol.for("sortie.recipe");
 
 /** One command of a job that has several. */
@@ -48,10 +51,10 @@ export interface JobOptions extends PlaceOptions {
    */
   readonly run: string | ShellCommand | Argv | readonly Step[];
   /**
-   * Jobs that must pass first, by value: each must be in the recipe too. Default: none.
+   * Jobs that must pass first, by value: each must be in the recipe too. A matrix stands for all of its jobs. Default: none.
    * @example needs: [build, lint]
    */
-  readonly needs?: readonly Job[];
+  readonly needs?: readonly (Job | Matrix)[];
   /**
    * The runner it asks for: labels that must all be equal, or `runner` for one by its name. Default: any runner.
    * @example on: { os: "linux", gpu: "a100" }
@@ -94,13 +97,21 @@ export interface Job {
   readonly location: Location | undefined;
 }
 
-/** Jobs, each under the name that it goes by everywhere. */
-export type Jobs = Readonly<Record<string, Job>>;
+/** Jobs that a matrix made, one a cell: what `matrix()` gives, and what `needs` takes. */
+export interface Matrix {
+  readonly [MATRIX]: true;
+  /** Each under what its name ends with: `node=24,os=linux`. */
+  readonly jobs: Readonly<Record<string, Job>>;
+  readonly location: Location | undefined;
+}
+
+/** Jobs, each under the name that it goes by everywhere. Those of a matrix are `test[node=24,os=linux]` and so on. */
+export type Jobs = Readonly<Record<string, Job | Matrix>>;
 
 /** What a recipe's default export must be; or a recipe with params. */
 export interface Recipe {
   readonly [RECIPE]: true;
-  readonly jobs: Jobs;
+  readonly jobs: Readonly<Record<string, Job>>;
   readonly location: Location | undefined;
 }
 
@@ -143,7 +154,7 @@ export function job(options: JobOptions): Job {
   checkNames("job()", options, jobNames, wrong);
   const { run, needs, on, env, cwd, timeout, grace, lease } = options as JobOptions;
   checkRun(run, wrong);
-  checkNeeds(needs, isJob, wrong);
+  checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkStrings("on", on, wrong);
   checkStrings("env", env, wrong);
   if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
@@ -159,6 +170,37 @@ export function job(options: JobOptions): Job {
   const { needs: _, ...checked } = options as JobOptions;
   const kept: JobOptions = { ...frozenCopy(checked), ...(needs ? { needs } : {}) };
   return withLocation({ [JOB]: true as const, options: Object.freeze(kept) }, location);
+}
+
+/** Options of a matrix. */
+export interface MatrixOptions<Of extends Axes> {
+  /**
+   * Cells that get no job: those that have all values of one of these. Default: none.
+   * @example exclude: [{ node: "24", os: "windows" }]
+   */
+  readonly exclude?: readonly { readonly [Axis in keyof Of]?: Of[Axis][number] }[];
+}
+
+/**
+ * Describes a job for each combination of the axes' values, at most 1,000.
+ * @example const test = matrix({ node: ["24", "26"] }, ({ node }) => job({ container: `node:${node}`, run: sh`npm test` }));
+ */
+export function matrix<const Of extends Axes>(
+  axes: Of,
+  make: (cell: Cell<Of>) => Job,
+  options: MatrixOptions<Of> = {},
+): Matrix {
+  const location = callSite(matrix);
+  const wrong: Wrong = (message) => new RecipeError(message, location, "job");
+  if (typeof make !== "function") throw wrong("matrix() takes a function that makes a job of a cell.");
+  if (!isRecord(options)) throw wrong("matrix() takes an object of options.");
+  checkNames("matrix()", options, ["exclude"], wrong);
+  const jobs = cellsOf(axes, options.exclude, wrong).map(({ name, cell }) => {
+    const made: unknown = make(cell as Cell<Of>);
+    if (!isJob(made)) throw wrong(`The function of matrix() must give what job() gave, also for ${name}.`);
+    return [name, made] as const;
+  });
+  return withLocation({ [MATRIX]: true as const, jobs: Object.freeze(Object.fromEntries(jobs)) }, location);
 }
 
 /**
@@ -191,20 +233,21 @@ const paramsNames = ["params", "env", "jobs"] satisfies (keyof ParamsOptions<Sta
 
 /** A job may be called `params`, or `jobs`, too. */
 const hasParams = (options: object): options is ParamsOptions<StandardSchema> =>
-  ("params" in options && !isJob(options.params)) || ("jobs" in options && typeof options.jobs === "function");
+  ("params" in options && !isJob(options.params) && !isMatrix(options.params)) ||
+  ("jobs" in options && typeof options.jobs === "function");
 
-/** @internal Throws where something is no job, at the recipe's line. */
-export function checkedJobs(jobs: unknown, location: Location | undefined): Jobs {
-  if (!isRecord(jobs)) throw new RecipeError("recipe() takes an object of jobs.", location, "recipe");
-  for (const [name, value] of Object.entries(jobs)) {
-    if (!isJob(value))
-      throw new RecipeError(
-        `${JSON.stringify(name)} is not a job: recipe() takes values that job() gave.`,
-        location,
-        "recipe",
-      );
-  }
-  return Object.freeze({ ...jobs }) as Jobs;
+/** @internal With the jobs of each matrix under their own names. Throws where something is no job, at the recipe's line. */
+export function checkedJobs(jobs: unknown, location: Location | undefined): Readonly<Record<string, Job>> {
+  const wrong: Wrong = (message) => new RecipeError(message, location, "recipe");
+  if (!isRecord(jobs)) throw wrong("recipe() takes an object of jobs.");
+  const named = Object.entries(jobs).flatMap(([name, value]): [string, Job][] => {
+    if (isJob(value)) return [[name, value]];
+    if (isMatrix(value)) return Object.entries(value.jobs).map(([cell, made]) => [`${name}[${cell}]`, made]);
+    throw wrong(`${JSON.stringify(name)} is not a job: recipe() takes values that job() or matrix() gave.`);
+  });
+  const flat = Object.fromEntries(named);
+  if (Object.keys(flat).length < named.length) throw wrong("A job has the name of one that a matrix made.");
+  return Object.freeze(flat);
 }
 
 /** @internal The recipe that the params make of it. */
@@ -213,6 +256,8 @@ export const recipeOf = ({ jobs, location }: Pick<RecipeWithParams, "jobs" | "lo
 
 /** @internal */
 export const isJob = (value: unknown): value is Job => isRecord(value) && JOB in value;
+/** @internal */
+export const isMatrix = (value: unknown): value is Matrix => isRecord(value) && MATRIX in value;
 /** @internal */
 export const isRecipe = (value: unknown): value is Recipe | RecipeWithParams => isRecord(value) && RECIPE in value;
 /** @internal */

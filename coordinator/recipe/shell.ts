@@ -39,9 +39,6 @@ export function sh(strings: TemplateStringsArray, ...values: readonly ShellValue
 export const isShellCommand = (value: unknown): value is ShellCommand =>
   typeof value === "object" && value !== null && SHELL in value;
 
-/** A word as a person would write it for a shell, to be shown: quoted where it must be. */
-export const quote = (word: string): string => (/^[A-Za-z0-9_/.:=@%+,-]+$/.test(word) ? word : quoted(word));
-
 const misplaced = (within: string): string =>
   within.endsWith("quotes")
     ? `sh\`\` has an interpolation within ${within}: it is quoted already, so take it out of them.`

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { type AttemptId, JobName, type RunId } from "../../protocol/ids.ts";
+import { quote } from "../../protocol/quote.ts";
 import { closest } from "../closest.ts";
 import type { EventReader } from "../events.ts";
 import { openDatabase } from "./database.ts";
@@ -103,7 +104,7 @@ export function openStore(folder: string): Store {
     throw new SortieError(
       "NOT_FOUND",
       `The run ${run} has no job ${JSON.stringify(name)}; it has ${names.slice(0, MOST_NAMES).join(", ")}${names.length > MOST_NAMES ? ", …" : ""}.`,
-      near === undefined ? {} : { hint: `Did you mean ${near}?` },
+      near === undefined ? {} : { hint: `Did you mean ${quote(near)}?` },
     );
   }
 

@@ -1,4 +1,6 @@
 // The last lines of a run: what came out, and where to look.
+
+import { quote } from "../../protocol/quote.ts";
 import type { JobOutcome, RunEvent } from "../events.ts";
 import { duration, oneLine, outcomeColour, type Paint } from "./format.ts";
 
@@ -16,7 +18,8 @@ export function summaryOf(
     `${paint(["bold", outcomeColour[event.outcome]], `run ${event.outcome}`)}: ${parts.join(", ") || "no job"} ${paint("dim", `in ${duration(event.durationMs)}`)}`,
   ];
   if (event.message) lines.push(paint(outcomeColour[event.outcome], oneLine(event.message)));
-  for (const job of failures.slice(0, MOST_FAILURES)) lines.push(paint("dim", `  coordinator logs ${run}/${job}`));
+  for (const job of failures.slice(0, MOST_FAILURES))
+    lines.push(paint("dim", `  coordinator logs ${quote(`${run}/${job}`)}`));
   if (failures.length > MOST_FAILURES)
     lines.push(paint("dim", `  and ${failures.length - MOST_FAILURES} more: coordinator show ${run}`));
   return lines.join("\n");
