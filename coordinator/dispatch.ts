@@ -134,6 +134,6 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
 }
 
 function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  const { name, needs: _needs, on: _on, at: _at, ...asked } = job;
+  const { name, needs: _needs, on: _on, at: _at, retry: _retry, ...asked } = job;
   return { attemptId, run, job: name, attempt, stdin: false, ...asked, steps: [...asked.steps] };
 }

@@ -90,11 +90,16 @@ export type RunEvent =
       readonly from: string;
       readonly text: string;
     }
-  /** An attempt was lost by the infrastructure, and the job is tried again: as `job-ended` tells it, but for the outcome. */
+  /** An attempt was lost by the infrastructure, or failed, and the job is tried again: otherwise as `job-ended` tells it. */
   | {
       readonly type: "job-retrying";
       readonly at: number;
       readonly job: JobName;
+      /** The one that ended. */
+      readonly attempt: number;
+      readonly outcome: "lost" | "failed";
+      /** The pause before the next one. */
+      readonly delayMs: number;
       readonly exit?: Exit;
       readonly gap?: string;
       readonly message?: string;

@@ -8,6 +8,7 @@ import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
 import type { Plan, PlanJob } from "./plan.ts";
 import { fits } from "./plan.ts";
+import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Schedule } from "./schedule.ts";
 
 /** Attempts of a job that the infrastructure failed. */
@@ -35,12 +36,16 @@ export interface Earlier {
   readonly outcomes: ReadonlyMap<JobName, JobOutcome>;
   /** Attempts of each job that it began. */
   readonly attempts: ReadonlyMap<JobName, number>;
+  /** Those of them that failed, rather than were lost. */
+  readonly failures: ReadonlyMap<JobName, number>;
   /** Attempts that may still run: under their jobs' names, with the runner each was given to. */
   readonly begun: ReadonlyMap<
     JobName,
     { readonly attemptId: AttemptId; readonly runner: RunnerLink; readonly startedAt: number }
   >;
 }
+
+type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
 
 interface Place {
   readonly runner: RunnerLink;
@@ -63,6 +68,9 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     options.runners.map((runner) => [runner.id, { runner, free: runner.info.slots, pauseMs: ASK_AGAIN_MS }]),
   );
   const attempts = new Map<JobName, number>(options.earlier?.attempts);
+  const failures = new Map<JobName, number>(options.earlier?.failures);
+  /** Jobs that failed, until they are tried again: they hold no slot. */
+  const waiting = new Map<JobName, { readonly timer: NodeJS.Timeout; readonly how: How }>();
   const outcomes = new Set<JobOutcome>();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
@@ -72,11 +80,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const cancels = new Map<JobName, AbortController>();
   const finished = Promise.withResolvers<void>();
 
-  async function settle(
-    job: PlanJob,
-    outcome: JobOutcome,
-    how: Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">,
-  ): Promise<void> {
+  async function settle(job: PlanJob, outcome: JobOutcome, how: How): Promise<void> {
     outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
     await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...how });
@@ -115,20 +119,50 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       place.awaySince = undefined;
       const { kind: _, outcome, runnerGone, ...how } = result;
       const wanted = !stopping.signal.aborted && !cancel.signal.aborted;
+      const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
+      failures.set(job.name, failed);
       if (outcome === "lost" && wanted) {
         // Whoever else fits may try; a runner that is gone is not asked any more.
         if (runnerGone) place.gone ??= new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost.");
-        if (number < MOST_ATTEMPTS && someoneFits(job)) {
-          await emit({ type: "job-retrying", at: Date.now(), job: job.name, ...how });
-          return schedule.requeue(job.name);
-        }
+        if (number - failed < MOST_ATTEMPTS && someoneFits(job)) return tryAgain(job, number, outcome, how, 0);
       }
+      if (outcome === "failed" && wanted && job.retry && how.exit && isTriedAgain(job.retry, failed, how.exit))
+        return tryAgain(job, number, outcome, how, backoffMs(job.retry, failed, Math.random()));
       return settle(job, outcome, how);
     }
     if (begun) attempts.set(job.name, number - 1);
     if (cancel.signal.aborted)
       return settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 });
     await notTaken(job, place, result.error);
+  }
+
+  /** After the pause the job stands where it stood; meanwhile others have its slot. */
+  async function tryAgain(
+    job: PlanJob,
+    attempt: number,
+    outcome: "lost" | "failed",
+    how: How,
+    delayMs: number,
+  ): Promise<void> {
+    const again = (): void => {
+      waiting.delete(job.name);
+      schedule.requeue(job.name);
+      void step();
+    };
+    if (delayMs > 0) waiting.set(job.name, { timer: setTimeout(again, delayMs), how });
+    await emit({ type: "job-retrying", at: Date.now(), job: job.name, attempt, outcome, delayMs, ...how });
+    if (delayMs === 0) schedule.requeue(job.name);
+  }
+
+  /** A job that was to be tried again is not any more. False where it does not wait for that. */
+  async function giveUp(name: JobName, message: string): Promise<boolean> {
+    const one = waiting.get(name);
+    const job = one && plan.jobs.find((planned) => planned.name === name);
+    if (!one || !job) return false;
+    clearTimeout(one.timer);
+    waiting.delete(name);
+    await settle(job, "cancelled", { message, durationMs: one.how.durationMs });
+    return true;
   }
 
   /** Its runner is asked again after a pause; another one that fits may be faster. */
@@ -212,11 +246,16 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     failure.reject(error);
     schedule.stop();
     abandoning.abort(error);
+    for (const { timer } of waiting.values()) clearTimeout(timer);
   }
 
   function cancelJob(name: JobName): void {
     const cancel = cancels.get(name);
     if (cancel) return cancel.abort("user");
+    if (waiting.has(name)) {
+      void giveUp(name, "it was cancelled before it was tried again").then(step, fail);
+      return;
+    }
     const job = schedule.take(name);
     if (job)
       void settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 }).then(step, fail);
@@ -259,6 +298,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const never = schedule.stop();
     stopping.abort(by);
     void (async () => {
+      for (const name of [...waiting.keys()]) await giveUp(name, "the run was cancelled before it was tried again");
       for (const job of never) {
         outcomes.add("cancelled");
         await emit({
@@ -290,5 +330,6 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     cancelled.removeEventListener("abort", onCancelled);
     await queue.onIdle();
     for (const place of places.values()) clearTimeout(place.pause);
+    for (const { timer } of waiting.values()) clearTimeout(timer);
   }
 }

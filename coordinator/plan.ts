@@ -10,6 +10,7 @@ import { closest } from "./closest.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
+import { type Retry, retryOf } from "./recipe/retry.ts";
 import { isMatrix, type Job, type Matrix } from "./recipe/sdk.ts";
 import { isShellCommand } from "./recipe/shell.ts";
 
@@ -31,6 +32,8 @@ export interface PlanJob extends Place {
   readonly graceMs: number;
   /** How long it goes on without its coordinator; null: for ever. Absent: as the runner has it. */
   readonly leaseMs?: number | null;
+  /** Absent: a failure is not tried again. */
+  readonly retry?: Retry;
   readonly at?: { readonly file: string; readonly line: number };
 }
 
@@ -115,6 +118,7 @@ function planJob(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(options.retry === undefined ? {} : { retry: retryOf(options.retry, fail) }),
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
 }
@@ -221,9 +225,20 @@ const describeLabels = (labels: Labels): string => labelList(labels).join(" ") |
  */
 export function fingerprintOf(plan: Plan): string {
   const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }) => {
-    const { ssh, user, limits, nice, umask } = rest;
+    const { ssh, user, limits, nice, umask, retry } = rest;
     const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
-    return { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs, ...place };
+    return {
+      name,
+      needs,
+      on: selectorKey(on),
+      steps,
+      variables: namesOf(env),
+      cwd,
+      timeoutMs,
+      graceMs,
+      ...place,
+      retry,
+    };
   });
   return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
 }

@@ -6,7 +6,7 @@ import type { JobOutcome } from "./events.ts";
 import type { Earlier } from "./execute.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
 import type { GivenParam } from "./given-params.ts";
-import { type AttemptRow, type JobRow, openAttempt } from "./store/rows.ts";
+import { type AttemptRow, type JobRow, openAttempt, outcomeOfTry } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
 export interface Resumed {
@@ -43,13 +43,16 @@ export function resume(store: Store, text: string): Resumed {
 export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {
   const outcomes = new Map<JobName, JobOutcome>();
   const attempts = new Map<JobName, number>();
+  const failures = new Map<JobName, number>();
   for (const { name, outcome, attempts: rows } of jobs) {
     if (outcome !== null) outcomes.set(name, outcome);
     attempts.set(name, rows.at(-1)?.attempt ?? 0);
+    failures.set(name, rows.filter((row) => row.endedAt !== null && outcomeOfTry(row) === "failed").length);
   }
   return {
     outcomes,
     attempts,
+    failures,
     begun: new Map(
       begun.map((row) => {
         const id = row.runnerId ?? "";

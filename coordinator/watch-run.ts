@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { AttemptId, JobName } from "../protocol/ids.ts";
 import type { RunEvent } from "./events.ts";
 import { readLog } from "./store/read-log.ts";
-import type { AttemptRow, RunRow } from "./store/rows.ts";
+import { type AttemptRow, outcomeOfTry, type RunRow } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
 const LOOK_EVERY_MS = 100;
@@ -20,7 +20,24 @@ export async function watchRun(
   const planned = store.jobs(run).map(({ name, needs }) => ({ name, needs }));
   await emit({ type: "run-started", at: startedAt, run, recipe, jobs: planned });
 
-  async function follow({ id, job, attempt, runner, startedAt: at }: AttemptRow): Promise<void> {
+  async function follow(
+    { id, job, attempt, runner, startedAt: at }: AttemptRow,
+    earlier: AttemptRow | undefined,
+  ): Promise<void> {
+    if (earlier) await logs.get(earlier.id);
+    if (earlier)
+      await emit({
+        type: "job-retrying",
+        at: earlier.endedAt ?? at,
+        job,
+        attempt: earlier.attempt,
+        outcome: outcomeOfTry(earlier),
+        delayMs: Math.max(0, at - (earlier.endedAt ?? at)),
+        ...(earlier.exit ? { exit: earlier.exit } : {}),
+        ...(earlier.gap ? { gap: earlier.gap } : {}),
+        ...(earlier.message === null ? {} : { message: earlier.message }),
+        durationMs: (earlier.endedAt ?? at) - earlier.startedAt,
+      });
     await emit({ type: "job-started", at, job, attempt, attemptId: id, runner });
     const isLive = (): boolean => store.isLive({ run, id });
     for await (const part of readLog(store.logPath({ run, id }), { follow: true, isLive, signal }))
@@ -34,7 +51,8 @@ export async function watchRun(
     // Asked first: what happens in between is seen in the last look.
     const state = store.findRun(run);
     for (const job of store.jobs(run)) {
-      for (const attempt of job.attempts) if (!logs.has(attempt.id)) logs.set(attempt.id, follow(attempt));
+      for (const [index, attempt] of job.attempts.entries())
+        if (!logs.has(attempt.id)) logs.set(attempt.id, follow(attempt, job.attempts[index - 1]));
       if (job.outcome === null || ended.has(job.name)) continue;
       ended.add(job.name);
       await Promise.all(job.attempts.map((attempt) => logs.get(attempt.id)));

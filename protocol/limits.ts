@@ -66,6 +66,11 @@ export const limits = {
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,
   variablesPerJob: 1_000,
+  /** Retries of a failed job: a runner takes up to 1,000 attempts, and what failed a hundred times is no accident. */
+  retries: 100,
+  /** The pause before a first retry, and the longest that doubling makes of it. */
+  retryBackoffMs: 1_000,
+  retryMostMs: 10 * 60_000,
   /** Cells of one matrix: what is more was most likely not meant, and a recipe may have several. */
   matrixCells: 1_000,
   /** The text of one param of a recipe: a whole file fits, and a mistake does not fill the record. */

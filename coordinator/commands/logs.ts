@@ -94,10 +94,12 @@ async function showLog(store: Store, job: string, follow: boolean, show: Show): 
     const left = await printParts(path, parts, printer, isFirst ? show : { ...show, most: undefined, offset: 0 });
     // Its reader has left, as `head` does.
     if (left) return exitCodes.passed;
-    if (!follow || found.byAttempt || measureLog(path)?.exit) break;
+    const exit = measureLog(path)?.exit;
+    if (!follow || found.byAttempt || (exit && passed(exit))) break;
     const next = await nextAttempt(store, found, current);
     if (!next) break;
-    await printer.note(`attempt ${current.attempt} was lost; attempt ${next.attempt} follows`);
+    const how = exit ? `ended with ${describeExit(exit)}` : "was lost";
+    await printer.note(`attempt ${current.attempt} ${how}; attempt ${next.attempt} follows`);
     attempt = next;
   }
   return conclude(store, attempt, follow, printer);
@@ -112,8 +114,8 @@ async function nextAttempt(
   for (;;) {
     // Asked first: an attempt that starts in between is found.
     const mayStart = store.mayStart(found.run, found.job);
-    const last = store.lastAttempt(found.run, found.job);
-    if (last && last.id !== after?.id) return last;
+    const next = store.attemptAfter(found.run, found.job, after);
+    if (next) return next;
     if (!mayStart) return undefined;
     await delay(LOOK_EVERY_MS);
   }

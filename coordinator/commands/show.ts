@@ -5,7 +5,7 @@ import { describeExit } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { describeParam } from "../given-params.ts";
 import { describeCompleteness, measureLog } from "../store/measure-log.ts";
-import type { AttemptRow } from "../store/rows.ts";
+import { type AttemptRow, outcomeOfTry } from "../store/rows.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { duration, oneLine, table } from "../views/format.ts";
 
@@ -56,7 +56,9 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
         ];
       return job.attempts.map((attempt, index) => [
         job.name,
-        index === job.attempts.length - 1 ? (job.outcome ?? run.state) : "lost",
+        index === job.attempts.length - 1 && (attempt.endedAt === null || job.outcome !== null)
+          ? (job.outcome ?? run.state)
+          : outcomeOfTry(attempt),
         oneLine(attempt.runner),
         attempt.endedAt === null ? "" : duration(attempt.endedAt - attempt.startedAt),
         oneLine(attempt.message ?? (attempt.exit ? describeExit(attempt.exit) : "")),

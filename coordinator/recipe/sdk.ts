@@ -10,6 +10,7 @@ import { placeOf } from "./check-place.ts";
 import { callSite, type Location } from "./location.ts";
 import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import { RecipeError } from "./recipe-error.ts";
+import { type RetryOptions, retryOf } from "./retry.ts";
 import { isSchema, type SchemaInput, type SchemaOutput, type StandardSchema } from "./schema.ts";
 import type { ShellCommand } from "./shell.ts";
 
@@ -28,6 +29,7 @@ export type {
   SshOptions,
   TmpfsOptions,
 } from "./place.ts";
+export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 
@@ -88,6 +90,13 @@ export interface JobOptions extends PlaceOptions {
    * @example grace: "30s"
    */
   readonly grace?: Duration;
+  /**
+   * How often the job is tried again when it fails, or an object that says more. An attempt that the infrastructure lost
+   * is not a failure: that is tried again by itself, three times in all. Default: 0.
+   * @example retry: 2
+   * @example retry: { count: 5, backoff: "10s", on: { codes: [75], reasons: ["timeout"] } }
+   */
+  readonly retry?: number | RetryOptions;
 }
 
 /** A job of a recipe: what `job()` gives, and what `needs` takes. */
@@ -139,7 +148,7 @@ export interface RecipeWithParams<Schema extends StandardSchema = StandardSchema
 }
 
 const jobNames = [
-  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease"],
+  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease", "retry"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof JobOptions)[];
 
@@ -152,7 +161,7 @@ export function job(options: JobOptions): Job {
   const wrong: Wrong = (message) => new RecipeError(message, location, "job");
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
-  const { run, needs, on, env, cwd, timeout, grace, lease } = options as JobOptions;
+  const { run, needs, on, env, cwd, timeout, grace, lease, retry } = options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkStrings("on", on, wrong);
@@ -165,6 +174,7 @@ export function job(options: JobOptions): Job {
     throw wrong(`lease must be at least ${limits.leaseMinimumMs / 1_000} s.`);
   checkDuration("grace", grace, wrong);
   if (timeout !== undefined && parseDuration(timeout) === 0) throw wrong("timeout must be at least a millisecond.");
+  if (retry !== undefined) retryOf(retry, wrong);
   placeOf(options, wrong);
   // Copies: what is changed afterwards would not have been checked. (needs stays: its jobs are looked up by the plan.)
   const { needs: _, ...checked } = options as JobOptions;

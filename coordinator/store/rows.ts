@@ -3,8 +3,9 @@ import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { Exit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
-import type { JobOutcome, RunOutcome } from "../events.ts";
+import { type JobOutcome, outcomeOf, type RunOutcome } from "../events.ts";
 import { GivenParam } from "../given-params.ts";
+import { NOT_JOURNALED } from "../proof.ts";
 import { processStarted } from "./process-started.ts";
 
 export interface RunRow {
@@ -45,6 +46,10 @@ export interface AttemptRow {
   /** What of its outputs did not arrive, by the runner's counts and hashes. */
   readonly gap: string | null;
 }
+
+/** How an attempt came out that was not the last, or may not be. One without an exit, or whose log proves nothing, was lost. */
+export const outcomeOfTry = ({ exit, gap }: AttemptRow): "failed" | "lost" =>
+  exit && outcomeOf(exit) === "failed" && !gap?.includes(NOT_JOURNALED) ? "failed" : "lost";
 
 /** The last attempt, where nothing is known of its end. */
 export function openAttempt({ attempts }: JobRow): AttemptRow | undefined {

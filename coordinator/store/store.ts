@@ -52,6 +52,8 @@ export interface Store {
   /** By RUN/JOB, by a job's name in the latest run that has it, or by a prefix of an attempt's id. Throws as findRun. */
   findJob(text: string): FoundJob;
   lastAttempt(run: RunId, job: JobName): AttemptRow | undefined;
+  /** The one that follows; one that no runner took leaves its number to the next. */
+  attemptAfter(run: RunId, job: JobName, before: AttemptRow | undefined): AttemptRow | undefined;
   /** Whether a job is not settled, and the coordinator of its run lives. */
   mayStart(run: RunId, job: JobName): boolean;
   /** Whether more may be written to the attempt's log. */
@@ -167,6 +169,16 @@ export function openStore(folder: string): Store {
       return { run: attempt.run, job: attempt.job, attempt, byAttempt: true };
     },
     lastAttempt,
+    attemptAfter: (run, job, before) =>
+      database
+        .all<RawAttempt>(
+          "SELECT * FROM attempts WHERE run = ? AND job = ? AND attempt >= ? AND id <> ? ORDER BY attempt LIMIT 1",
+          run,
+          job,
+          before?.attempt ?? 0,
+          before?.id ?? "",
+        )
+        .map(attemptOf)[0],
     mayStart: (run, job) =>
       database.all("SELECT 1 FROM jobs WHERE run = ? AND name = ? AND outcome IS NULL", run, job).length > 0 &&
       isRunning(run),

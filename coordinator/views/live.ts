@@ -206,6 +206,10 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           row?.notes.splice(0, row.notes.length - TAIL_LINES);
           return;
         }
+        case "job-retrying":
+          // It waits, and begins anew; what the attempt wrote is in its log.
+          rows.delete(event.job);
+          return;
         case "job-ended":
           return jobEnded(event);
         case "run-cancelling":

@@ -65,8 +65,12 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
       case "job-reconnected":
         return `${prefixOf(event.job)}${paint("dim", "connected again")}\n`;
       case "job-retrying": {
+        const { prefix, rest } = takeRow(event.job);
         const why = event.exit ? describeExit(event.exit) : (event.message ?? "lost");
-        return `${prefixOf(event.job)}${paint("yellow", `${oneLine(why)}; tried again`)}\n`;
+        const pause = event.delayMs === 0 ? "" : ` in ${duration(event.delayMs)}`;
+        const gap = event.gap === undefined ? "" : `, but its log is incomplete: ${oneLine(event.gap)}`;
+        const text = `attempt ${event.attempt} ${event.outcome}: ${oneLine(why)}${gap}; tried again${pause}`;
+        return `${rest}${prefix}${paint("yellow", text)}\n`;
       }
       case "job-step":
         return `${rows.get(event.job)?.prefix ?? prefixOf(event.job)}${paint("dim", `step ${event.index + 1} of ${event.of}`)}\n`;

@@ -261,7 +261,16 @@ describe("what a person types", () => {
       { id: "att2", endedAt: null },
     ]);
     const lost: Exit = { type: "exit", reason: "lost", code: null, bytes: { stdout: 1, stderr: 0 }, message: "gone" };
-    reader.on({ type: "job-retrying", at: 5, job: "a" as JobName, exit: lost, durationMs: 1 });
+    reader.on({
+      type: "job-retrying",
+      at: 5,
+      job: "a" as JobName,
+      attempt: 1,
+      outcome: "lost",
+      delayMs: 0,
+      exit: lost,
+      durationMs: 1,
+    });
     reader.on(jobDispatched("a", "att3", 3));
     expect(store.jobs("run1" as RunId)[0]?.attempts).toMatchObject([{}, { exit: lost, endedAt: 5 }, { endedAt: null }]);
     store.close();
