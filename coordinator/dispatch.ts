@@ -134,6 +134,15 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
 }
 
 function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  const { name, needs: _needs, on: _on, at: _at, retry: _retry, ...asked } = job;
+  const {
+    name,
+    needs: _needs,
+    on: _on,
+    at: _at,
+    retry: _retry,
+    allowFailure: _allowed,
+    always: _always,
+    ...asked
+  } = job;
   return { attemptId, run, job: name, attempt, stdin: false, ...asked, steps: [...asked.steps] };
 }

@@ -110,6 +110,8 @@ export type RunEvent =
       readonly at: number;
       readonly job: JobName;
       readonly outcome: JobOutcome;
+      /** It failed, and the run may pass nevertheless. */
+      readonly allowed?: true;
       /** Absent for a skipped job, and where no exit arrived. */
       readonly exit?: Exit;
       /** What of its outputs did not arrive; absent where they are proven whole, or there is no exit to prove them. */

@@ -28,6 +28,8 @@ export interface ExecuteOptions {
   readonly cancelled: AbortSignal;
   /** Called with what cancels one job by its name. */
   readonly onCancellable?: (cancelJob: (name: JobName) => void) => void;
+  /** Called with what ends the jobs that run although the run was cancelled; that gives whether there were any. */
+  readonly onHurried?: (hurry: () => boolean) => void;
   /** What an earlier coordinator process did of this run. */
   readonly earlier?: Earlier;
 }
@@ -75,15 +77,19 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
   const stopping = new AbortController();
+  /** Of jobs that run always too. */
+  const hurrying = new AbortController();
+  const stoppingOf = (job: PlanJob): AbortSignal => (job.always ? hurrying : stopping).signal;
   /** Lets go of what runs without ending it: the run can be resumed. */
   const abandoning = new AbortController();
   const cancels = new Map<JobName, AbortController>();
   const finished = Promise.withResolvers<void>();
 
   async function settle(job: PlanJob, outcome: JobOutcome, how: How): Promise<void> {
-    outcomes.add(outcome);
+    const allowed = outcome === "failed" && job.allowFailure === true;
+    if (!allowed) outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
-    await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...how });
+    await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...(allowed ? { allowed } : {}), ...how });
     for (const { job: dependant, because } of skipped) {
       outcomes.add("skipped");
       await emit({
@@ -109,7 +115,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       runner: place.runner,
       folder: options.folder,
       emit,
-      cancelled: AbortSignal.any([stopping.signal, cancel.signal]),
+      cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
     }).finally(() => cancels.delete(job.name));
     place.free++;
@@ -118,7 +124,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       place.pauseMs = ASK_AGAIN_MS;
       place.awaySince = undefined;
       const { kind: _, outcome, runnerGone, ...how } = result;
-      const wanted = !stopping.signal.aborted && !cancel.signal.aborted;
+      const wanted = !stoppingOf(job).aborted && !cancel.signal.aborted;
       const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
       failures.set(job.name, failed);
       if (outcome === "lost" && wanted) {
@@ -188,7 +194,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   async function notTaken(job: PlanJob, place: Place, error: SortieError): Promise<void> {
     const cannot = (outcome: JobOutcome): Promise<void> =>
       settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
-    if (stopping.signal.aborted) return cannot("cancelled");
+    if (stoppingOf(job).aborted) return cannot("cancelled");
     switch (error.code) {
       case "NOT_FOUND":
         // It never reached its runner before the earlier coordinator ended.
@@ -218,6 +224,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     [...places.values()].some((place) => !place.gone && fits(job.on, place.runner.info));
 
   async function step(): Promise<void> {
+    if (abandoning.signal.aborted) return;
     try {
       const open = [...places.values()].filter((place) => !place.gone);
       for (const job of schedule.takeHopeless((on) => open.some((place) => fits(on, place.runner.info)))) {
@@ -244,8 +251,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   /** Without its record the run cannot go on, but it can be resumed: what runs is left alone, and the failure told. */
   function fail(error: unknown): void {
     failure.reject(error);
-    schedule.stop();
     abandoning.abort(error);
+    schedule.stop(true);
     for (const { timer } of waiting.values()) clearTimeout(timer);
   }
 
@@ -263,10 +270,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
 
   /** Goes on with what the earlier process left. */
   async function takeOver({ outcomes: known, begun }: Earlier): Promise<void> {
-    for (const { name } of plan.jobs) {
+    for (const { name, allowFailure } of plan.jobs) {
       const outcome = known.get(name);
       if (outcome === undefined) continue;
-      outcomes.add(outcome);
+      if (!(outcome === "failed" && allowFailure)) outcomes.add(outcome);
       schedule.take(name);
       for (const { job, because } of schedule.settle(name, outcome)) {
         if (known.has(job.name)) continue;
@@ -298,7 +305,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const never = schedule.stop();
     stopping.abort(by);
     void (async () => {
-      for (const name of [...waiting.keys()]) await giveUp(name, "the run was cancelled before it was tried again");
+      for (const { name, always } of plan.jobs)
+        if (!always) await giveUp(name, "the run was cancelled before it was tried again");
       for (const job of never) {
         outcomes.add("cancelled");
         await emit({
@@ -314,10 +322,16 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     })().catch(() => {});
   }
 
+  function hurry(): boolean {
+    hurrying.abort("user");
+    return plan.jobs.some(({ name, always }) => always && cancels.has(name));
+  }
+
   const onCancelled = (): void => stop("user");
   cancelled.addEventListener("abort", onCancelled, { once: true });
   if (cancelled.aborted) onCancelled();
   options.onCancellable?.(cancelJob);
+  options.onHurried?.(hurry);
   try {
     if (options.earlier) await takeOver(options.earlier);
     await step();

@@ -34,6 +34,10 @@ export interface PlanJob extends Place {
   readonly leaseMs?: number | null;
   /** Absent: a failure is not tried again. */
   readonly retry?: Retry;
+  /** The run passes although it fails. */
+  readonly allowFailure?: true;
+  /** It runs once what it needs is over, also in a run that was cancelled. */
+  readonly always?: true;
   readonly at?: { readonly file: string; readonly line: number };
 }
 
@@ -119,6 +123,8 @@ function planJob(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(leaseMs === undefined ? {} : { leaseMs }),
     ...(options.retry === undefined ? {} : { retry: retryOf(options.retry, fail) }),
+    ...(options.allowFailure ? { allowFailure: true as const } : {}),
+    ...(options.always ? { always: true as const } : {}),
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
 }
@@ -225,20 +231,10 @@ const describeLabels = (labels: Labels): string => labelList(labels).join(" ") |
  */
 export function fingerprintOf(plan: Plan): string {
   const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }) => {
-    const { ssh, user, limits, nice, umask, retry } = rest;
+    const { ssh, user, limits, nice, umask, retry, allowFailure, always } = rest;
     const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
-    return {
-      name,
-      needs,
-      on: selectorKey(on),
-      steps,
-      variables: namesOf(env),
-      cwd,
-      timeoutMs,
-      graceMs,
-      ...place,
-      retry,
-    };
+    const asked = { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs };
+    return { ...asked, ...place, retry, allowFailure, always };
   });
   return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
 }

@@ -12,7 +12,7 @@ export const exitCodeOfRun = {
 } as const;
 
 export async function runToEnd(options: Omit<RunOptions, "cancelled" | "onKillable" | "onStarted">): Promise<number> {
-  let kill = (): void => {};
+  let kill = (): Promise<void> | undefined => undefined;
   const cancelled = interruptSignal(() => kill());
   const { runRecipe } = await import("./run.ts");
   const outcome = await runRecipe({

@@ -1,8 +1,10 @@
 // READ FIRST: the whole way of a run. recipe -> plan -> runners -> schedule -> dispatch; what happens is told as
 // events, which the store records and a view shows. resume.ts finds out what an earlier process did of it.
+import { setTimeout as delay } from "node:timers/promises";
 import { SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
 import { newRunId, type RunId } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
 import { listenForCancels } from "./cancels.ts";
 import type { RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
@@ -28,8 +30,11 @@ export interface RunOptions {
   readonly silenceMs: number;
   /** Aborted by the first Ctrl-C. */
   readonly cancelled: AbortSignal;
-  /** Given the function that ends what this process itself started, at once: for the second Ctrl-C. */
-  readonly onKillable: (kill: () => void) => void;
+  /**
+   * Given the function that ends what this process itself started, at once, and tells runners to cancel jobs that go on
+   * although the run was cancelled: for the second Ctrl-C. What it gives is waited for.
+   */
+  readonly onKillable: (kill: () => Promise<void> | undefined) => void;
   /** Once the run is on record. */
   readonly onStarted?: (run: RunId) => void;
   /** The run that is gone on with. */
@@ -46,7 +51,12 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   if (resumed && resumed.fingerprint !== fingerprintOf(plan))
     throw new SortieError("RECIPE_CHANGED", `${options.recipe} is not what it was when the run ${resumed.run} began.`);
   const fleet = openFleet(folder, options.silenceMs);
-  options.onKillable(fleet.killEmbedded);
+  let hurry = (): boolean => false;
+  options.onKillable(() => {
+    const goesOn = hurry();
+    fleet.killEmbedded();
+    return goesOn ? delay(limits.closeMs) : undefined;
+  });
   try {
     const { runners, unreachable } = await gather(fleet, options.local || resumed?.local === true);
     const known = runners.map((runner) => runner.info);
@@ -92,6 +102,9 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         emit,
         cancelled,
         onCancellable: cancelsJobs,
+        onHurried: (how) => {
+          hurry = how;
+        },
         ...(resumed ? { earlier: earlierOf(resumed, fleet, runners) } : {}),
       });
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });

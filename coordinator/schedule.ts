@@ -138,20 +138,25 @@ export class Schedule {
     if (!this.#unsettled.delete(name)) return [];
     this.#taken.delete(name);
     const skipped: Skip[] = [];
-    const doomed = outcome === "passed" ? [] : [...(this.#dependants.get(name) ?? [])];
-    if (outcome === "passed") {
-      for (const job of this.#dependants.get(name) ?? []) {
-        const missing = (this.#missing.get(job.name) ?? 0) - 1;
-        this.#missing.set(job.name, missing);
-        if (missing === 0 && this.#unsettled.has(job.name)) this.#ready(job);
+    const fine = outcome === "passed" || (outcome === "failed" && this.#byName.get(name)?.allowFailure === true);
+    const over = [{ name, fine }];
+    for (let one = over.pop(); one; one = over.pop()) {
+      for (const job of this.#dependants.get(one.name) ?? []) {
+        if (one.fine || job.always) this.#unlock(job);
+        else if (this.#unsettled.delete(job.name)) {
+          skipped.push({ job, because: name });
+          over.push({ name: job.name, fine: false });
+        }
       }
     }
-    for (let job = doomed.pop(); job; job = doomed.pop()) {
-      if (!this.#unsettled.delete(job.name)) continue;
-      skipped.push({ job, because: name });
-      for (const dependant of this.#dependants.get(job.name) ?? []) doomed.push(dependant);
-    }
     return skipped;
+  }
+
+  /** One of what the job needs is over. */
+  #unlock(job: PlanJob): void {
+    const missing = (this.#missing.get(job.name) ?? 0) - 1;
+    this.#missing.set(job.name, missing);
+    if (missing === 0 && this.#unsettled.has(job.name)) this.#ready(job);
   }
 
   /** A placement that came to nothing: the job waits again, ahead of those that became ready after it. */
@@ -161,13 +166,17 @@ export class Schedule {
     this.#lineOf(job).putBack(job, this.#since.get(name) ?? 0);
   }
 
-  /** No more placements. Gives the jobs that never started. */
-  stop(): PlanJob[] {
+  /** No more placements, but of jobs that run always; `all`: not even of those. Gives the jobs that never started. */
+  stop(all = false): PlanJob[] {
     const never = [...this.#unsettled]
       .filter((name) => !this.#taken.has(name))
-      .map((name) => this.#byName.get(name) as PlanJob);
+      .map((name) => this.#byName.get(name) as PlanJob)
+      .filter((job) => all || !job.always);
     for (const job of never) this.#unsettled.delete(job.name);
+    const stay = [...this.#lines.values()].flatMap((line) => line.jobs.filter((job) => this.#unsettled.has(job.name)));
     this.#lines.clear();
+    for (const job of stay) this.#lineOf(job).putBack(job, this.#since.get(job.name) ?? 0);
+    for (const { name } of never) for (const job of this.#dependants.get(name) ?? []) if (job.always) this.#unlock(job);
     return never;
   }
 

@@ -62,6 +62,7 @@ export async function watchRun(
         at: last?.endedAt ?? Date.now(),
         job: job.name,
         outcome: job.outcome,
+        ...(job.allowed ? { allowed: true as const } : {}),
         ...(last?.exit ? { exit: last.exit } : {}),
         ...(last?.gap ? { gap: last.gap } : {}),
         ...(job.message === null ? {} : { message: job.message }),

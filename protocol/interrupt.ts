@@ -7,8 +7,8 @@ import { exitCodes } from "./errors.ts";
  */
 const SAME_PRESS_MS = 300;
 
-/** Aborted by the first SIGINT or SIGTERM. At the second `leave` is called, and the process exits with 130. */
-export function interruptSignal(leave: () => void): AbortSignal {
+/** Aborted by the first SIGINT or SIGTERM. At the second `leave` is called, and the process exits with 130, at once or when what it gives is over. */
+export function interruptSignal(leave: () => Promise<void> | undefined | void): AbortSignal {
   const controller = new AbortController();
   let askedAt = 0;
   const onSignal = (): void => {
@@ -17,8 +17,9 @@ export function interruptSignal(leave: () => void): AbortSignal {
       return controller.abort("user");
     }
     if (performance.now() - askedAt < SAME_PRESS_MS) return;
-    leave();
-    process.exit(exitCodes.interrupted);
+    const left = leave();
+    if (!left) process.exit(exitCodes.interrupted);
+    void left.finally(() => process.exit(exitCodes.interrupted));
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);

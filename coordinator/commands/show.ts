@@ -57,7 +57,9 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
       return job.attempts.map((attempt, index) => [
         job.name,
         index === job.attempts.length - 1 && (attempt.endedAt === null || job.outcome !== null)
-          ? (job.outcome ?? run.state)
+          ? job.allowed
+            ? "failed, allowed"
+            : (job.outcome ?? run.state)
           : outcomeOfTry(attempt),
         oneLine(attempt.runner),
         attempt.endedAt === null ? "" : duration(attempt.endedAt - attempt.startedAt),

@@ -100,6 +100,11 @@ export function checkStrings(option: string, value: unknown, wrong: Wrong): void
   }
 }
 
+export function checkFlag(option: string, value: unknown, wrong: Wrong): void {
+  if (value !== undefined && typeof value !== "boolean")
+    throw wrong(`${option} must be true or false, not ${shown(value)}.`);
+}
+
 export function checkDuration(option: string, value: unknown, wrong: Wrong): void {
   if (value === undefined || parseDuration(value) !== undefined) return;
   throw wrong(`${option} must be milliseconds or a duration such as "90s" or "10m", not ${shown(value)}.`);

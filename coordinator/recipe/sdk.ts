@@ -5,7 +5,17 @@
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type Axes, type Cell, cellsOf } from "./cells.ts";
-import { checkDuration, checkNames, checkNeeds, checkRun, checkStrings, isRecord, shown, type Wrong } from "./check.ts";
+import {
+  checkDuration,
+  checkFlag,
+  checkNames,
+  checkNeeds,
+  checkRun,
+  checkStrings,
+  isRecord,
+  shown,
+  type Wrong,
+} from "./check.ts";
 import { placeOf } from "./check-place.ts";
 import { callSite, type Location } from "./location.ts";
 import type { Argv, Duration, PlaceOptions } from "./place.ts";
@@ -97,6 +107,18 @@ export interface JobOptions extends PlaceOptions {
    * @example retry: { count: 5, backoff: "10s", on: { codes: [75], reasons: ["timeout"] } }
    */
   readonly retry?: number | RetryOptions;
+  /**
+   * Whether the run may pass although this job fails; what needs it goes on then. A job that the infrastructure lost did not
+   * fail, and is not allowed for. Default: false.
+   * @example allowFailure: true
+   */
+  readonly allowFailure?: boolean;
+  /**
+   * Whether the job runs once all that it needs is over, however that came out, also when the run is cancelled: to clean
+   * up. Only a second Ctrl-C keeps it from running. Default: false.
+   * @example const stop = job({ always: true, needs: [start, test], run: "./stop-servers" });
+   */
+  readonly always?: boolean;
 }
 
 /** A job of a recipe: what `job()` gives, and what `needs` takes. */
@@ -148,7 +170,7 @@ export interface RecipeWithParams<Schema extends StandardSchema = StandardSchema
 }
 
 const jobNames = [
-  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease", "retry"],
+  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease", "retry", "allowFailure", "always"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof JobOptions)[];
 
@@ -161,7 +183,7 @@ export function job(options: JobOptions): Job {
   const wrong: Wrong = (message) => new RecipeError(message, location, "job");
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
-  const { run, needs, on, env, cwd, timeout, grace, lease, retry } = options as JobOptions;
+  const { run, needs, on, env, cwd, timeout, grace, lease, retry, allowFailure, always } = options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkStrings("on", on, wrong);
@@ -175,6 +197,8 @@ export function job(options: JobOptions): Job {
   checkDuration("grace", grace, wrong);
   if (timeout !== undefined && parseDuration(timeout) === 0) throw wrong("timeout must be at least a millisecond.");
   if (retry !== undefined) retryOf(retry, wrong);
+  checkFlag("allowFailure", allowFailure, wrong);
+  checkFlag("always", always, wrong);
   placeOf(options, wrong);
   // Copies: what is changed afterwards would not have been checked. (needs stays: its jobs are looked up by the plan.)
   const { needs: _, ...checked } = options as JobOptions;

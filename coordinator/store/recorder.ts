@@ -90,9 +90,10 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           const message = event.message ?? null;
           const exit = event.exit ? JSON.stringify(event.exit) : null;
           return write(...endAttempt(event.job, event.at, exit, message, event.gap ?? null), [
-            "UPDATE jobs SET outcome = ?, message = ? WHERE run = ? AND name = ?",
+            "UPDATE jobs SET outcome = ?, message = ?, allowed = ? WHERE run = ? AND name = ?",
             event.outcome,
             message,
+            event.allowed ? 1 : null,
             run,
             event.job,
           ]);

@@ -27,6 +27,8 @@ export interface JobRow {
   readonly name: JobName;
   readonly needs: readonly JobName[];
   readonly outcome: JobOutcome | null;
+  /** It failed, and the run could pass nevertheless. */
+  readonly allowed: boolean;
   readonly message: string | null;
   readonly attempts: readonly AttemptRow[];
 }
@@ -74,6 +76,7 @@ export interface RawJob {
   needs: string;
   outcome: JobOutcome | null;
   message: string | null;
+  allowed: number | null;
 }
 export interface RawAttempt {
   id: string;

@@ -147,11 +147,12 @@ export function openStore(folder: string): Store {
       );
       return database
         .all<RawJob>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run)
-        .map(({ name, needs, outcome, message }) => ({
+        .map(({ name, needs, outcome, message, allowed }) => ({
           run,
           name,
           needs: parseStored(v.array(JobName), needs, `the job ${name}`),
           outcome,
+          allowed: allowed === 1,
           message,
           attempts: attempts.get(name) ?? [],
         }));

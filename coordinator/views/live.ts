@@ -2,8 +2,18 @@
 // draws one task; what it says is made anew a few times a second, however many jobs there are and however much they
 // write. At the end it gives way to what failed, with its last lines, and the summary.
 import { describeExit } from "../../protocol/exit.ts";
-import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
-import { duration, noteLines, oneLine, outcomeColour, outcomeMark, paintFor, writeTo } from "./format.ts";
+import type { EventReader, RunEvent } from "../events.ts";
+import {
+  duration,
+  noteLines,
+  oneLine,
+  outcomeColour,
+  outcomeMark,
+  paintFor,
+  type ShownOutcome,
+  shownOutcome,
+  writeTo,
+} from "./format.ts";
 import { summaryOf } from "./summary.ts";
 import { createTail, type Tail } from "./tail.ts";
 
@@ -44,7 +54,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
   const { Listr, ListrLogger, ProcessOutput } = await import("listr2");
   const paint = paintFor(out);
   const rows = new Map<string, Row>();
-  const counts = new Map<JobOutcome, number>();
+  const counts = new Map<ShownOutcome, number>();
   const failures: Failure[] = [];
   const failed: string[] = [];
   const lastEnded: string[] = [];
@@ -55,7 +65,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
   let isCancelling = false;
   let stopDrawing: (() => Promise<void>) | undefined;
 
-  const endLine = (job: string, outcome: JobOutcome, why: string, durationMs: number): string =>
+  const endLine = (job: string, outcome: ShownOutcome, why: string, durationMs: number): string =>
     `${paint(outcomeColour[outcome], outcomeMark[outcome])} ${job}${why && paint(outcomeColour[outcome], ` ${why}`)} ${paint("dim", `(${duration(durationMs)})`)}`;
 
   function title(): string {
@@ -147,13 +157,15 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
   }
 
   function jobEnded(event: RunEvent & { type: "job-ended" }): void {
-    const { job, outcome, durationMs } = event;
+    const { job, durationMs } = event;
+    const outcome = shownOutcome(event);
     const row = rows.get(job);
     rows.delete(job);
     counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
     if (event.gap !== undefined) notes.push(paint("yellow", `${job}: its log is incomplete: ${oneLine(event.gap)}`));
     if (outcome !== "failed" && outcome !== "lost") {
-      lastEnded.push(endLine(job, outcome, "", durationMs));
+      const why = outcome === "failed, allowed" ? outcome : "";
+      lastEnded.push(endLine(job, outcome, why, durationMs));
       if (lastEnded.length > LAST_ENDED) lastEnded.shift();
       return;
     }

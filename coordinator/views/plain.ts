@@ -1,7 +1,18 @@
 // Plain lines, prefixed by their job, as they come: for a pipe, a file, a CI log. Lines are never mixed.
 import { describeExit } from "../../protocol/exit.ts";
-import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
-import { duration, noteLines, oneLine, outcomeColour, outcomeMark, paintFor, safeLine, writeTo } from "./format.ts";
+import type { EventReader, RunEvent } from "../events.ts";
+import {
+  duration,
+  noteLines,
+  oneLine,
+  outcomeColour,
+  outcomeMark,
+  paintFor,
+  type ShownOutcome,
+  safeLine,
+  shownOutcome,
+  writeTo,
+} from "./format.ts";
 import { type LineCutter, lineCutter } from "./lines.ts";
 import { summaryOf } from "./summary.ts";
 
@@ -20,7 +31,7 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
   const colours = paint("red", "x") !== "x";
   const bar = paint("dim", "│");
   const rows = new Map<string, Row>();
-  const counts = new Map<JobOutcome, number>();
+  const counts = new Map<ShownOutcome, number>();
   const failures: string[] = [];
   let width = 0;
   let run = "";
@@ -89,13 +100,14 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
       }
       case "job-ended": {
         const { prefix, rest } = takeRow(event.job);
-        counts.set(event.outcome, (counts.get(event.outcome) ?? 0) + 1);
-        if (event.outcome === "failed" || event.outcome === "lost") failures.push(event.job);
+        const outcome = shownOutcome(event);
+        counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+        if (outcome === "failed" || outcome === "lost") failures.push(event.job);
         const why = oneLine(event.message ?? (event.exit ? describeExit(event.exit) : ""));
         const gap = event.gap === undefined ? "" : `, but its log is incomplete: ${oneLine(event.gap)}`;
-        const end = `${outcomeMark[event.outcome]} ${event.outcome}${event.outcome === "passed" ? "" : `: ${why}`}${gap}`;
+        const end = `${outcomeMark[outcome]} ${outcome}${outcome === "passed" ? "" : `: ${why}`}${gap}`;
         const took = paint("dim", `(${duration(event.durationMs)})`);
-        return `${rest}${prefix}${paint(outcomeColour[event.outcome], end)} ${took}\n`;
+        return `${rest}${prefix}${paint(outcomeColour[outcome], end)} ${took}\n`;
       }
       case "run-cancelling":
         return `${paint("yellow", oneLine(event.message))}\n`;

@@ -13,6 +13,12 @@ export function renderPlan(plan: Plan): string {
     lines.push(
       `  on ${describeSelector(job.on)}${job.timeoutMs === undefined ? "" : `, at most ${duration(job.timeoutMs)}`}${job.cwd === undefined ? "" : `, in ${oneLine(job.cwd)}`}`,
     );
+    const how = [
+      job.always && "runs always, once what it needs is over",
+      job.allowFailure && "may fail",
+      job.retry && `is tried again up to ${job.retry.count} times`,
+    ].filter(Boolean);
+    if (how.length > 0) lines.push(`  ${how.join(", ")}`);
     const place = placeText(job);
     if (place !== undefined) lines.push(`  ${place}`);
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);

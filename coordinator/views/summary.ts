@@ -1,19 +1,21 @@
 // The last lines of a run: what came out, and where to look.
 
 import { quote } from "../../protocol/quote.ts";
-import type { JobOutcome, RunEvent } from "../events.ts";
-import { duration, oneLine, outcomeColour, type Paint } from "./format.ts";
+import type { RunEvent } from "../events.ts";
+import { duration, oneLine, outcomeColour, type Paint, type ShownOutcome } from "./format.ts";
 
 const MOST_FAILURES = 20;
 
 export function summaryOf(
   event: RunEvent & { type: "run-ended" },
-  counts: ReadonlyMap<JobOutcome, number>,
+  counts: ReadonlyMap<ShownOutcome, number>,
   failures: readonly string[],
   run: string,
   paint: Paint,
 ): string {
-  const parts = [...counts].map(([outcome, count]) => paint(outcomeColour[outcome], `${count} ${outcome}`));
+  const parts = [...counts].map(([outcome, count]) =>
+    paint(outcomeColour[outcome], `${count} ${outcome === "failed, allowed" ? "failed (allowed)" : outcome}`),
+  );
   const lines = [
     `${paint(["bold", outcomeColour[event.outcome]], `run ${event.outcome}`)}: ${parts.join(", ") || "no job"} ${paint("dim", `in ${duration(event.durationMs)}`)}`,
   ];

@@ -224,6 +224,9 @@ describe("the recipe SDK", () => {
     expect(of({ ...good, cwd: "src" })).toThrow(/absolute path, not "src"/);
     expect(of({ ...good, timeout: "soon" })).toThrow(/timeout must be .* not "soon"/);
     expect(of({ ...good, timeout: 0 })).toThrow(/at least a millisecond/);
+    expect(of({ ...good, allowFailure: "yes" })).toThrow(/allowFailure must be true or false, not "yes"/);
+    expect(of({ ...good, always: 1 })).toThrow(/always must be true or false, not 1/);
+    expect(of({ ...good, alwyas: true })).toThrow(/did you mean always\?/);
     expect(of({ ...good, grace: 10n })).toThrow(/grace must be .* not bigint/);
     // Whoever has a program with a space in its name says so by a list of its own.
     expect(of({ run: [["/opt/My App/run", "x"]] })).not.toThrow();

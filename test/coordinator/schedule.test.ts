@@ -45,6 +45,50 @@ describe("the schedule", () => {
     expect(schedule.settled).toBe(true);
   });
 
+  it("goes on behind a failure that is allowed, and only behind a failure", () => {
+    const placedAfter = (outcome: JobOutcome): string[] => {
+      const schedule = new Schedule(planOf([{ ...makeJob("a"), allowFailure: true }, makeJob("b", ["a"])]));
+      schedule.place([runner("w", 1)]);
+      const skipped = schedule.settle("a" as JobName, outcome).map(({ job }) => `skipped ${job.name}`);
+      return [...skipped, ...names(schedule.place([runner("w", 1)]))];
+    };
+    expect(placedAfter("failed")).toEqual(["b"]);
+    expect(placedAfter("lost")).toEqual(["skipped b"]);
+  });
+
+  it("runs a job that runs always once all that it needs is over, skipped or not", () => {
+    const always = { ...makeJob("z", ["a", "c"]), always: true as const };
+    const schedule = new Schedule(planOf([makeJob("a"), makeJob("b", ["a"]), makeJob("c", ["b"]), always]));
+    schedule.place([runner("w", 1)]);
+    expect(schedule.settle("a" as JobName, "failed").map(({ job }) => job.name)).toEqual(["b", "c"]);
+    expect(names(schedule.place([runner("w", 1)]))).toEqual(["z"]);
+    expect(schedule.settled).toBe(false);
+    schedule.settle("z" as JobName, "passed");
+    expect(schedule.settled).toBe(true);
+  });
+
+  it("keeps only jobs that run always when it stops, each for what still runs, and not even those when all stop", () => {
+    const make = () =>
+      new Schedule(
+        planOf([
+          makeJob("a"),
+          makeJob("b"),
+          makeJob("c", ["a"]),
+          { ...makeJob("y", ["c"]), always: true },
+          { ...makeJob("z", ["a"]), always: true },
+        ]),
+      );
+    const schedule = make();
+    schedule.place([runner("w", 1)]);
+    expect(schedule.stop().map(({ name }) => name)).toEqual(["b", "c"]);
+    expect(names(schedule.place([runner("w", 9)]))).toEqual(["y"]);
+    expect(schedule.settle("a" as JobName, "cancelled")).toEqual([]);
+    expect(names(schedule.place([runner("w", 9)]))).toEqual(["z"]);
+    const all = make();
+    expect(all.stop(true).map(({ name }) => name)).toEqual(["a", "b", "c", "y", "z"]);
+    expect(all.settled).toBe(true);
+  });
+
   it("gives back what nobody can run, and what never started when it stops", () => {
     const schedule = new Schedule(planOf([makeJob("a", [], { gpu: "yes" }), makeJob("b"), makeJob("c", ["b"])]));
     expect(schedule.takeHopeless((on) => fits(on, runner("w", 1))).map((job) => job.name)).toEqual(["a"]);
