@@ -236,7 +236,13 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       }
       const states = open
         .filter((place) => !place.pause)
-        .map(({ runner, free }) => ({ id: runner.id, name: runner.name, labels: runner.info.labels, free }));
+        .map(({ runner, free }) => ({
+          id: runner.id,
+          name: runner.name,
+          labels: runner.info.labels,
+          mandatory: runner.info.mandatory,
+          free,
+        }));
       for (const { job, runner } of schedule.place(states)) {
         const place = places.get(runner) as Place;
         place.free--;

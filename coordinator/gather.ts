@@ -2,7 +2,6 @@
 import { availableParallelism } from "node:os";
 import { SortieError } from "../protocol/errors.ts";
 import type { Fleet, KnownRunner } from "./fleet.ts";
-import type { Plan } from "./plan.ts";
 
 /** The runners that answer; the embedded one when none is known. Rejects with NO_RUNNER. */
 export async function gather(
@@ -23,6 +22,3 @@ export async function gather(
     { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
   );
 }
-
-/** A runner that does not answer may be what a job asks for: that job is then lost, not wrong. */
-export const standIns = (plan: Plan) => plan.jobs.map((job) => ({ name: job.on.runner ?? "", labels: job.on.labels }));

@@ -5,19 +5,20 @@ import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import { type Command, type Container, Environment, Labels, RunnerName } from "../protocol/messages.ts";
+import { type Command, type Container, Environment, LabelName, RunnerName } from "../protocol/messages.ts";
 import { closest } from "./closest.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
 import { type Retry, retryOf } from "./recipe/retry.ts";
 import { isMatrix, type Job, type Matrix } from "./recipe/sdk.ts";
+import { asksFor, describeRule, type Labelled, type LabelRule, suits, valuesOf } from "./recipe/selector.ts";
 import { isShellCommand } from "./recipe/shell.ts";
 
-/** What a job asks of the runner it runs on: by name, or by labels that all must be equal. Empty fits every runner. */
+/** What a job asks of the runner it runs on: a name, and rules for labels. Empty fits every runner without mandatory ones. */
 export interface Selector {
   readonly runner?: string;
-  readonly labels: Labels;
+  readonly labels: Readonly<Record<string, LabelRule>>;
 }
 
 /** One job, ready to be scheduled and dispatched: everything checked, everything in wire form. */
@@ -96,11 +97,12 @@ function planJob(
   const { runner, ...wanted } = options.on ?? {};
   if (runner !== undefined && !v.is(RunnerName, runner))
     throw fail(`${name}: on.runner must be a runner's name: letters, digits and _.- (at most 63).`);
-  const labels = v.safeParse(Labels, wanted);
-  if (!labels.success) throw fail(`${name}: on has a wrong label: ${labels.issues[0].message}.`);
-  // The schema drops such names as `constructor` in silence; a label less would mean more runners.
-  for (const label of Object.keys(wanted))
-    if (!Object.hasOwn(labels.output, label)) throw fail(`${name}: on cannot have a label ${label}.`);
+  const labels = Object.entries(wanted).filter((entry): entry is [string, LabelRule] => entry[1] !== undefined);
+  for (const [label] of labels) {
+    if (!v.is(LabelName, label)) throw fail(`${name}: on has a wrong label: ${JSON.stringify(label)}.`);
+    // A runner cannot have such a label: messages drop it in silence.
+    if (label in Object.prototype) throw fail(`${name}: on cannot have a label ${label}.`);
+  }
   const place = placeOf(options, (message) => fail(`${name}: ${message}`));
   const timeoutMs = parseDuration(options.timeout);
   const leaseMs = options.lease === "none" ? null : parseDuration(options.lease);
@@ -114,7 +116,7 @@ function planJob(
   return {
     name,
     needs: [...new Set(needs)],
-    on: { labels: labels.output, ...(runner === undefined ? {} : { runner }) },
+    on: { labels: Object.fromEntries(labels), ...(runner === undefined ? {} : { runner }) },
     steps,
     env: env.output,
     graceMs,
@@ -176,19 +178,17 @@ function inOrder(jobs: readonly PlanJob[]): PlanJob[] {
 const failAt = (job: Job, path: string) => (message: string) =>
   new SortieError("RECIPE_INVALID", message, { at: job.location ?? { file: path, line: 1 } });
 
-/** Whether a runner is what the job asks for. */
-export const fits = (on: Selector, runner: { readonly name: string; readonly labels: Labels }): boolean =>
+/** Whether a runner is what the job asks for, and the job what the runner is for. */
+export const fits = (on: Selector, runner: Labelled): boolean =>
   (on.runner === undefined || on.runner === runner.name) &&
-  Object.entries(on.labels).every(([name, value]) => runner.labels[name] === value);
+  Object.entries(on.labels).every(([name, rule]) => suits(rule, runner.labels[name])) &&
+  (runner.mandatory ?? []).every((name) => asksFor(on.labels[name]));
 
 /** Runners that an error names one by one. */
 const MOST_NAMED = 10;
 
 /** Throws SELECTOR_UNKNOWN where a job asks for what none of the runners is, and says what there is. */
-export function checkSelectors(
-  plan: Plan,
-  runners: readonly { readonly name: string; readonly labels: Labels }[],
-): void {
+export function checkSelectors(plan: Plan, runners: readonly Labelled[]): void {
   // Many jobs ask for the same; runners may be hundreds.
   const served = new Set<string>();
   for (const job of plan.jobs) {
@@ -196,34 +196,58 @@ export function checkSelectors(
     if (served.has(key)) continue;
     served.add(key);
     if (runners.some((runner) => fits(job.on, runner))) continue;
-    const there = runners.slice(0, MOST_NAMED).map((runner) => `${runner.name} (${describeLabels(runner.labels)})`);
+    const there = runners.slice(0, MOST_NAMED).map((runner) => `${runner.name} (${describeLabels(runner)})`);
     if (runners.length > MOST_NAMED) there.push(`${runners.length - MOST_NAMED} more`);
-    const { runner: asked } = job.on;
-    const near =
-      asked !== undefined && !runners.some(({ name }) => name === asked)
-        ? closest(
-            asked,
-            runners.map(({ name }) => name),
-          )
-        : undefined;
+    const meant = meantBy(job.on, runners);
     throw new SortieError(
       "SELECTOR_UNKNOWN",
       `${job.name} asks for ${describeSelector(job.on)}; there is ${there.join(", ") || "no runner"}.`,
-      { ...(job.at ? { at: job.at } : {}), ...(near ? { hint: `Did you mean the runner ${near}?` } : {}) },
+      { ...(job.at ? { at: job.at } : {}), ...(meant ? { hint: `Did you mean ${meant}?` } : {}) },
     );
   }
 }
 
-const labelList = (labels: Labels): string[] => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+/** A runner's name, a label or a value that is near to one that nothing has. */
+function meantBy({ runner, labels }: Selector, runners: readonly Labelled[]): string | undefined {
+  const names = runners.map(({ name }) => name);
+  if (runner !== undefined && !names.includes(runner)) {
+    const near = closest(runner, names);
+    return near && `the runner ${near}`;
+  }
+  const known = new Set(runners.flatMap((one) => Object.keys(one.labels)));
+  for (const [label, rule] of Object.entries(labels)) {
+    if (!asksFor(rule)) continue;
+    const near = known.has(label) ? undefined : closest(label, [...known]);
+    if (near) return `the label ${near}`;
+    const values = [...new Set(runners.flatMap((one) => one.labels[label] ?? []))];
+    for (const value of valuesOf(rule)) {
+      const other = values.includes(value) ? undefined : closest(value, values);
+      if (other) return `${label}=${other}`;
+    }
+  }
+  return undefined;
+}
 
 /** The same for selectors that ask for the same, and for those alone. */
 export const selectorKey = (on: Selector): string =>
-  JSON.stringify([on.runner ?? null, ...labelList(on.labels).sort()]);
+  JSON.stringify([
+    on.runner ?? null,
+    ...Object.entries(on.labels)
+      .map(([name, rule]) => (typeof rule === "string" ? `${name}=${rule}` : `${name} ${JSON.stringify(rule)}`))
+      .sort(),
+  ]);
 
 export const describeSelector = (on: Selector): string =>
-  [...(on.runner === undefined ? [] : [`runner=${on.runner}`]), ...labelList(on.labels)].join(" ") || "any runner";
+  [
+    ...(on.runner === undefined ? [] : [`runner=${on.runner}`]),
+    ...Object.entries(on.labels).map(([name, rule]) => describeRule(name, rule)),
+  ].join(" ") || "any runner";
 
-const describeLabels = (labels: Labels): string => labelList(labels).join(" ") || "no labels";
+/** `gpu!=a100` is a label that jobs must ask for. */
+export const describeLabels = ({ labels, mandatory = [] }: Omit<Labelled, "name">): string =>
+  Object.entries(labels)
+    .map(([name, value]) => `${name}${mandatory.includes(name) ? "!" : ""}=${value}`)
+    .join(" ") || "no labels";
 
 /**
  * Tells whether a recipe still describes the same jobs. Values of variables are not part of it: they may be secrets, and

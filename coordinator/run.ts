@@ -9,7 +9,7 @@ import { listenForCancels } from "./cancels.ts";
 import type { RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
-import { gather, standIns } from "./gather.ts";
+import { gather } from "./gather.ts";
 import type { GivenParam } from "./given-params.ts";
 import { checkSelectors, fingerprintOf, planOf } from "./plan.ts";
 import { loadRecipe } from "./recipe/loader.ts";
@@ -59,8 +59,12 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   });
   try {
     const { runners, unreachable } = await gather(fleet, options.local || resumed?.local === true);
-    const known = runners.map((runner) => runner.info);
-    checkSelectors(plan, unreachable.length === 0 ? known : [...known, ...standIns(plan)]);
+    // A runner that does not answer may be what a job asks for: that job is then lost, not wrong.
+    if (unreachable.length === 0)
+      checkSelectors(
+        plan,
+        runners.map((runner) => runner.info),
+      );
     const store = openStore(folder);
     const readers = combine([
       store.reader(resumed?.begun.map(({ job, id }) => [job, id])),

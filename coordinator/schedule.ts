@@ -10,6 +10,7 @@ export interface RunnerState {
   readonly id: string;
   readonly name: string;
   readonly labels: Labels;
+  readonly mandatory?: readonly string[] | undefined;
   readonly free: number;
 }
 

@@ -255,6 +255,8 @@ export const RunnerInfo = v.strictObject({
   name: RunnerName,
   version: v.string(),
   labels: Labels,
+  /** Those of the labels that a job must ask for; a job that does not is not for this runner. */
+  mandatory: v.optional(v.array(LabelName)),
   slots: Count,
   busy: Count,
   draining: v.boolean(),

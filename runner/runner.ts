@@ -17,6 +17,8 @@ import { relay } from "./relay.ts";
 export interface RunnerOptions {
   readonly name: string;
   readonly labels: Labels;
+  /** Labels that jobs must ask for. Coordinators keep the others away. */
+  readonly mandatory?: readonly string[];
   readonly slots: number;
   readonly grants: Grants;
   readonly keeper: KeeperLink;
@@ -62,7 +64,16 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const idle = Promise.withResolvers<void>();
   let lastWords: NodeJS.Timeout | undefined;
 
-  const info = (): RunnerInfo => ({ name, version, labels, slots, busy: Math.min(slots, running), draining });
+  const mandatory = options.mandatory?.length ? { mandatory: [...options.mandatory] } : {};
+  const info = (): RunnerInfo => ({
+    name,
+    version,
+    labels,
+    ...mandatory,
+    slots,
+    busy: Math.min(slots, running),
+    draining,
+  });
   const changed = (): void => {
     for (const watcher of watchers) watcher();
     if (!draining || running > 0) return;

@@ -1,6 +1,7 @@
 // `coordinator runners`: who is known, and what each says of itself.
 import type { Argv } from "yargs";
 import { openFleet } from "../fleet.ts";
+import { describeLabels } from "../plan.ts";
 import { oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>
@@ -17,6 +18,7 @@ export async function handler({ json }: { json: boolean }): Promise<void> {
             peer: one.pin.peer,
             state: one.runner.info.draining ? "draining" : "up",
             labels: one.runner.info.labels,
+            ...(one.runner.info.mandatory ? { mandatory: one.runner.info.mandatory } : {}),
             slots: one.runner.info.slots,
             busy: one.runner.info.busy,
             roundTripMs: Math.round(one.runner.roundTripMs * 10) / 10,
@@ -42,9 +44,7 @@ export async function handler({ json }: { json: boolean }): Promise<void> {
               String(row.slots),
               String(row.busy),
               `${row.roundTripMs} ms`,
-              Object.entries(row.labels ?? {})
-                .map(([label, value]) => `${label}=${value}`)
-                .join(" "),
+              describeLabels(row),
             ],
       );
       process.stdout.write(

@@ -2,8 +2,10 @@
 // made, so an error points at the line of the recipe that made them. Marks are registered symbols: a recipe's copy
 // of this module and the coordinator's own understand each other.
 
+import * as v from "valibot";
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
+import { LabelValue } from "../../protocol/messages.ts";
 import { type Axes, type Cell, cellsOf } from "./cells.ts";
 import {
   checkDuration,
@@ -22,6 +24,7 @@ import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import { RecipeError } from "./recipe-error.ts";
 import { type RetryOptions, retryOf } from "./retry.ts";
 import { isSchema, type SchemaInput, type SchemaOutput, type StandardSchema } from "./schema.ts";
+import { checkRule, type LabelRule } from "./selector.ts";
 import type { ShellCommand } from "./shell.ts";
 
 export type { Axes, AxisValue, Cell } from "./cells.ts";
@@ -41,6 +44,7 @@ export type {
 } from "./place.ts";
 export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";
+export { type All, type Any, all, any, type LabelRule, type Not, not } from "./selector.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 
 const JOB = Symbol.for("sortie.job");
@@ -68,11 +72,13 @@ export interface JobOptions extends PlaceOptions {
    */
   readonly needs?: readonly (Job | Matrix)[];
   /**
-   * The runner it asks for: labels that must all be equal, or `runner` for one by its name. Default: any runner.
-   * @example on: { os: "linux", gpu: "a100" }
+   * The runner it asks for: what each of these labels must be, all of them together, and `runner` for one by its name. A
+   * label is to have a value, or one of a list; to be there (`true`) or not (`false`); or what `not`, `any` and `all` say.
+   * Runners with a mandatory label are only for jobs that ask for it. Default: any runner.
+   * @example on: { os: "linux", gpu: ["a100", "h100"], arch: not("arm64") }
    * @example on: { runner: "w1" }
    */
-  readonly on?: Readonly<Record<string, string>>;
+  readonly on?: Selection;
   /**
    * Variables added to the job's clean environment. Names that begin with `SORTIE_` are Sortie's own. Default: none.
    * @example env: { NODE_ENV: "test" }
@@ -119,6 +125,12 @@ export interface JobOptions extends PlaceOptions {
    * @example const stop = job({ always: true, needs: [start, test], run: "./stop-servers" });
    */
   readonly always?: boolean;
+}
+
+/** What a job asks of its runner: a name, and rules for labels. */
+export interface Selection {
+  readonly runner?: string;
+  readonly [label: string]: LabelRule | undefined;
 }
 
 /** A job of a recipe: what `job()` gives, and what `needs` takes. */
@@ -186,7 +198,7 @@ export function job(options: JobOptions): Job {
   const { run, needs, on, env, cwd, timeout, grace, lease, retry, allowFailure, always } = options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
-  checkStrings("on", on, wrong);
+  checkSelection(on, wrong);
   checkStrings("env", env, wrong);
   if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
     throw wrong(`cwd must be an absolute path, not ${shown(cwd)}.`);
@@ -296,6 +308,15 @@ export const isMatrix = (value: unknown): value is Matrix => isRecord(value) && 
 export const isRecipe = (value: unknown): value is Recipe | RecipeWithParams => isRecord(value) && RECIPE in value;
 /** @internal */
 export const takesParams = (recipe: Recipe | RecipeWithParams): recipe is RecipeWithParams => "params" in recipe;
+
+function checkSelection(on: unknown, wrong: Wrong): void {
+  if (on === undefined) return;
+  if (!isRecord(on)) throw wrong(`on must be an object of labels, not ${shown(on)}.`);
+  for (const [label, rule] of Object.entries(on)) {
+    if (label !== "runner") checkRule(label, rule, (text) => v.is(LabelValue, text), wrong);
+    else if (typeof rule !== "string") throw wrong(`on.runner must be a runner's name, not ${shown(rule)}.`);
+  }
+}
 
 function frozenCopy<T>(value: T): T {
   if (Array.isArray(value)) return Object.freeze(value.map(frozenCopy)) as T;

@@ -56,7 +56,8 @@ export const builder = (yargs: Argv) =>
       type: "string",
       array: true,
       default: [],
-      describe: "NAME=VALUE that jobs may ask for; os and arch are there already",
+      describe:
+        "NAME=VALUE that jobs may ask for; NAME!=VALUE keeps away those that do not. os and arch are there already",
     })
     .option("slots", { type: "string", default: String(availableParallelism()), describe: "Jobs at once" })
     .option("allow-all", {
@@ -95,7 +96,7 @@ export const builder = (yargs: Argv) =>
     );
 
 export async function handler(options: Options): Promise<number> {
-  const { name, labels, slots } = parseOptions(options);
+  const { name, labels, mandatory, slots } = parseOptions(options);
   const leaseMs = options.lease === "none" ? null : durationOption("lease", options.lease, limits.leaseMinimumMs);
   const silenceMs = durationOption("silence-after", options["silence-after"], limits.silenceMinimumMs);
   const keptMs = durationOption("journal-keep", options["journal-keep"], 0);
@@ -120,6 +121,7 @@ export async function handler(options: Options): Promise<number> {
     const runner = await createRunner({
       name,
       labels,
+      mandatory,
       slots,
       grants: { all: options["allow-all"] },
       keeper,
@@ -165,7 +167,7 @@ export async function handler(options: Options): Promise<number> {
 
     say(
       `runner ${name}: ${slots} ${slots === 1 ? "slot" : "slots"}, ${Object.entries(labels)
-        .map(([label, value]) => `${label}=${value}`)
+        .map(([label, value]) => `${label}${mandatory.includes(label) ? "!" : ""}=${value}`)
         .join(" ")}`,
     );
     say(`peer ID: ${identity.peer}`);
@@ -195,25 +197,29 @@ export async function handler(options: Options): Promise<number> {
   }
 }
 
-function parseOptions(options: Options): { name: string; labels: Labels; slots: number } {
+function parseOptions(options: Options): { name: string; labels: Labels; mandatory: string[]; slots: number } {
   if (!v.is(RunnerName, options.name))
     throw new SortieError(
       "USAGE",
       `${JSON.stringify(options.name)} is not a runner's name: letters, digits and _.- (at most 63).`,
     );
   const labels: Record<string, string> = { ...platformLabels() };
+  const mandatory = new Set<string>();
   for (const text of options.label) {
     const at = text.indexOf("=");
-    const label = at < 0 ? text : text.slice(0, at);
+    const written = at < 0 ? text : text.slice(0, at);
+    const label = written.replace(/!$/, "");
     const value = at < 0 ? "" : text.slice(at + 1);
     if (!v.is(LabelName, label) || !v.is(LabelValue, value))
-      throw new SortieError("USAGE", `${JSON.stringify(text)} is not a label: NAME=VALUE.`);
+      throw new SortieError("USAGE", `${JSON.stringify(text)} is not a label: NAME=VALUE, or NAME!=VALUE.`);
     labels[label] = value;
+    if (label === written) mandatory.delete(label);
+    else mandatory.add(label);
   }
   const slots = Number(options.slots);
   if (!Number.isInteger(slots) || slots < 1 || slots > 10_000)
     throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
-  return { name: options.name, labels, slots };
+  return { name: options.name, labels, mandatory: [...mandatory], slots };
 }
 
 function bytes(option: string, text: string | undefined): number | undefined {
