@@ -134,15 +134,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
 }
 
 function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  const {
-    name,
-    needs: _needs,
-    on: _on,
-    at: _at,
-    retry: _retry,
-    allowFailure: _allowed,
-    always: _always,
-    ...asked
-  } = job;
-  return { attemptId, run, job: name, attempt, stdin: false, ...asked, steps: [...asked.steps] };
+  const { name, needs: _needs, on, at: _at, retry: _retry, allowFailure: _, always: __, priority: ___, ...asked } = job;
+  const slots = on.slots === undefined ? {} : { slots: on.slots };
+  return { attemptId, run, job: name, attempt, stdin: false, ...asked, ...slots, steps: [...asked.steps] };
 }

@@ -118,7 +118,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
     }).finally(() => cancels.delete(job.name));
-    place.free++;
+    place.free += job.on.slots ?? 1;
     if (result.kind === "ended") {
       attempts.set(job.name, number);
       place.pauseMs = ASK_AGAIN_MS;
@@ -241,11 +241,12 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           name: runner.name,
           labels: runner.info.labels,
           mandatory: runner.info.mandatory,
+          slots: runner.info.slots,
           free,
         }));
       for (const { job, runner } of schedule.place(states)) {
         const place = places.get(runner) as Place;
-        place.free--;
+        place.free -= job.on.slots ?? 1;
         queue.add(() => attempt(job, place)).then(step, fail);
       }
       if (schedule.settled && queue.size === 0 && queue.pending === 0) finished.resolve();
@@ -301,7 +302,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         runner: runner.name,
       });
       const place = places.get(runner.id) ?? { runner, free: 0, pauseMs: ASK_AGAIN_MS };
-      place.free--;
+      place.free -= job.on.slots ?? 1;
       queue.add(() => attempt(job, place, attemptId)).then(step, fail);
     }
   }

@@ -2,14 +2,19 @@
 import { availableParallelism } from "node:os";
 import { SortieError } from "../protocol/errors.ts";
 import type { Fleet, KnownRunner } from "./fleet.ts";
+import type { Plan } from "./plan.ts";
 
 /** The runners that answer; the embedded one when none is known. Rejects with NO_RUNNER. */
 export async function gather(
   fleet: Fleet,
   local: boolean,
+  plan: Plan,
 ): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
-  if (local || fleet.trust.list().length === 0)
-    return { runners: [await fleet.embedded(availableParallelism())], unreachable: [] };
+  if (local || fleet.trust.list().length === 0) {
+    // On one's own machine every job finds its slots, also one that takes more than there are cores.
+    const slots = plan.jobs.reduce((most, { on }) => Math.max(most, on.slots ?? 1), availableParallelism());
+    return { runners: [await fleet.embedded(slots)], unreachable: [] };
+  }
   const reached = await fleet.reachAll();
   const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));
   const unreachable = reached.flatMap((one) =>

@@ -19,6 +19,8 @@ import { isShellCommand } from "./recipe/shell.ts";
 export interface Selector {
   readonly runner?: string;
   readonly labels: Readonly<Record<string, LabelRule>>;
+  /** Of its slots; absent: one. */
+  readonly slots?: number;
 }
 
 /** One job, ready to be scheduled and dispatched: everything checked, everything in wire form. */
@@ -39,6 +41,8 @@ export interface PlanJob extends Place {
   readonly allowFailure?: true;
   /** It runs once what it needs is over, also in a run that was cancelled. */
   readonly always?: true;
+  /** Absent: 0. Higher ones are placed first. */
+  readonly priority?: number;
   readonly at?: { readonly file: string; readonly line: number };
 }
 
@@ -82,6 +86,7 @@ function planJob(
   const fail = failAt(job, path);
   const name = names.get(job) as JobName;
   const { options } = job;
+  const { slots = 1 } = options;
   const needs = (options.needs ?? []).flatMap((need) =>
     (isMatrix(need) ? Object.values(need.jobs) : [need]).map((one) => {
       const needed = names.get(one);
@@ -116,7 +121,11 @@ function planJob(
   return {
     name,
     needs: [...new Set(needs)],
-    on: { labels: Object.fromEntries(labels), ...(runner === undefined ? {} : { runner }) },
+    on: {
+      labels: Object.fromEntries(labels),
+      ...(runner === undefined ? {} : { runner }),
+      ...(slots > 1 ? { slots } : {}),
+    },
     steps,
     env: env.output,
     graceMs,
@@ -126,6 +135,7 @@ function planJob(
     ...(leaseMs === undefined ? {} : { leaseMs }),
     ...(options.retry === undefined ? {} : { retry: retryOf(options.retry, fail) }),
     ...(options.allowFailure ? { allowFailure: true as const } : {}),
+    ...(options.priority ? { priority: options.priority } : {}),
     ...(options.always ? { always: true as const } : {}),
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
@@ -181,6 +191,7 @@ const failAt = (job: Job, path: string) => (message: string) =>
 /** Whether a runner is what the job asks for, and the job what the runner is for. */
 export const fits = (on: Selector, runner: Labelled): boolean =>
   (on.runner === undefined || on.runner === runner.name) &&
+  (on.slots ?? 1) <= (runner.slots ?? Number.POSITIVE_INFINITY) &&
   Object.entries(on.labels).every(([name, rule]) => suits(rule, runner.labels[name])) &&
   (runner.mandatory ?? []).every((name) => asksFor(on.labels[name]));
 
@@ -196,7 +207,12 @@ export function checkSelectors(plan: Plan, runners: readonly Labelled[]): void {
     if (served.has(key)) continue;
     served.add(key);
     if (runners.some((runner) => fits(job.on, runner))) continue;
-    const there = runners.slice(0, MOST_NAMED).map((runner) => `${runner.name} (${describeLabels(runner)})`);
+    const there = runners
+      .slice(0, MOST_NAMED)
+      .map(
+        (runner) =>
+          `${runner.name} (${describeLabels(runner)}${job.on.slots ? `, ${slotsText(runner.slots ?? 1)}` : ""})`,
+      );
     if (runners.length > MOST_NAMED) there.push(`${runners.length - MOST_NAMED} more`);
     const meant = meantBy(job.on, runners);
     throw new SortieError(
@@ -232,6 +248,7 @@ function meantBy({ runner, labels }: Selector, runners: readonly Labelled[]): st
 export const selectorKey = (on: Selector): string =>
   JSON.stringify([
     on.runner ?? null,
+    ...(on.slots === undefined ? [] : [on.slots]),
     ...Object.entries(on.labels)
       .map(([name, rule]) => (typeof rule === "string" ? `${name}=${rule}` : `${name} ${JSON.stringify(rule)}`))
       .sort(),
@@ -241,7 +258,10 @@ export const describeSelector = (on: Selector): string =>
   [
     ...(on.runner === undefined ? [] : [`runner=${on.runner}`]),
     ...Object.entries(on.labels).map(([name, rule]) => describeRule(name, rule)),
+    ...(on.slots === undefined ? [] : [slotsText(on.slots)]),
   ].join(" ") || "any runner";
+
+const slotsText = (slots: number): string => `${slots} ${slots === 1 ? "slot" : "slots"}`;
 
 /** `gpu!=a100` is a label that jobs must ask for. */
 export const describeLabels = ({ labels, mandatory = [] }: Omit<Labelled, "name">): string =>
@@ -255,10 +275,10 @@ export const describeLabels = ({ labels, mandatory = [] }: Omit<Labelled, "name"
  */
 export function fingerprintOf(plan: Plan): string {
   const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }) => {
-    const { ssh, user, limits, nice, umask, retry, allowFailure, always } = rest;
+    const { ssh, user, limits, nice, umask, retry, allowFailure, always, priority } = rest;
     const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
     const asked = { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs };
-    return { ...asked, ...place, retry, allowFailure, always };
+    return { ...asked, ...place, retry, allowFailure, always, priority };
   });
   return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
 }

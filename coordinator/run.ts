@@ -58,7 +58,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     return goesOn ? delay(limits.closeMs) : undefined;
   });
   try {
-    const { runners, unreachable } = await gather(fleet, options.local || resumed?.local === true);
+    const { runners, unreachable } = await gather(fleet, options.local || resumed?.local === true, plan);
     // A runner that does not answer may be what a job asks for: that job is then lost, not wrong.
     if (unreachable.length === 0)
       checkSelectors(

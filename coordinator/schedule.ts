@@ -12,6 +12,8 @@ export interface RunnerState {
   readonly labels: Labels;
   readonly mandatory?: readonly string[] | undefined;
   readonly free: number;
+  /** In all; where they are not known, enough. */
+  readonly slots?: number;
 }
 
 export interface Placement {
@@ -26,14 +28,16 @@ export interface Skip {
   readonly because: JobName;
 }
 
-/** First come first served among jobs that ask for the same. */
+/** First come first served among jobs that ask for the same, with the same priority. */
 class Line {
   readonly on: PlanJob["on"];
+  readonly priority: number;
   #jobs: { job: PlanJob; since: number }[] = [];
   #head = 0;
 
-  constructor(on: PlanJob["on"]) {
+  constructor({ on, priority = 0 }: PlanJob) {
     this.on = on;
+    this.priority = priority;
   }
 
   get first(): { readonly job: PlanJob; readonly since: number } | undefined {
@@ -70,6 +74,9 @@ class Line {
   }
 }
 
+const isBefore = (one: Line, other: Line): boolean =>
+  one.priority === other.priority ? (one.first?.since ?? 0) < (other.first?.since ?? 0) : one.priority > other.priority;
+
 export class Schedule {
   readonly #lines = new Map<string, Line>();
   readonly #missing = new Map<JobName, number>();
@@ -100,23 +107,29 @@ export class Schedule {
     return this.#unsettled.size === 0;
   }
 
-  /** Takes ready jobs off their lines: the one that waits longest first, to the fitting runner with most free slots. */
+  /**
+   * Takes ready jobs off their lines, to the fitting runner with most free slots each: of the highest priority the one
+   * that waits longest first. A job of several slots that fit nowhere yet keeps a runner free for it, so that smaller
+   * ones behind it do not hold it up for ever.
+   */
   place(runners: readonly RunnerState[]): Placement[] {
     const free = runners.filter((runner) => runner.free > 0).map((runner) => ({ ...runner }));
     const placements: Placement[] = [];
     const open = new Set([...this.#lines.values()].filter((line) => line.first));
     while (open.size > 0) {
       let line: Line | undefined;
-      for (const one of open) if (!line || (one.first?.since ?? 0) < (line.first?.since ?? 0)) line = one;
+      for (const one of open) if (!line || isBefore(one, line)) line = one;
       const first = line?.first;
       if (!line || !first) break;
+      const { slots = 1 } = line.on;
       let best: (typeof free)[number] | undefined;
       for (const runner of free) if (runner.free > (best?.free ?? 0) && fits(line.on, runner)) best = runner;
-      if (!best) {
+      if (!best || best.free < slots) {
+        if (best) best.free = 0;
         open.delete(line);
         continue;
       }
-      best.free--;
+      best.free -= slots;
       line.shift();
       if (!line.first) open.delete(line);
       this.#taken.add(first.job.name);
@@ -202,8 +215,8 @@ export class Schedule {
   }
 
   #lineOf(job: PlanJob): Line {
-    const key = selectorKey(job.on);
-    const line = this.#lines.get(key) ?? new Line(job.on);
+    const key = `${job.priority ?? 0} ${selectorKey(job.on)}`;
+    const line = this.#lines.get(key) ?? new Line(job);
     this.#lines.set(key, line);
     return line;
   }

@@ -175,6 +175,8 @@ const JobRequestEntries = v.strictObject({
   graceMs: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(limits.graceMaximumMs)),
   /** The job goes on for so long without its owner, and is cancelled then; null: for ever. Absent: as the runner has it. */
   leaseMs: v.optional(v.nullable(Lease)),
+  /** Of the runner's slots; absent: one. */
+  slots: v.optional(v.pipe(PositiveInteger, v.maxValue(limits.slots))),
   /** Whether stdin chunks will come; without it the steps read an empty stdin. Only a job of one step may have it. */
   stdin: v.boolean(),
 });
@@ -334,11 +336,11 @@ export const operations = {
   "/keeper/info": { carriage: "json", input: Empty, output: KeeperInfo },
   /** Leaves once no job runs, and answers before; refuses while one does. */
   "/keeper/leave": { carriage: "json", input: Empty, output: Empty },
-  /** While this subscription lasts there is a front. Told whenever the count changes. */
+  /** While this subscription lasts there is a front. Told whenever the counts, of jobs and of their slots, change. */
   "/keeper/watch": {
     carriage: "json",
     input: v.strictObject({ limits: JournalLimits }),
-    output: v.strictObject({ running: Count }),
+    output: v.strictObject({ running: Count, taken: Count }),
   },
   "/keeper/run": {
     carriage: "raw",

@@ -50,6 +50,7 @@ export interface Runner {
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const { name, labels, slots, grants, keeper, log = () => {} } = options;
   let running = 0;
+  let taken = 0;
   /** Of /job/run, under way. */
   let runs = 0;
   let draining = false;
@@ -71,7 +72,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     labels,
     ...mandatory,
     slots,
-    busy: Math.min(slots, running),
+    busy: Math.min(slots, taken),
     draining,
   });
   const changed = (): void => {
@@ -94,7 +95,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       try {
         news = await keeper.open();
         for await (const state of subscribe(news, "/keeper/watch", { limits: options.journals })) {
-          running = state.running;
+          ({ running, taken } = state);
           pause = limits.reconnectFirstMs;
           told = "";
           changed();

@@ -125,6 +125,16 @@ export interface JobOptions extends PlaceOptions {
    * @example const stop = job({ always: true, needs: [start, test], run: "./stop-servers" });
    */
   readonly always?: boolean;
+  /**
+   * Among jobs that are ready those with a higher number start first; among equals the one that waits longest. Default: 0.
+   * @example priority: 10
+   */
+  readonly priority?: number;
+  /**
+   * How many of its runner's slots the job takes; only runners that have as many can be given it. Default: 1.
+   * @example slots: 4
+   */
+  readonly slots?: number;
 }
 
 /** What a job asks of its runner: a name, and rules for labels. */
@@ -182,7 +192,21 @@ export interface RecipeWithParams<Schema extends StandardSchema = StandardSchema
 }
 
 const jobNames = [
-  ...["run", "needs", "on", "env", "cwd", "timeout", "grace", "lease", "retry", "allowFailure", "always"],
+  ...[
+    "run",
+    "needs",
+    "on",
+    "env",
+    "cwd",
+    "timeout",
+    "grace",
+    "lease",
+    "retry",
+    "allowFailure",
+    "always",
+    "priority",
+    "slots",
+  ],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof JobOptions)[];
 
@@ -195,7 +219,8 @@ export function job(options: JobOptions): Job {
   const wrong: Wrong = (message) => new RecipeError(message, location, "job");
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
-  const { run, needs, on, env, cwd, timeout, grace, lease, retry, allowFailure, always } = options as JobOptions;
+  const { run, needs, on, env, cwd, timeout, grace, lease, retry, allowFailure, always, priority, slots } =
+    options as JobOptions;
   checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkSelection(on, wrong);
@@ -211,6 +236,10 @@ export function job(options: JobOptions): Job {
   if (retry !== undefined) retryOf(retry, wrong);
   checkFlag("allowFailure", allowFailure, wrong);
   checkFlag("always", always, wrong);
+  if (priority !== undefined && !Number.isFinite(priority))
+    throw wrong(`priority must be a number, not ${shown(priority)}.`);
+  if (slots !== undefined && !(Number.isInteger(slots) && slots >= 1 && slots <= limits.slots))
+    throw wrong(`slots must be a whole number from 1 to ${limits.slots}, not ${shown(slots)}.`);
   placeOf(options, wrong);
   // Copies: what is changed afterwards would not have been checked. (needs stays: its jobs are looked up by the plan.)
   const { needs: _, ...checked } = options as JobOptions;

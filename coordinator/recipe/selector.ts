@@ -45,6 +45,8 @@ export interface Labelled {
   readonly labels: Readonly<Record<string, string>>;
   /** Labels that a job must ask for: without that the runner is not for it. */
   readonly mandatory?: readonly string[] | undefined;
+  /** In all; where they are not known, enough. */
+  readonly slots?: number;
 }
 
 /** Whether a label's value, or its absence, is as the rule has it. */

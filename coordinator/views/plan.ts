@@ -16,6 +16,7 @@ export function renderPlan(plan: Plan): string {
     const how = [
       job.always && "runs always, once what it needs is over",
       job.allowFailure && "may fail",
+      job.priority !== undefined && `priority ${job.priority}`,
       job.retry && `is tried again up to ${job.retry.count} times`,
     ].filter(Boolean);
     if (how.length > 0) lines.push(`  ${how.join(", ")}`);

@@ -217,7 +217,7 @@ function parseOptions(options: Options): { name: string; labels: Labels; mandato
     else mandatory.add(label);
   }
   const slots = Number(options.slots);
-  if (!Number.isInteger(slots) || slots < 1 || slots > 10_000)
+  if (!Number.isInteger(slots) || slots < 1 || slots > limits.slots)
     throw new SortieError("USAGE", `--slots takes a number from 1 to 10,000, not ${JSON.stringify(options.slots)}.`);
   return { name: options.name, labels, mandatory: [...mandatory], slots };
 }

@@ -66,6 +66,8 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   const listeners: (() => void)[] = [];
   const over = new Set<Promise<void>>();
   let running = 0;
+  /** Slots of those that run. */
+  let taken = 0;
   let closing = false;
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
   const backend = openBackends({ folder, owner: ownerOf(folder), log });
@@ -119,7 +121,11 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     const { attemptId } = request;
     if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
-    if (running >= slots) throw new SortieError("RUNNER_FULL", `All ${slots} slots of the runner are taken.`);
+    const { slots: wanted = 1 } = request;
+    if (wanted > slots)
+      throw new SortieError("NO_RUNNER", `The job takes ${wanted} slots, and the runner has ${slots}.`);
+    if (taken + wanted > slots)
+      throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
     // Without it on disk a keeper after this one would not know the job: nothing is started then.
     writeDown(record);
     used.add(attemptId);
@@ -137,6 +143,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     }
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
     running++;
+    taken += wanted;
     changed();
     const job: Job = startJob(request, journal, backend, place, {
       mark: (text) => {
@@ -151,6 +158,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       },
       ended() {
         running--;
+        taken -= wanted;
         changed();
       },
     });
@@ -209,15 +217,16 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     async *"/keeper/watch"({ limits: wanted }, _caller, left) {
       disk.limits = wanted;
       const notice = createNotice();
-      let told: number | undefined;
+      let told: string | undefined;
       watchers.add(notice.tell);
       left.addEventListener("abort", notice.tell);
       changed();
       try {
         for (; !left.aborted && !closing; await notice.next()) {
-          if (told === running) continue;
-          told = running;
-          yield { running };
+          const now = `${running} ${taken}`;
+          if (told === now) continue;
+          told = now;
+          yield { running, taken };
         }
       } finally {
         watchers.delete(notice.tell);

@@ -226,6 +226,9 @@ describe("the recipe SDK", () => {
     expect(of({ ...good, timeout: 0 })).toThrow(/at least a millisecond/);
     expect(of({ ...good, allowFailure: "yes" })).toThrow(/allowFailure must be true or false, not "yes"/);
     expect(of({ ...good, always: 1 })).toThrow(/always must be true or false, not 1/);
+    expect(of({ ...good, priority: "high" })).toThrow(/priority must be a number, not "high"/);
+    for (const slots of [0, 1.5, 10_001, "2"])
+      expect(of({ ...good, slots })).toThrow(/slots must be a whole number from 1/);
     expect(of({ ...good, alwyas: true })).toThrow(/did you mean always\?/);
     expect(of({ ...good, grace: 10n })).toThrow(/grace must be .* not bigint/);
     // Whoever has a program with a space in its name says so by a list of its own.

@@ -89,6 +89,27 @@ describe("the schedule", () => {
     expect(all.settled).toBe(true);
   });
 
+  it("places higher priorities first, and among equals what waits longest", () => {
+    const jobs = [makeJob("a"), { ...makeJob("b"), priority: 5 }, makeJob("c"), { ...makeJob("d"), priority: 5 }];
+    const low = { ...makeJob("e"), priority: -1 };
+    const schedule = new Schedule(planOf([low, ...jobs]));
+    expect(names(schedule.place([runner("w", 9)]))).toEqual(["b", "d", "a", "c", "e"]);
+  });
+
+  it("gives a job all the slots that it takes, and keeps a runner free for it rather than let smaller ones by", () => {
+    const big = { ...makeJob("big"), on: { labels: {}, slots: 3 } };
+    const schedule = new Schedule(planOf([makeJob("first"), big, makeJob("a"), makeJob("b"), makeJob("c")]));
+    const fleet = (...free: number[]): RunnerState[] =>
+      free.map((one, index) => ({ ...runner(`w${index}`, one), slots: index === 0 ? 3 : 2 }));
+    const placed = (...free: number[]) =>
+      schedule.place(fleet(...free)).map(({ job, runner }) => `${job.name}@${runner}`);
+    expect(placed(1, 0)).toEqual(["first@w0"]);
+    expect(placed(2, 1)).toEqual(["a@w1"]);
+    expect(placed(2, 0)).toEqual([]);
+    expect(placed(3, 1)).toEqual(["big@w0", "b@w1"]);
+    expect(placed(0, 1)).toEqual(["c@w1"]);
+  });
+
   it("gives back what nobody can run, and what never started when it stops", () => {
     const schedule = new Schedule(planOf([makeJob("a", [], { gpu: "yes" }), makeJob("b"), makeJob("c", ["b"])]));
     expect(schedule.takeHopeless((on) => fits(on, runner("w", 1))).map((job) => job.name)).toEqual(["a"]);

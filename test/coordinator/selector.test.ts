@@ -101,6 +101,27 @@ describe("a selector of labels", () => {
     expect(asked({ runner: "w4" })).toMatchObject({ message: expect.stringContaining("w4 (os=linux gpu!=h100)") });
   });
 
+  it("asks for slots too", () => {
+    const sized = (slots: number) => ({ name: `w${slots}`, labels: {}, slots });
+    const big = planOf({
+      path: "/r.ts",
+      source: "",
+      recipe: recipe({ big: job({ run: "true", slots: 4, priority: 2 }) }),
+    });
+    expect(big.jobs[0]).toMatchObject({ on: { labels: {}, slots: 4 }, priority: 2 });
+    expect([2, 4, 8].map((slots) => fits(big.jobs[0]?.on ?? { labels: {} }, sized(slots)))).toEqual([
+      false,
+      true,
+      true,
+    ]);
+    expect(() => checkSelectors(big, [sized(1), sized(2)])).toThrow(
+      "big asks for 4 slots; there is w1 (no labels, 1 slot), w2 (no labels, 2 slots).",
+    );
+    expect(fingerprintOf(big)).not.toBe(
+      fingerprintOf(planOf({ path: "/r.ts", source: "", recipe: recipe({ big: job({ run: "true" }) }) })),
+    );
+  });
+
   it("says at the job's own line what is wrong with it", () => {
     const of = (on: unknown) => () => job({ run: "true", on: on as Selection });
     expect(of([])).toThrow(/on must be an object of labels, not a list/);
