@@ -19,6 +19,8 @@ export type RunOutcome = "passed" | "failed" | "cancelled" | "lost";
 export interface PlannedJob {
   readonly name: JobName;
   readonly needs: readonly JobName[];
+  /** Where the recipe makes it; absent where that is not known. */
+  readonly location?: { readonly file: string; readonly line: number };
 }
 
 /** `at` is milliseconds since the epoch, everywhere. */

@@ -75,7 +75,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const startedAt = resumed?.startedAt ?? Date.now();
     const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
     try {
-      const jobs = plan.jobs.map(({ name, needs }) => ({ name, needs }));
+      const jobs = plan.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
       const { recipe } = plan;
       if (resumed) await emit({ type: "run-resumed", at: Date.now(), run, recipe, jobs });
       else

@@ -199,4 +199,7 @@ export const limits = {
   drainMaximumMs: 10_000,
   /** One time mark for at least this much time of output. */
   markEveryMs: 100,
+  /** GitHub takes a summary of 1 MiB from a step, whole or not at all; four bytes a character always fit. */
+  jobSummaryCharacters: 240 * KiB,
+  jobSummaryTailLines: 50,
 } as const;

@@ -25,7 +25,7 @@ export const builder = async (yargs: Argv) =>
     .option("format", {
       choices: formats,
       default: "auto" as Format,
-      describe: "How the run is shown; auto: live in a terminal, plain elsewhere",
+      describe: "How the run is shown; auto: github or gitlab in their CI, live in a terminal, plain elsewhere",
     })
     .option("jobs", {
       alias: "j",

@@ -11,8 +11,11 @@ export type Paint = (style: Parameters<typeof styleText>[0], text: string) => st
 export function paintFor(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv = process.env): Paint {
   const forced = environment["FORCE_COLOR"] !== undefined && environment["FORCE_COLOR"] !== "0";
   const wanted = forced || (stream.isTTY && !environment["NO_COLOR"] && environment["TERM"] !== "dumb");
-  return wanted ? (style, text) => styleText(style, text, { validateStream: false }) : (_style, text) => text;
+  return wanted ? paintAlways : paintNever;
 }
+
+export const paintAlways: Paint = (style, text) => styleText(style, text, { validateStream: false });
+export const paintNever: Paint = (_style, text) => text;
 
 /** An outcome as views count it: a failure that the run passes with is one of its own. */
 export type ShownOutcome = JobOutcome | "failed, allowed";
@@ -36,6 +39,8 @@ export const outcomeMark = {
   skipped: "-",
   "failed, allowed": "!",
 } as const satisfies Record<ShownOutcome, string>;
+
+export const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 /** "0.3 s", "12 s", "3 m 05 s". */
 export function duration(milliseconds: number): string {

@@ -1,20 +1,36 @@
 // Which view shows a run, and several readers as one.
+import { homeOf } from "../../protocol/home.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
 import { jsonView } from "./json.ts";
 import { plainView } from "./plain.ts";
 
-export const formats = ["auto", "live", "plain", "json"] as const;
+export const formats = ["auto", "live", "plain", "json", "github", "gitlab"] as const;
 export type Format = (typeof formats)[number];
 
-/** `auto`: live in a terminal, plain lines elsewhere; where nothing can be redrawn, `live` is plain too. */
-export async function chooseView(format: Format, out: NodeJS.WriteStream = process.stdout): Promise<EventReader> {
+/**
+ * `auto`: as the CI service shows it that the command runs in, live in a terminal, plain lines elsewhere; where nothing
+ * can be redrawn, `live` is plain too. `folder` is the coordinator's.
+ */
+export async function chooseView(
+  format: Format,
+  out: NodeJS.WriteStream = process.stdout,
+  folder = homeOf("coordinator"),
+): Promise<EventReader> {
   if (isDetached) return { on() {}, close() {} };
   if (format === "json") return jsonView(out);
+  const service = format === "auto" ? serviceOf(process.env) : format;
+  if (service === "github") return (await import("./github.ts")).githubView(out, folder);
+  if (service === "gitlab") return (await import("./gitlab.ts")).gitlabView(out, folder);
   const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
   if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);
   const { liveView } = await import("./live.ts");
   return liveView(out);
+}
+
+function serviceOf(environment: NodeJS.ProcessEnv): Format | undefined {
+  if (environment["GITHUB_ACTIONS"] === "true") return "github";
+  return environment["GITLAB_CI"] === "true" ? "gitlab" : undefined;
 }
 
 /** Hands each event to every reader, in order, and waits for all of them. */

@@ -2,6 +2,7 @@
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, RunEvent } from "../events.ts";
 import {
+  counted,
   duration,
   noteLines,
   oneLine,
@@ -128,5 +129,3 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
     },
   };
 }
-
-const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;

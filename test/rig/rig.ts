@@ -142,7 +142,8 @@ export class Rig {
   }
 
   #spawn(command: string, args: readonly string[], options: RunOptions): Live {
-    const { NODE_OPTIONS: _, VITEST: __, CI: ___, FORCE_COLOR: ____, ...inherited } = process.env;
+    const { NODE_OPTIONS: _, VITEST: __, CI: ___, FORCE_COLOR: ____, ...rest } = process.env;
+    const { GITHUB_ACTIONS: _____, GITLAB_CI: ______, GITHUB_STEP_SUMMARY: _______, ...inherited } = rest;
     const child = spawn(process.execPath, [bin(command), ...args], {
       cwd: options.cwd ?? root,
       env: { ...inherited, SORTIE_HOME: this.home, ...options.env },

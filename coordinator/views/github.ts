@@ -1,0 +1,74 @@
+// A run in GitHub Actions: a group for each job, an annotation on the recipe's line for each that failed, and a summary
+// of the run on its page. How the service reads a line, and so what must not be in one that a job wrote:
+// https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
+import { randomBytes } from "node:crypto";
+import { appendFile } from "node:fs/promises";
+import { isAbsolute, relative, resolve } from "node:path";
+import type { EventReader } from "../events.ts";
+import { oneLine, paintAlways, paintNever } from "./format.ts";
+import { type Dialect, type Group, groupedView } from "./grouped.ts";
+import { jobSummary } from "./job-summary.ts";
+
+/** For the person's own machine there is none of these. */
+interface Environment {
+  readonly GITHUB_WORKSPACE?: string;
+  readonly GITHUB_STEP_SUMMARY?: string;
+  readonly NO_COLOR?: string;
+}
+
+export function githubView(
+  out: NodeJS.WriteStream,
+  folder: string,
+  environment: Environment = process.env as Environment,
+): EventReader {
+  const root = environment.GITHUB_WORKSPACE ?? process.cwd();
+  const summaryFile = environment.GITHUB_STEP_SUMMARY;
+  const summary = jobSummary();
+  let token = "";
+
+  const dialect: Dialect = {
+    paint: environment.NO_COLOR ? paintNever : paintAlways,
+    line: withoutCommand,
+    // Between the two, whatever a line looks like, the service takes none but the token for a command; and that is made
+    // when the job has already written everything.
+    begin(_group, title) {
+      token = randomBytes(16).toString("hex");
+      return `::group::${escapeData(title)}\n::stop-commands::${token}\n`;
+    },
+    end: () => `::${token}::\n::endgroup::\n`,
+    ended(group, tail) {
+      summary.add(group, tail);
+      return group.outcome === "failed" || group.outcome === "lost" ? annotation(group, root) : "";
+    },
+    async over(event) {
+      if (!summaryFile) return "";
+      try {
+        await appendFile(summaryFile, summary.text(event));
+        return "";
+      } catch (error) {
+        const why = oneLine(error instanceof Error ? error.message : String(error));
+        return `::warning::${escapeData(`The summary could not be written: ${why}`)}\n`;
+      }
+    },
+  };
+  return groupedView(out, folder, dialect);
+}
+
+function annotation({ job, outcome, why, location }: Group, root: string): string {
+  const inRoot = location && relative(root, resolve(location.file));
+  const isThere = inRoot !== undefined && !inRoot.startsWith("..") && !isAbsolute(inRoot);
+  const place = location && isThere ? [`file=${escapeProperty(inRoot)}`, `line=${location.line}`] : [];
+  const properties = [...place, `title=${escapeProperty(`${job} ${outcome}`)}`].join(",");
+  return `::error ${properties}::${escapeData(why)}\n`;
+}
+
+/**
+ * The older form of a command is one wherever it stands in a line, and the page takes it for a mark of its own even
+ * where commands are stopped; the newer one is one at a line's beginning, whatever space precedes it.
+ */
+export const withoutCommand = (text: string): string => text.replaceAll("##[", "## [");
+
+export const escapeData = (text: string): string =>
+  text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
+
+export const escapeProperty = (text: string): string => escapeData(text).replaceAll(":", "%3A").replaceAll(",", "%2C");
