@@ -6,7 +6,7 @@ import { homeOf } from "../protocol/home.ts";
 import { newRunId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { listenForCancels } from "./cancels.ts";
-import type { RunEvent, RunOutcome } from "./events.ts";
+import type { EventReader, RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
 import { gather } from "./gather.ts";
@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly onKillable: (kill: () => Promise<void> | undefined) => void;
   /** Once the run is on record. */
   readonly onStarted?: (run: RunId) => void;
+  /** Readers beside the view; closed after it. */
+  readonly reports?: readonly EventReader[];
   /** The run that is gone on with. */
   readonly resumed?: Resumed;
 }
@@ -69,6 +71,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const readers = combine([
       store.reader(resumed?.begun.map(({ job, id }) => [job, id])),
       await chooseView(options.format),
+      ...(options.reports ?? []),
     ]);
     const emit = (event: RunEvent): void | Promise<void> => readers.on(event);
     const run = resumed?.run ?? newRunId();

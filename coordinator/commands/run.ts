@@ -2,6 +2,8 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
+import { isDetached } from "../detach.ts";
+import type { EventReader } from "../events.ts";
 import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
 import { parseSilence, silenceOption } from "../options.ts";
 import { runToEnd } from "../run-to-end.ts";
@@ -11,6 +13,8 @@ interface Options extends ParamOptions {
   readonly recipe: string | undefined;
   readonly "dry-run": boolean;
   readonly format: Format;
+  readonly junit: string | undefined;
+  readonly timings: boolean;
   readonly jobs: string | undefined;
   readonly local: boolean;
   readonly detach: boolean;
@@ -27,6 +31,12 @@ export const builder = async (yargs: Argv) =>
       default: "auto" as Format,
       describe: "How the run is shown; auto: github or gitlab in their CI, live in a terminal, plain elsewhere",
     })
+    .option("junit", { type: "string", describe: "Also write the run to this file, as JUnit XML" })
+    .option("timings", {
+      type: "boolean",
+      default: false,
+      describe: "Show where the time went, after the run",
+    })
     .option("jobs", {
       alias: "j",
       type: "string",
@@ -42,6 +52,7 @@ export const builder = async (yargs: Argv) =>
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do")
     .example("$0 run release.ts --set version=1.2.3", "a recipe with params; `run release.ts --help` lists them")
+    .example("$0 run recipes/ci.ts --junit junit.xml --timings", "with a report, and where the time went")
     .epilogue(await describeParams());
 
 export async function handler(options: Options): Promise<number> {
@@ -67,7 +78,18 @@ export async function handler(options: Options): Promise<number> {
     return exitCodes.passed;
   }
   const { recipe, format, local } = options;
-  return runToEnd({ recipe, params, format, jobs, local, silenceMs });
+  return runToEnd({ recipe, params, format, jobs, local, silenceMs, reports: await reportsOf(options) });
+}
+
+async function reportsOf({ junit, timings, format }: Options): Promise<EventReader[]> {
+  const reports: EventReader[] = [];
+  if (timings && !isDetached) {
+    const { timingsReport } = await import("../views/timings-report.ts");
+    // What a program reads stays as it is.
+    reports.push(timingsReport(format === "json" ? process.stderr : process.stdout));
+  }
+  if (junit !== undefined) reports.push((await import("../views/junit.ts")).junitReport(junit));
+  return reports;
 }
 
 /** With `--help`, and a recipe: what that recipe takes. yargs has not parsed anything yet when it asks for a builder. */

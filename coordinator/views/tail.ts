@@ -24,11 +24,9 @@ export function createTail(): Tail {
     const cutters = { stdout: lineCutter(), stderr: lineCutter() };
     const found = pieces.flatMap(({ stream, bytes }) => cutters[stream].push(bytes));
     for (const cutter of [cutters.stdout, cutters.stderr]) found.push(cutter.rest() ?? "");
-    // The first may be the end of a line that is no longer there.
-    return found
-      .slice(isCut ? 1 : 0)
-      .filter((line) => line !== "")
-      .map((line) => safeLine(line, false));
+    const lines = found.filter((line) => line !== "");
+    // The first may be the end of a line whose beginning is no longer there: better than nothing.
+    return lines.slice(isCut && lines.length > 1 ? 1 : 0).map((line) => safeLine(line, false));
   }
 
   return {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Rig } from "../rig/rig.ts";
@@ -38,5 +38,46 @@ describe("coordinator run in a CI service", () => {
     expect(code).toBe(1);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: the service's own marks.
     expect(text).toMatch(/\u001b\[0Ksection_start:\d+:sortie_\d_good\[collapsed=true\]\r\u001b\[0K.*\nfine\n/);
+  });
+});
+
+describe("the reports of a run", () => {
+  it("are a file of JUnit XML, also of a run that is cancelled, and the times as text", async () => {
+    await using rig = new Rig();
+    const path = rig.recipe(
+      recipe(`export default recipe({ quick: job({ run: "echo said" }), slow: job({ run: "echo up; sleep 4853" }) });`),
+    );
+    const file = join(rig.folder, "junit.xml");
+    const live = rig.spawnCoordinator(["run", path, "--junit", file, "--timings", "-j", "2", "--format", "json"]);
+    await live.waitFor(/"text":"up/);
+    await live.waitFor(/"job":"quick","outcome":"passed"/);
+    live.child.kill("SIGINT");
+    const { code, text, stderr } = await live.ended;
+    expect(code).toBe(130);
+    const xml = readFileSync(file, "utf8");
+    expect(xml).toMatch(/<testcase classname="recipe.ts" name="quick" time="[\d.]+">\n {4}<system-out>said</);
+    expect(xml).toContain('<error type="cancelled" message="cancelled by the user"/>');
+    expect(xml).toMatch(/<testsuites tests="2" failures="0" errors="1" skipped="0"/);
+    // Programs read the events alone.
+    expect(
+      text
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).type)
+        .at(-1),
+    ).toBe("run-ended");
+    expect(stderr).toMatch(/^timings: /m);
+    expect(stderr).toMatch(/^\* ■ slow +[░▒]*█+ /m);
+  });
+
+  it("leave nothing where the recipe is wrong", async () => {
+    await using rig = new Rig();
+    const file = join(rig.folder, "junit.xml");
+    const { code } = await rig.coordinator(["run", rig.recipe("nothing"), "--junit", file]);
+    expect(code).toBe(2);
+    expect([existsSync(file), existsSync(`${file}.partial`)]).toEqual([false, false]);
+    const unwritable = await rig.coordinator(["run", "recipes/hello.ts", "--junit", join(rig.folder, "no/junit.xml")]);
+    expect(unwritable.code).toBe(2);
+    expect(unwritable.stderr).toContain("error[USAGE]: --junit ");
   });
 });
