@@ -6,8 +6,8 @@ await runCommandLine(
   "coordinator",
   [
     {
-      command: "run [recipe]",
-      describe: "Run a recipe; without one, list those in recipes/",
+      command: "run [recipe] [job..]",
+      describe: "Run a recipe, or jobs of it and what they need; without one, list those in recipes/",
       load: () => import("./commands/run.ts"),
     },
     {

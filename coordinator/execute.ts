@@ -24,6 +24,8 @@ export interface ExecuteOptions {
   readonly folder: string;
   /** Attempts under way at once, over all runners. */
   readonly jobs: number;
+  /** Whether a job that failed or was lost ends the run. */
+  readonly failFast: boolean;
   readonly emit: (event: RunEvent) => void | Promise<void>;
   readonly cancelled: AbortSignal;
   /** Called with what cancels one job by its name. */
@@ -100,6 +102,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         message: `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`,
         durationMs: 0,
       });
+    }
+    if (options.failFast && !allowed && (outcome === "failed" || outcome === "lost") && !stopping.signal.aborted) {
+      await emit({ type: "run-cancelling", at: Date.now(), message: `cancelling: ${job.name} ${outcome}` });
+      stop("run");
     }
   }
 

@@ -14,6 +14,7 @@ import type { GivenParam } from "./given-params.ts";
 import { checkSelectors, fingerprintOf, planOf } from "./plan.ts";
 import { loadRecipe } from "./recipe/loader.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
+import { restrictTo, type Selection, selectJobs } from "./select.ts";
 import { openStore } from "./store/store.ts";
 import { chooseView, combine, type Format } from "./views/index.ts";
 
@@ -21,9 +22,13 @@ export interface RunOptions {
   readonly recipe: string;
   /** Of the recipe, as they were given. */
   readonly params: readonly GivenParam[];
+  /** Which of its jobs; default: all, and of a run that is gone on with, those that it had. */
+  readonly selection?: Selection;
   readonly format: Format;
   /** Attempts under way at once, over all runners; default: as many as there are slots. */
   readonly jobs: number | undefined;
+  /** Cancel the rest once a job failed; default: whatever does not need that job goes on. */
+  readonly failFast?: boolean;
   /** Use the embedded runner although others are known. */
   readonly local: boolean;
   /** A runner of which nothing is heard for so long is looked for anew; milliseconds. */
@@ -49,7 +54,10 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const { resumed } = options;
   const { params, cancelled: signal } = options;
   const loaded = await loadRecipe(options.recipe, { signal, params, ...(resumed ? { environment: {} } : {}) });
-  const plan = planOf(loaded);
+  const whole = planOf(loaded);
+  const plan = resumed
+    ? restrictTo(whole, new Set(resumed.jobs.map(({ name }) => name)))
+    : selectJobs(whole, options.selection ?? {});
   if (resumed && resumed.fingerprint !== fingerprintOf(plan))
     throw new SortieError("RECIPE_CHANGED", `${options.recipe} is not what it was when the run ${resumed.run} began.`);
   const fleet = openFleet(folder, options.silenceMs);
@@ -106,6 +114,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         runners,
         folder,
         jobs: options.jobs ?? Math.max(1, slots),
+        failFast: options.failFast ?? false,
         emit,
         cancelled,
         onCancellable: cancelsJobs,

@@ -54,6 +54,14 @@ describe("the documentation", () => {
   it("has a page about journals whose every command works", async () => {
     expect(await runPage("docs/journal.md")).toBeGreaterThan(5);
   });
+  it("has a page about views whose every command works", async () => {
+    await using rig = new Rig();
+    for (const line of blocks("docs/views.md", "sh").join("").trim().split("\n")) {
+      const [, , ...args] = line.replace(/\s+#.*$/, "").split(" ");
+      const { code, stderr } = await rig.coordinator(args[0] === "run" ? [...args, "--dry-run"] : args);
+      expect({ line, code, stderr }).toEqual({ line, code: 0, stderr: "" });
+    }
+  });
 });
 
 /**

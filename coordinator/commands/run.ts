@@ -1,17 +1,24 @@
-// `coordinator run [recipe]`
+// `coordinator run [recipe] [job..]`
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
-import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
+import { type GivenParam, givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
 import { parseSilence, silenceOption } from "../options.ts";
 import { runToEnd } from "../run-to-end.ts";
+import type { Selection } from "../select.ts";
+import { type GraphFormat, graphFormats, renderGraph } from "../views/graph.ts";
 import { type Format, formats } from "../views/index.ts";
 
 interface Options extends ParamOptions {
   readonly recipe: string | undefined;
+  readonly job: readonly string[] | undefined;
+  readonly only: readonly string[] | undefined;
+  readonly skip: readonly string[] | undefined;
+  readonly "fail-fast": boolean | undefined;
   readonly "dry-run": boolean;
+  readonly graph: GraphFormat | undefined;
   readonly format: Format;
   readonly junit: string | undefined;
   readonly timings: boolean;
@@ -21,10 +28,23 @@ interface Options extends ParamOptions {
   readonly "silence-after": string | undefined;
 }
 
+/** One name each, as often as wanted: a job's name may hold a comma. */
+const jobList = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
+
 export const builder = async (yargs: Argv) =>
   yargs
     .positional("recipe", { type: "string", describe: "The recipe's file" })
+    .positional("job", { type: "string", array: true, describe: "Run these jobs, and what they need" })
     .options(paramOptions)
+    .option("only", { ...jobList, describe: "Run these jobs alone, without what they need" })
+    .option("skip", { ...jobList, describe: "Leave these jobs out; what needs them runs as if they had passed" })
+    .option("fail-fast", { type: "boolean", describe: "Cancel the rest once a job failed" })
+    .option("keep-going", {
+      type: "boolean",
+      conflicts: "fail-fast",
+      describe: "Run whatever does not need a job that failed; this is the default",
+    })
+    .option("graph", { choices: graphFormats, describe: "Print the plan's graph and run nothing" })
     .option("dry-run", { type: "boolean", default: false, describe: "Print the plan and run nothing" })
     .option("format", {
       choices: formats,
@@ -50,6 +70,9 @@ export const builder = async (yargs: Argv) =>
     })
     .option("silence-after", silenceOption)
     .example("$0 run recipes/hello.ts", "run a recipe")
+    .example("$0 run recipes/ci.ts lint types", "run two of its jobs, and what they need")
+    .example("$0 run recipes/ci.ts --skip lint", "run all but one")
+    .example("$0 run recipes/ci.ts --graph mermaid", "draw it")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do")
     .example("$0 run release.ts --set version=1.2.3", "a recipe with params; `run release.ts --help` lists them")
     .example("$0 run recipes/ci.ts --junit junit.xml --timings", "with a report, and where the time went")
@@ -58,14 +81,9 @@ export const builder = async (yargs: Argv) =>
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
   const params = givenParams(options);
-  if (options["dry-run"]) {
-    const [{ loadRecipe }, { planOf }, { renderPlan }] = await Promise.all([
-      import("../recipe/loader.ts"),
-      import("../plan.ts"),
-      import("../views/plan.ts"),
-    ]);
-    const plan = planOf(await loadRecipe(options.recipe, { params }));
-    process.stdout.write(options.format === "json" ? `${JSON.stringify(plan)}\n` : renderPlan(plan));
+  const selection: Selection = { jobs: options.job ?? [], only: options.only ?? [], skip: options.skip ?? [] };
+  if (options["dry-run"] || options.graph !== undefined) {
+    process.stdout.write(await planText(options.recipe, params, selection, options));
     return exitCodes.passed;
   }
   const jobs = options.jobs === undefined ? undefined : Number(options.jobs);
@@ -77,8 +95,27 @@ export async function handler(options: Options): Promise<number> {
     process.stdout.write(`${await runDetached()}\n`);
     return exitCodes.passed;
   }
-  const { recipe, format, local } = options;
-  return runToEnd({ recipe, params, format, jobs, local, silenceMs, reports: await reportsOf(options) });
+  const { recipe, format, local, "fail-fast": failFast = false } = options;
+  const reports = await reportsOf(options);
+  return runToEnd({ recipe, params, selection, format, jobs, failFast, local, silenceMs, reports });
+}
+
+/** The plan, and nothing is run. */
+async function planText(
+  recipe: string,
+  params: readonly GivenParam[],
+  selection: Selection,
+  { graph, format }: Pick<Options, "graph" | "format">,
+): Promise<string> {
+  const [{ loadRecipe }, { planOf }, { selectJobs }] = await Promise.all([
+    import("../recipe/loader.ts"),
+    import("../plan.ts"),
+    import("../select.ts"),
+  ]);
+  const plan = selectJobs(planOf(await loadRecipe(recipe, { params })), selection);
+  if (graph !== undefined) return renderGraph(plan, graph);
+  if (format !== "json") return (await import("../views/plan.ts")).renderPlan(plan);
+  return `${JSON.stringify((await import("../views/plan-document.ts")).planDocument(plan))}\n`;
 }
 
 async function reportsOf({ junit, timings, format }: Options): Promise<EventReader[]> {

@@ -1,0 +1,38 @@
+// A plan as one JSON document, for `--dry-run --format json`: docs/views.md lists its fields. Values of variables are
+// not part of it, since they may be secrets, and this is read by CI systems.
+import type { Environment } from "../../protocol/messages.ts";
+import type { Plan, PlanJob } from "../plan.ts";
+
+export const planDocument = ({ recipe, jobs }: Plan) => ({ recipe, jobs: jobs.map(jobDocument) });
+
+function jobDocument(job: PlanJob) {
+  const { name, needs, on, steps, env, cwd, timeoutMs, graceMs, leaseMs, at, ...rest } = job;
+  const { container, ssh, user, limits, nice, umask, retry, allowFailure, always, priority } = rest;
+  return {
+    name,
+    needs,
+    on,
+    steps,
+    variables: namesOf(env),
+    graceMs,
+    cwd,
+    timeoutMs,
+    leaseMs,
+    retry,
+    allowFailure,
+    always,
+    priority,
+    container: container && {
+      ...container,
+      services: container.services.map(({ env: own, ...service }) => ({ ...service, variables: namesOf(own) })),
+    },
+    ssh,
+    user,
+    limits,
+    nice,
+    umask,
+    location: at,
+  };
+}
+
+const namesOf = (env: Environment): string[] => env.map(([name]) => name);
