@@ -11,6 +11,11 @@ await runCommandLine(
       load: () => import("./commands/run.ts"),
     },
     {
+      command: "check <recipe>",
+      describe: "Check a recipe's types and plan it; runs nothing",
+      load: () => import("./commands/check.ts"),
+    },
+    {
       command: "exec <runner> [command..]",
       describe: "Run one command on a runner: exec RUNNER -- COMMAND…",
       load: () => import("./commands/exec.ts"),

@@ -39,6 +39,11 @@ export const errorCatalog = {
     "The params that were given are not what the recipe's schema takes: a key it does not know, or a wrong or missing value.",
     "`coordinator run RECIPE --help` lists them; give them by --set KEY=VALUE or --set-file KEY=PATH.",
   ),
+  RECIPE_TYPES: entry(
+    usage,
+    "The recipe's types are wrong, by its project's own TypeScript.",
+    "Correct the line named; docs/recipes.md lists the options.",
+  ),
   RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
   SELECTOR_UNKNOWN: entry(
     usage,

@@ -202,6 +202,8 @@ export const limits = {
   /** GitHub takes a summary of 1 MiB from a step, whole or not at all; four bytes a character always fit. */
   jobSummaryCharacters: 240 * KiB,
   jobSummaryTailLines: 50,
+  /** What a compiler may say of one recipe: some ten thousand errors. */
+  typeCheckBytes: 4 * MiB,
   /** Bars that --timings draws: a screen or two. */
   timedJobs: 60,
 } as const;
