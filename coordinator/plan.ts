@@ -1,12 +1,12 @@
 // recipe -> graph of jobs. Pure: no I/O, no clock.
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { closest } from "../protocol/closest.ts";
 import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { type Command, type Container, Environment, LabelName, RunnerName } from "../protocol/messages.ts";
-import { closest } from "./closest.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";

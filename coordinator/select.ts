@@ -1,7 +1,8 @@
 // Which jobs of a plan a command asked for. Pure: a plan becomes a smaller plan.
+
+import { closest } from "../protocol/closest.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
-import { closest } from "./closest.ts";
 import type { Plan, PlanJob } from "./plan.ts";
 
 export interface Selection {

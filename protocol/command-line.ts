@@ -1,28 +1,40 @@
 // What both commands share: yargs with commands that are loaded when they are used, and the one place that tells a
 // person about an error.
 import type { Argv } from "yargs";
+import type { CommandEntry } from "./command-entry.ts";
+import {
+  COMPLETE,
+  completionScript,
+  completionsOf,
+  type Known,
+  nearestOption,
+  type Shell,
+  shells,
+} from "./completion.ts";
 import { asSortieError, errorCatalog, exitCodes, SortieError } from "./errors.ts";
 import { oneLine } from "./text.ts";
 
-/** A command's module. */
-export interface CommandModule<Arguments> {
-  readonly builder: (yargs: Argv) => Argv<Arguments> | Promise<Argv<Arguments>>;
-  /** Resolves with the exit code; nothing means 0. */
-  readonly handler: (options: Arguments & { readonly "--"?: readonly string[] }) => Promise<number | void>;
-}
+const debugOption = { type: "boolean", describe: "Show stack traces", global: true } as const;
 
-export interface CommandEntry {
-  /** As yargs writes them: `exec <runner> [command..]`. */
-  readonly command: string;
-  readonly describe: string;
-  // biome-ignore lint/suspicious/noExplicitAny: each command's own options are its module's business.
-  readonly load: () => Promise<CommandModule<any>>;
-  /** Its exit code for every error of Sortie's own; by default the error's. */
-  readonly failureCode?: number;
-}
+const completionEntry = (name: string): CommandEntry => ({
+  command: "completion <shell>",
+  describe: "Print what completes this command in a shell: bash, zsh or fish",
+  load: async () => ({
+    builder: (yargs) =>
+      yargs
+        .positional("shell", { choices: shells, demandOption: true, describe: "The shell that is to read it" })
+        .example(`eval "$($0 completion bash)"`, "in ~/.bashrc")
+        .example(`eval "$($0 completion zsh)"`, "in ~/.zshrc, after compinit")
+        .example("$0 completion fish | source", "in ~/.config/fish/config.fish"),
+    handler: async ({ shell }: { shell: Shell }) => {
+      process.stdout.write(completionScript(name, shell));
+    },
+  }),
+});
 
 /** Runs the command that the arguments name, and exits. */
-export async function runCommandLine(name: string, commands: readonly CommandEntry[], epilogue: string): Promise<void> {
+export async function runCommandLine(name: string, own: readonly CommandEntry[], epilogue: string): Promise<void> {
+  const commands = [...own, completionEntry(name)];
   const debug = argumentsOf(process.argv.slice(2)).includes("--debug") || Boolean(process.env["SORTIE_DEBUG"]);
   let failureCode: number | undefined;
   const fail = (error: unknown): Promise<never> => {
@@ -37,8 +49,15 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
     stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : void fail(error)));
 
   const [{ default: yargs }, { version }] = await Promise.all([import("yargs"), import("./version.ts")]);
+  const [first, ...words] = process.argv.slice(2);
+  if (first === COMPLETE) {
+    const knownOf = async (entry: CommandEntry): Promise<Known> =>
+      (await entry.load()).builder(yargs([]).help().option("debug", debugOption)) as unknown as Known;
+    process.stdout.write(await completionsOf(words, commands, knownOf));
+    return leave(0);
+  }
   let code = 0;
-  const cli = yargs(process.argv.slice(2))
+  const cli: Argv = yargs(process.argv.slice(2))
     .scriptName(name)
     .usage(`$0 <command>`)
     .parserConfiguration({
@@ -49,7 +68,7 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
       "boolean-negation": false,
       "dot-notation": false,
     })
-    .option("debug", { type: "boolean", describe: "Show stack traces", global: true })
+    .option("debug", debugOption)
     .version(version)
     .help()
     .alias("help", "h")
@@ -61,7 +80,9 @@ export async function runCommandLine(name: string, commands: readonly CommandEnt
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .fail((message, error) => {
-      throw error ?? new SortieError("USAGE", message ?? "The command line is wrong.", { hint: `See ${name} --help.` });
+      const near = nearestOption(message ?? "", argumentsOf(process.argv.slice(2)), cli as unknown as Known);
+      const hint = near === undefined ? `See ${name} --help.` : `Did you mean ${near}?`;
+      throw error ?? new SortieError("USAGE", message ?? "The command line is wrong.", { hint });
     });
   for (const entry of commands) {
     cli.command(

@@ -1,6 +1,6 @@
 // `trust list | remove | rename`, the same for both sides.
 
-import type { CommandModule } from "./command-line.ts";
+import type { CommandModule } from "./command-entry.ts";
 import { SortieError } from "./errors.ts";
 import { homeOf } from "./home.ts";
 import { openTrust } from "./trust.ts";

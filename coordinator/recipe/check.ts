@@ -1,8 +1,8 @@
 // What job() checks of its options: each function throws an error that names the option and says what it wants.
 import * as v from "valibot";
+import { closest } from "../../protocol/closest.ts";
 import { parseDuration } from "../../protocol/duration.ts";
 import { parseSize } from "../../protocol/sizes.ts";
-import { closest } from "../closest.ts";
 import { isShellCommand } from "./shell.ts";
 
 /** Makes the error, at the recipe's line that called job(). */

@@ -3,9 +3,9 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { closest } from "../../protocol/closest.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { closest } from "../closest.ts";
 import type { GivenParam } from "../given-params.ts";
 import { checkSource } from "./check-source.ts";
 import { guarded } from "./guard.ts";

@@ -3,7 +3,7 @@
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { closest } from "../closest.ts";
+import { closest } from "../../protocol/closest.ts";
 import type { GivenParam } from "../given-params.ts";
 import type { Location } from "./location.ts";
 import { keyOf, type SchemaIssue, type StandardSchema } from "./schema.ts";

@@ -1,10 +1,10 @@
 // Runs, jobs and attempts: written from the events of a run, and found again by what a person types.
 import { join } from "node:path";
 import * as v from "valibot";
+import { closest } from "../../protocol/closest.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { type AttemptId, JobName, type RunId } from "../../protocol/ids.ts";
 import { quote } from "../../protocol/quote.ts";
-import { closest } from "../closest.ts";
 import type { EventReader } from "../events.ts";
 import { openDatabase } from "./database.ts";
 import { processStarted } from "./process-started.ts";
