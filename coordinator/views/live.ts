@@ -23,8 +23,9 @@ const OTHER_LINES = 4;
 const MOST_LINES = 24;
 const LAST_ENDED = 3;
 const MOST_FAILED_SHOWN = 5;
-const TAIL_LINES = 20;
-const MOST_TAILS = 10;
+const TAIL_LINES = 50;
+const MOST_TAILS = 20;
+const CLEAR_SCREEN = "\u001b[2J\u001b[H";
 /** What listr2 puts before each line. */
 const INDENTATION = 4;
 
@@ -63,6 +64,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
   let total = 0;
   let run = "";
   let isCancelling = false;
+  let drawnLines = 0;
   let stopDrawing: (() => Promise<void>) | undefined;
 
   const endLine = (job: string, outcome: ShownOutcome, why: string, durationMs: number): string =>
@@ -96,6 +98,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
       lines.push(last && space > 8 ? `${head}${paint("dim", ` │ ${last.slice(0, space)}`)}` : head);
     }
     if (rows.size > shown) lines.push(paint("dim", `and ${rows.size - shown} more running`));
+    drawnLines = lines.length + 1;
     return lines.join("\n");
   }
 
@@ -129,6 +132,17 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     );
     const drawn = tree.run().catch(() => {});
     const timer = setInterval(() => say?.(), REFRESH_MS);
+    let isPushedUp = false;
+    /** A terminal that shrinks below what is drawn keeps the rest above, and shows it again when it grows. */
+    const resized = (): void => {
+      const rows = out.rows ?? MOST_LINES;
+      if (rows <= drawnLines) isPushedUp = true;
+      else if (isPushedUp) {
+        isPushedUp = false;
+        terminal.toStdout(CLEAR_SCREEN, false);
+      }
+    };
+    out.on("resize", resized);
     // Where the process exits in the middle (a second Ctrl-C), what was said meanwhile is shown, and the cursor.
     const giveBack = (): void => {
       terminal.release();
@@ -138,6 +152,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     stopDrawing = async () => {
       stopDrawing = undefined;
       clearInterval(timer);
+      out.off("resize", resized);
       over.resolve();
       await drawn;
       process.off("exit", giveBack);

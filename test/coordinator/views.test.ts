@@ -369,6 +369,84 @@ describe("the live view", () => {
     }
   });
 
+  it("stays readable with 200 jobs, when the terminal is resized too, and tells the end of those that failed in full", async () => {
+    await using rig = new Rig();
+    const script = join(rig.folder, "many.mjs");
+    const names = Array.from({ length: 200 }, (_, index) => `job-${index}`);
+    const reason = `${"a reason that is longer than the terminal is wide ".repeat(3)}!`;
+    const why = `${Array.from({ length: 40 }, (_, index) => `detail ${index}`).join("\n")}\n${reason}\n`;
+    writeFileSync(
+      script,
+      `import { liveView } from ${JSON.stringify(join(root, "coordinator/views/live.ts"))};
+      process.stdin.setRawMode(true);
+      const key = () => new Promise((resolve) => process.stdin.once("data", resolve));
+      const view = await liveView(process.stdout);
+      const names = ${JSON.stringify(names)};
+      const tell = (type, job, rest) => view.on({ type, at: Date.now(), job, ...rest });
+      await view.on({ type: "run-started", at: 1, run: "r", recipe: "r", jobs: names.map((name) => ({ name, needs: [] })) });
+      for (const name of names.slice(0, 150)) {
+        await tell("job-started", name, { attempt: 1, attemptId: "000000000000", runner: "w1" });
+        await tell("job-output", name, { stream: "stdout", bytes: Buffer.from("x".repeat(500) + "\\n") });
+      }
+      for (const name of names.slice(0, 20)) await tell("job-ended", name, { outcome: "passed", durationMs: 1 });
+      await tell("job-output", names[20], { stream: "stdout", bytes: Buffer.from(${JSON.stringify(why)}) });
+      await tell("job-ended", names[20], { outcome: "failed", message: "exit 3", durationMs: 1 });
+      await key();
+      for (const name of names.slice(21, 150)) await tell("job-ended", name, { outcome: "passed", durationMs: 1 });
+      await key();
+      await view.on({ type: "run-ended", at: 2, run: "r", outcome: "failed", durationMs: 1 });
+      await view.close();
+      process.exit(0);`,
+    );
+    const socket = `sortie-${randomUUID()}`;
+    const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
+    const screen = (): string => tmux("capture-pane", "-p");
+    const title = "run r: 20 passed, 1 failed, 129 running, 50 waiting";
+    const isWhole =
+      (height: number, width: number) =>
+      (text: string): boolean => {
+        const lines = text.trimEnd().split("\n");
+        const rows = lines.filter((line) => /^ +job-\d+ .* on w1 │ x+/.test(line));
+        const more = Number(/and (\d+) more running/.exec(text)?.[1]);
+        return (
+          text.split(title).length === 2 &&
+          text.includes("✖ job-20 exit 3") &&
+          !text.includes("✔") &&
+          rows.length + more === 129 &&
+          rows.length >= height - 8 &&
+          lines.length <= height &&
+          lines.every((line) => line.length <= width)
+        );
+      };
+    const command = `${process.execPath} ${script}; echo "code=$?"; read end`;
+    tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "20", "sh", "-c", command);
+    try {
+      for (const [height, width] of [
+        [20, 100],
+        [14, 60],
+        [24, 120],
+      ] as const) {
+        tmux("resize-window", "-x", String(width), "-y", String(height));
+        expect(await until(screen, isWhole(height, width))).toSatisfy(isWhole(height, width));
+      }
+      tmux("send-keys", "Enter");
+      const few = await until(screen, (text) => text.includes("149 passed, 1 failed, 0 running, 50 waiting"));
+      expect(few).toContain("✖ job-20 exit 3");
+      tmux("send-keys", "Enter");
+      await until(screen, (text) => text.includes("code=0"));
+      // Lines that the terminal wrapped are one again.
+      const all = tmux("capture-pane", "-p", "-J", "-S", "-");
+      const told = all.slice(all.lastIndexOf("✖ job-20: exit 3")).split("\n");
+      expect(told.slice(2, 43).map((line) => line.trimEnd())).toEqual([
+        ...Array.from({ length: 40 }, (_, index) => `  │ detail ${index}`),
+        `  │ ${reason}`,
+      ]);
+      expect(told[43]).toContain("run failed: 149 passed, 1 failed");
+    } finally {
+      tmux("kill-server");
+    }
+  });
+
   it("gives the terminal back when Ctrl-C comes twice", async () => {
     await using rig = new Rig();
     const path = rig.recipe(`import { job, recipe } from "sortie";
