@@ -2,8 +2,8 @@
 import { asSortieError } from "../protocol/errors.ts";
 import { oneLine } from "../protocol/text.ts";
 import { importRecipe } from "./recipe/loader.ts";
+import { takesParams } from "./recipe/recipe.ts";
 import { type Field, fieldsOf } from "./recipe/schema-fields.ts";
-import { takesParams } from "./recipe/sdk.ts";
 import { table } from "./views/format.ts";
 
 /** Never rejects: help is help although a recipe cannot be loaded. */

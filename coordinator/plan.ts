@@ -8,10 +8,11 @@ import { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { type Command, type Container, Environment, LabelName, RunnerName } from "../protocol/messages.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
+import { isMatrix, type Job, type Matrix } from "./recipe/job.ts";
+import type { CommandRun } from "./recipe/job-options.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
 import { nameAt } from "./recipe/location.ts";
 import { type Retry, retryOf } from "./recipe/retry.ts";
-import { isMatrix, type Job, type Matrix } from "./recipe/sdk.ts";
 import { asksFor, describeRule, type Labelled, type LabelRule, suits, valuesOf } from "./recipe/selector.ts";
 import { isShellCommand } from "./recipe/shell.ts";
 
@@ -114,7 +115,7 @@ function planJob(
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
   if (graceMs > limits.graceMaximumMs)
     throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
-  const steps = stepsOf(options.run);
+  const steps = typeof options.run === "function" ? [] : stepsOf(options.run);
   if (steps.length > limits.stepsPerJob) throw fail(`${name} has more than ${limits.stepsPerJob} steps.`);
   if (steps.some((step) => ("argv" in step ? step.argv : [step.shell]).some((text) => text.includes("\0"))))
     throw fail(`${name}: run holds a NUL character.`);
@@ -144,7 +145,7 @@ function planJob(
 const placeIn = ({ file, line }: { file: string; line: number }, path: string): string =>
   file === path ? `on line ${line}` : `in ${file} on line ${line}`;
 
-function stepsOf(run: Job["options"]["run"]): Command[] {
+function stepsOf(run: CommandRun): Command[] {
   if (typeof run === "string") return [{ shell: run }];
   if (isShellCommand(run)) return [{ shell: run.text }];
   if (run.every((part) => typeof part === "string")) return [{ argv: [...run] as string[] }];

@@ -9,9 +9,10 @@ import { oneLine } from "../../protocol/text.ts";
 import type { GivenParam } from "../given-params.ts";
 import { checkSource } from "./check-source.ts";
 import { guarded } from "./guard.ts";
+import { isJob } from "./job.ts";
 import { loadError } from "./load-error.ts";
 import { validateParams, withEnvironment, wrongParams } from "./params.ts";
-import { isJob, isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./sdk.ts";
+import { isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./recipe.ts";
 
 const EXTENSIONS = [".ts", ".mts", ".cts", ".js", ".mjs", ".cjs"];
 

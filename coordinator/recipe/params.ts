@@ -1,9 +1,10 @@
 // The params of a recipe: texts that were given, made into what the recipe's schema makes of them. The loader calls it
 // before it calls the recipe's `jobs`.
+
+import { closest } from "../../protocol/closest.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { closest } from "../../protocol/closest.ts";
 import type { GivenParam } from "../given-params.ts";
 import type { Location } from "./location.ts";
 import { keyOf, type SchemaIssue, type StandardSchema } from "./schema.ts";

@@ -4,9 +4,10 @@ import { describe, expect, expectTypeOf, it } from "vitest";
 import { z } from "zod";
 import { type GivenParam, givenParams } from "../../coordinator/given-params.ts";
 import { validateParams, withEnvironment } from "../../coordinator/recipe/params.ts";
+import { recipeOf } from "../../coordinator/recipe/recipe.ts";
 import { isSchema, type StandardSchema } from "../../coordinator/recipe/schema.ts";
 import { fieldsOf } from "../../coordinator/recipe/schema-fields.ts";
-import { job, recipe, recipeOf } from "../../coordinator/recipe/sdk.ts";
+import { job, recipe } from "../../coordinator/recipe/sdk.ts";
 import { limits } from "../../protocol/limits.ts";
 
 const given = (texts: Record<string, string>, from: GivenParam["from"] = "option"): GivenParam[] =>

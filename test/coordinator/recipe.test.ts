@@ -5,7 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { framesOf, nameAt } from "../../coordinator/recipe/location.ts";
-import { type Job, job, type Matrix, recipe, sh } from "../../coordinator/recipe/sdk.ts";
+import { type Job, type JobOptions, job, type Matrix, recipe, sh } from "../../coordinator/recipe/sdk.ts";
 import { parseDuration } from "../../protocol/duration.ts";
 
 describe("the sh template", () => {
@@ -237,8 +237,8 @@ describe("the recipe SDK", () => {
 
   it("has types that refuse what it would refuse", () => {
     const one = job({ run: "true" });
-    expectTypeOf(one).toEqualTypeOf<Job>();
-    expectTypeOf(job).parameter(0).toHaveProperty("needs").toEqualTypeOf<readonly (Job | Matrix)[] | undefined>();
+    expectTypeOf(one).toEqualTypeOf<Job<undefined>>();
+    expectTypeOf<JobOptions>().toHaveProperty("needs").toEqualTypeOf<readonly (Job | Matrix)[] | undefined>();
     // @ts-expect-error needs are jobs, not their names
     expect(() => job({ run: "true", needs: ["one"] })).toThrow(/list of jobs/);
     // @ts-expect-error there is no such option
