@@ -7,9 +7,9 @@ import { dispatch } from "./dispatch.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
 import type { Plan, PlanJob } from "./plan.ts";
-import { fits } from "./plan.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Schedule } from "./schedule.ts";
+import { fits } from "./selectors.ts";
 
 /** Attempts of a job that the infrastructure failed. */
 const MOST_ATTEMPTS = 3;

@@ -10,7 +10,7 @@ import { callJson } from "../protocol/make-call.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
 import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
-import { describeSelector, fits, type Selector } from "./plan.ts";
+import { describeSelector, fits, type Selector } from "./selectors.ts";
 
 /** A runner that can be called. */
 export interface RunnerLink {

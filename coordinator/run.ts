@@ -8,13 +8,15 @@ import { limits } from "../protocol/limits.ts";
 import { listenForCancels } from "./cancels.ts";
 import type { EventReader, RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
+import { fingerprintOf } from "./fingerprint.ts";
 import { openFleet } from "./fleet.ts";
 import { gather } from "./gather.ts";
 import type { GivenParam } from "./given-params.ts";
-import { checkSelectors, fingerprintOf, planOf } from "./plan.ts";
+import { planOf } from "./plan.ts";
 import { loadRecipe } from "./recipe/loader.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
 import { restrictTo, type Selection, selectJobs } from "./select.ts";
+import { checkSelectors } from "./selectors.ts";
 import { openStore } from "./store/store.ts";
 import { chooseView, combine, type Format } from "./views/index.ts";
 

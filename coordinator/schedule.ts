@@ -3,7 +3,8 @@
 import type { JobName } from "../protocol/ids.ts";
 import type { Labels } from "../protocol/messages.ts";
 import type { JobOutcome } from "./events.ts";
-import { fits, type Plan, type PlanJob, selectorKey } from "./plan.ts";
+import type { Plan, PlanJob } from "./plan.ts";
+import { fits, selectorKey } from "./selectors.ts";
 
 /** A runner that takes jobs now. `free` is what is left of its slots. */
 export interface RunnerState {

@@ -1,7 +1,7 @@
 // `coordinator runners`: who is known, and what each says of itself.
 import type { Argv } from "yargs";
 import { openFleet } from "../fleet.ts";
-import { describeLabels } from "../plan.ts";
+import { describeLabels } from "../selectors.ts";
 import { oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>

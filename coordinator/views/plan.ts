@@ -1,7 +1,8 @@
 // A plan as text, for --dry-run: each job with what it needs, what it asks for, and what it would run.
 import type { Command, SshTarget } from "../../protocol/messages.ts";
 import { quote } from "../../protocol/quote.ts";
-import { describeSelector, type Plan, type PlanJob } from "../plan.ts";
+import type { Plan, PlanJob } from "../plan.ts";
+import { describeSelector } from "../selectors.ts";
 import { duration, oneLine } from "./format.ts";
 
 const MOST_CHARACTERS = 100;

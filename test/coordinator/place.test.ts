@@ -1,7 +1,8 @@
 // Where a job's commands run: the options of job(), and what a runner is asked for.
 import * as v from "valibot";
 import { describe, expect, expectTypeOf, it } from "vitest";
-import { fingerprintOf, type Plan, planOf } from "../../coordinator/plan.ts";
+import { fingerprintOf } from "../../coordinator/fingerprint.ts";
+import { type Plan, planOf } from "../../coordinator/plan.ts";
 import { type Job, type JobOptions, job, recipe, type ServiceOptions, sh } from "../../coordinator/recipe/sdk.ts";
 import { renderPlan } from "../../coordinator/views/plan.ts";
 import { limits } from "../../protocol/limits.ts";

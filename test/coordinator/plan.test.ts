@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { checkSelectors, describeSelector, fits, type Plan, planOf, selectorKey } from "../../coordinator/plan.ts";
+import { type Plan, planOf } from "../../coordinator/plan.ts";
 import { type Job, type JobOptions, job, recipe, sh } from "../../coordinator/recipe/sdk.ts";
+import { checkSelectors, describeSelector, fits, selectorKey } from "../../coordinator/selectors.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { fingerprintOf, planOf } from "../../coordinator/plan.ts";
+import { fingerprintOf } from "../../coordinator/fingerprint.ts";
+import { planOf } from "../../coordinator/plan.ts";
 import { backoffMs, isTriedAgain, type RetryOptions, retryOf } from "../../coordinator/recipe/retry.ts";
 import { job, recipe } from "../../coordinator/recipe/sdk.ts";
 import type { Exit } from "../../protocol/exit.ts";

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JobOutcome } from "../../coordinator/events.ts";
-import { fits, type Plan, type PlanJob } from "../../coordinator/plan.ts";
+import type { Plan, PlanJob } from "../../coordinator/plan.ts";
 import { type RunnerState, Schedule } from "../../coordinator/schedule.ts";
+import { fits } from "../../coordinator/selectors.ts";
 import type { JobName } from "../../protocol/ids.ts";
 
 const makeJob = (name: string, needs: string[] = [], labels: Record<string, string> = {}): PlanJob => ({

@@ -1,17 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  checkSelectors,
-  describeLabels,
-  describeSelector,
-  fingerprintOf,
-  fits,
-  type Plan,
-  planOf,
-  selectorKey,
-} from "../../coordinator/plan.ts";
+import { fingerprintOf } from "../../coordinator/fingerprint.ts";
+import { type Plan, planOf } from "../../coordinator/plan.ts";
 import { all, any, job, not, recipe, type Selection } from "../../coordinator/recipe/sdk.ts";
 import { type LabelRule, suits } from "../../coordinator/recipe/selector.ts";
+import { checkSelectors, describeLabels, describeSelector, fits, selectorKey } from "../../coordinator/selectors.ts";
 
 const plan = (on: Selection): Plan =>
   planOf({ path: import.meta.filename, source: "", recipe: recipe({ one: job({ run: "true", on }) }) });
