@@ -4,10 +4,11 @@
 import { execa } from "execa";
 import { startAttempt } from "../coordinator/attempt.ts";
 import { openFleet, type RunnerLink } from "../coordinator/fleet.ts";
+import type { Command } from "../protocol/command.ts";
 import { passed } from "../protocol/exit.ts";
 import { homeOf } from "../protocol/home.ts";
 import { newAttemptId, newRunId } from "../protocol/ids.ts";
-import type { Command, JobRequest } from "../protocol/messages.ts";
+import type { JobRequest } from "../protocol/messages.ts";
 import { type Bench, median } from "./rig.ts";
 
 const STARTS = 40;

@@ -5,10 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import { ChunkDecoder, encodeControl } from "../protocol/chunk.ts";
+import type { Command } from "../protocol/command.ts";
 import { newAttemptId, newRunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
-import { type Command, JournalControl } from "../protocol/messages.ts";
+import { JournalControl } from "../protocol/messages.ts";
 import { embeddedKeeper, type KeeperLink, keeperProcess } from "../runner/keeper/keeper-link.ts";
 import { median, root } from "./rig.ts";
 

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Container } from "../protocol/messages.ts";
+import type { Container } from "../protocol/place.ts";
 import { containerOf } from "../test/parity/container.ts";
 import { IMAGE, prepareEngines, testEngine } from "../test/rig/engine.ts";
 import { startSshd } from "../test/rig/sshd.ts";

@@ -41,6 +41,11 @@ export interface Attempt {
   readonly end: Promise<AttemptEnd>;
   /** Also while the connection is lost: it is told when that is there again. */
   cancel(by: CancelledBy): void;
+  /**
+   * Ends a driven job as if it exited with this code, 0 to 255, once its commands are over; those that still run are
+   * ended first. Also while the connection is lost, as cancel is. The first code counts.
+   */
+  finish(code: number): void;
   signal(name: SignalName): void;
   /** Leaves at once. The job goes on for its lease, unless it was cancelled. */
   abandon(reason: Error): void;
@@ -91,6 +96,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   const left = new AbortController();
   const signals: SignalName[] = [];
   let cancelledBy: CancelledBy | undefined;
+  let finishedWith: number | undefined;
   let state: { at: number; exit?: Exit } = { at: Date.now() };
   let call: RawCarriage | undefined;
   /** Whether the runner is known to have taken it. */
@@ -270,6 +276,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
       for (;;) {
         const current = (call ??= await find());
         if (cancelledBy) send({ type: "cancel", by: cancelledBy });
+        if (finishedWith !== undefined) send({ type: "finish", code: finishedWith });
         for (const name of signals.splice(0)) send({ type: "signal", name });
         const exit = await follow(current);
         if (exit) return ended(exit);
@@ -311,6 +318,10 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     cancel(by) {
       cancelledBy ??= by;
       send({ type: "cancel", by: cancelledBy });
+    },
+    finish(code) {
+      finishedWith ??= code;
+      send({ type: "finish", code: finishedWith });
     },
     signal(name) {
       if (call) send({ type: "signal", name });

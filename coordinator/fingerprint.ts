@@ -1,6 +1,7 @@
 // Whether a recipe still describes what it did. Pure.
 import { createHash } from "node:crypto";
-import type { Container, Environment } from "../protocol/messages.ts";
+import type { Environment } from "../protocol/command.ts";
+import type { Container } from "../protocol/place.ts";
 import type { Plan, PlanJob } from "./plan.ts";
 import { selectorKey } from "./selectors.ts";
 

@@ -1,11 +1,12 @@
 // One job of a plan: everything of job() checked, in the form in which it is scheduled and dispatched. plan.ts puts them
 // together. Pure.
 import * as v from "valibot";
+import { type Command, Environment } from "../protocol/command.ts";
 import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import { type Command, Environment, LabelName, RunnerName } from "../protocol/messages.ts";
+import { LabelName, RunnerName } from "../protocol/messages.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import { type AnyJobOptions, isMatrix, type Job, type Matrix, type OutputAs } from "./recipe/job.ts";
 import type { CommandRun, PlaceOfJob } from "./recipe/job-options.ts";

@@ -16,7 +16,7 @@ export type SignalName = v.InferOutput<typeof SignalName>;
 const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "a BLAKE3 hash"));
 
 /** An exit code, 0 to 255. */
-const Code = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
+export const ExitCode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
 const Bytes = v.pipe(v.number(), v.integer(), v.minValue(0));
 
 const common = {
@@ -51,7 +51,7 @@ export const Ending = v.strictObject({
 export type Ending = v.InferOutput<typeof Ending>;
 
 /** What the process itself reported after someone else ended it: both null when nothing was reported. */
-const ended = { code: v.nullable(Code), signal: v.nullable(SignalName), ending: v.optional(Ending) };
+const ended = { code: v.nullable(ExitCode), signal: v.nullable(SignalName), ending: v.optional(Ending) };
 
 /**
  * What could not be done: `engine`, `host` and `image` say that the container engine, the ssh host or the image could
@@ -60,8 +60,11 @@ const ended = { code: v.nullable(Code), signal: v.nullable(SignalName), ending: 
 export const Stage = v.picklist(["workdir", "command", "spawn", "engine", "host", "image", "service"]);
 export type Stage = v.InferOutput<typeof Stage>;
 
-/** Who asked for a cancellation: the person at the coordinator, the run (another job failed), or the runner (it stops). */
-export const CancelledBy = v.picklist(["user", "run", "runner", "peer"]);
+/**
+ * Who asked for a cancellation: the person at the coordinator, the run (another job failed), the runner (it stops), or,
+ * for a command within, its driven job, which finished before it.
+ */
+export const CancelledBy = v.picklist(["user", "run", "runner", "peer", "job"]);
 export type CancelledBy = v.InferOutput<typeof CancelledBy>;
 
 export const Exit = v.variant("reason", [
@@ -69,7 +72,7 @@ export const Exit = v.variant("reason", [
   v.strictObject({
     ...common,
     reason: v.literal("exited"),
-    code: Code,
+    code: ExitCode,
     /** Its own code, or a signal: a container's engine tells both as 128+n, sshd signals that it has no name for as 255. */
     ambiguous: v.optional(v.literal(true)),
   }),

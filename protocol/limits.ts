@@ -66,6 +66,8 @@ export const limits = {
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,
   variablesPerJob: 1_000,
+  /** Commands of one driven job that run at the same time: each holds three pipes and a session; how many in all is not limited. */
+  commandsWithin: 1_000,
   /** Slots of one runner, and so of one job: far above what one machine runs at once. */
   slots: 10_000,
   /** Retries of a failed job: a runner takes up to 1,000 attempts, and what failed a hundred times is no accident. */

@@ -1,18 +1,14 @@
 // Every operation's input and output and every control message, as schemas; the types are inferred from them.
 // What comes from a peer is parsed here, once, at the door.
 import * as v from "valibot";
-import { CancelledBy, Exit, SignalName } from "./exit.ts";
+import { Environment, Step } from "./command.ts";
+import { CancelledBy, Exit, ExitCode, SignalName } from "./exit.ts";
 import { AttemptId, JobName, RunId } from "./ids.ts";
 import { limits } from "./limits.ts";
+import { Container, ResourceLimits, SshTarget, User } from "./place.ts";
+import { AbsolutePath, Count, PositiveInteger, Text } from "./primitives.ts";
 
-const Count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const Time = Count;
-
-/** No NUL: the kernel would cut the string there. */
-const Text = v.pipe(
-  v.string(),
-  v.check((text) => !text.includes("\0"), "text without a NUL character"),
-);
 
 /** Labels of a runner, and the labels a job asks for: `os=linux`. */
 export const LabelName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$/, "a label's name"));
@@ -22,124 +18,6 @@ export type Labels = v.InferOutput<typeof Labels>;
 
 /** A runner's name as it tells it; never trusted, only shown and compared. */
 export const RunnerName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "a runner's name"));
-
-/** A command: argv starts the program itself, without a shell; a string runs with /bin/sh -c. */
-export const Command = v.union([
-  v.strictObject({
-    argv: v.pipe(
-      v.array(Text),
-      v.minLength(1),
-      v.check((argv) => argv[0] !== "", "a program's name"),
-    ),
-  }),
-  v.strictObject({ shell: Text }),
-]);
-export type Command = v.InferOutput<typeof Command>;
-
-export const VariableName = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "a variable's name"));
-
-/** Pairs rather than an object: no name is special (`__proto__`), and order and doubles can be seen. */
-export const Environment = v.pipe(
-  v.array(v.strictTuple([VariableName, Text])),
-  v.maxLength(limits.variablesPerJob),
-  v.check((pairs) => new Set(pairs.map(([name]) => name)).size === pairs.length, "each variable once"),
-  v.check(
-    (pairs) => !pairs.some(([name]) => name.startsWith("SORTIE_")),
-    "no SORTIE_ variable: Sortie sets those itself",
-  ),
-);
-export type Environment = v.InferOutput<typeof Environment>;
-
-const PositiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
-const AbsolutePath = v.pipe(Text, v.startsWith("/", "an absolute path"));
-
-/** A user's name, or `uid`, `uid:gid`. */
-export const User = v.pipe(
-  v.string(),
-  v.regex(/^[a-z0-9_][A-Za-z0-9_.-]{0,31}(:[a-z0-9_][A-Za-z0-9_.-]{0,31})?$/, "a user, as name or uid:gid"),
-);
-
-/** What a job may use: bytes; cores, such as 1.5; processes and threads. */
-export const ResourceLimits = v.strictObject({
-  memory: v.optional(v.pipe(v.number(), v.integer(), v.minValue(6 * 1024 * 1024, "at least 6 MiB of memory"))),
-  cpus: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(10_000))),
-  pids: v.optional(PositiveInteger),
-});
-export type ResourceLimits = v.InferOutput<typeof ResourceLimits>;
-
-/** An image as an engine writes it, `alpine:3`, `ghcr.io/acme/app@sha256:…`; one that an engine could take for a flag is none. */
-const Image = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$/, "an image's name"));
-const Pull = v.picklist(["always", "missing", "never"]);
-/** The path of a file system in memory, and its size in bytes. */
-const Tmpfs = v.strictObject({ target: AbsolutePath, bytes: v.optional(PositiveInteger) });
-const Argv = v.array(Text);
-
-/** A container beside the job's own, on a network that only they share, where its name is its address. */
-export const Service = v.strictObject({
-  name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "a service's name: a-z, 0-9 and -")),
-  image: Image,
-  pull: Pull,
-  /** Replaces the image's own. */
-  entrypoint: v.optional(Argv),
-  command: v.optional(Argv),
-  env: Environment,
-  user: v.optional(User),
-  tmpfs: v.pipe(v.array(Tmpfs), v.maxLength(limits.listedPerContainer)),
-  limits: ResourceLimits,
-  /** Run in it again and again until it exits 0, with `everyMs` between; without it the image's own check, if it has one. */
-  health: v.optional(v.strictObject({ command: Command, everyMs: PositiveInteger })),
-  /** From its start. */
-  healthyWithinMs: v.pipe(PositiveInteger, v.maxValue(limits.timeoutMaximumMs)),
-});
-export type Service = v.InferOutput<typeof Service>;
-
-export const Container = v.strictObject({
-  image: Image,
-  pull: Pull,
-  /** Replaces the image's own; the command is its arguments. */
-  entrypoint: v.optional(Argv),
-  mounts: v.pipe(
-    v.array(v.strictObject({ source: AbsolutePath, target: AbsolutePath, readOnly: v.boolean() })),
-    v.maxLength(limits.listedPerContainer),
-  ),
-  tmpfs: v.pipe(v.array(Tmpfs), v.maxLength(limits.listedPerContainer)),
-  /** `none`, or a network of the engine by its name; without it the engine's default. Not together with services. */
-  network: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "a network's name"))),
-  /** Bytes of /dev/shm. */
-  shm: v.optional(PositiveInteger),
-  gpus: v.optional(v.union([v.literal("all"), PositiveInteger])),
-  readOnly: v.boolean(),
-  capabilities: v.strictObject({
-    add: v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
-      v.maxLength(limits.listedPerContainer),
-    ),
-    drop: v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
-      v.maxLength(limits.listedPerContainer),
-    ),
-  }),
-  /** Lets a program get more rights than its caller, as sudo does. */
-  newPrivileges: v.boolean(),
-  privileged: v.boolean(),
-  platform: v.optional(
-    v.pipe(v.string(), v.regex(/^[a-z0-9]+\/[a-z0-9]+(\/[a-z0-9]+)?$/, "a platform such as linux/arm64")),
-  ),
-  services: v.pipe(
-    v.array(Service),
-    v.maxLength(limits.servicesPerJob),
-    v.check((services) => new Set(services.map(({ name }) => name)).size === services.length, "each service once"),
-  ),
-});
-export type Container = v.InferOutput<typeof Container>;
-
-/** A host as `ssh` takes it: an alias of the runner's own ssh configuration, or an address, with a user and a port. */
-export const SshTarget = v.strictObject({
-  host: v.pipe(v.string(), v.regex(/^[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}$/, "a host's name or address")),
-  user: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/, "a user's name"))),
-  port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))),
-});
-export type SshTarget = v.InferOutput<typeof SshTarget>;
 
 export const Lease = v.pipe(
   v.number(),
@@ -156,13 +34,21 @@ const JobRequestEntries = v.strictObject({
   /** 1 for the first try. */
   attempt: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1_000)),
   /** Run one after the other in the same working directory; the first that does not exit 0 ends the job. */
-  steps: v.pipe(v.array(Command), v.minLength(1), v.maxLength(limits.stepsPerJob)),
+  steps: v.pipe(v.array(Step), v.maxLength(limits.stepsPerJob)),
+  /** Has no steps: it opens its site, and waits for commands within, and for `finish`. */
+  driven: v.optional(v.literal(true)),
+  /** One command of a driven job of the same peer, in that one's site: it takes no slot, and has no place of its own. */
+  within: v.optional(AttemptId),
+  /** Of a command within: added to the driven job's. */
   env: Environment,
   /** In what it runs: a container, or a host that the runner reaches by ssh. Without both it is a process of the runner. */
   container: v.optional(Container),
   ssh: v.optional(SshTarget),
-  /** An absolute path where it runs; without it the job gets a fresh directory, removed afterwards. */
-  cwd: v.optional(AbsolutePath),
+  /**
+   * An absolute path where it runs; without it the job gets a fresh directory, removed afterwards. Of a command within
+   * it may be relative to the driven job's.
+   */
+  cwd: v.optional(v.pipe(Text, v.minLength(1))),
   /** Not over ssh, whose target names it. */
   user: v.optional(User),
   limits: v.optional(ResourceLimits),
@@ -180,8 +66,23 @@ const JobRequestEntries = v.strictObject({
   /** Whether stdin chunks will come; without it the steps read an empty stdin. Only a job of one step may have it. */
   stdin: v.boolean(),
 });
+const OF_THE_DRIVEN_JOB = ["container", "ssh", "user", "limits", "nice", "umask", "slots", "leaseMs"] as const;
+
+/** What goes together. A command within is in the place, and by the session, of its driven job. */
 export const JobRequest = v.pipe(
   JobRequestEntries,
+  v.check(({ driven, steps }) => (driven ? steps.length === 0 : steps.length > 0), "steps, or driven and none"),
+  v.check(({ driven, stdin }) => !(driven && stdin), "a driven job without stdin: its commands have their own"),
+  v.check(({ driven, within }) => !(driven && within), "driven, or a command within, not both"),
+  v.check(({ within, steps }) => !within || steps.length === 1, "one command within"),
+  v.check(
+    (request) => !request.within || OF_THE_DRIVEN_JOB.every((name) => request[name] === undefined),
+    `a command within without ${OF_THE_DRIVEN_JOB.join(", ")}: they are its driven job's`,
+  ),
+  v.check(
+    ({ within, cwd }) => within !== undefined || cwd === undefined || v.is(AbsolutePath, cwd),
+    "an absolute path",
+  ),
   v.check(({ container, ssh }) => !(container && ssh), "a container or ssh, not both"),
   v.check(({ ssh, user, limits }) => !(ssh && (user || limits)), "over ssh neither user nor limits"),
   v.check(
@@ -231,6 +132,8 @@ export const JobState = v.strictObject({
   run: RunId,
   job: JobName,
   attempt: Count,
+  /** The driven job that it is a command of. */
+  within: v.optional(AttemptId),
   startedAt: Time,
   /** Whether its processes may still run; the exit can be read once they do not. */
   running: v.boolean(),
@@ -275,6 +178,11 @@ export const CallerControl = v.variant("type", [
   v.strictObject({ type: v.literal("signal"), name: SignalName }),
   /** TERM to the tree, the grace, KILL to what is left; the exit says `cancelled`. */
   v.strictObject({ type: v.literal("cancel"), by: CancelledBy }),
+  /**
+   * Ends a driven job as if it exited with this code, once its commands are over; those that still run are ended first.
+   * Told again, it says nothing new.
+   */
+  v.strictObject({ type: v.literal("finish"), code: ExitCode }),
   /** Everything before this offset of the journal is stored. */
   v.strictObject({ type: v.literal("ack"), offset: Count }),
 ]);
@@ -283,6 +191,8 @@ export type CallerControl = v.InferOutput<typeof CallerControl>;
 /** What a journal holds on its control stream. The exit is always its last chunk. */
 export const JournalControl = v.variant("type", [
   v.strictObject({ type: v.literal("started"), at: Time, attemptId: AttemptId }),
+  /** A driven job takes commands from now on; they run in this directory: of the runner, the container, or the host. */
+  v.strictObject({ type: v.literal("ready"), at: Time, cwd: v.string() }),
   /** Step `index` of `of` begins. */
   v.strictObject({ type: v.literal("step"), at: Time, index: Count, of: Count }),
   /** The time of what follows, milliseconds since the epoch. */

@@ -1,8 +1,9 @@
 // The container that a job asks for, and the services beside it: checked, and as they are sent. check-place.ts calls it.
 import * as v from "valibot";
+import { type Command, Environment } from "../../protocol/command.ts";
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
-import { type Command, Container, Environment, Service } from "../../protocol/messages.ts";
+import { Container, Service } from "../../protocol/place.ts";
 import { accept, checkDuration, checkNames, checkStrings, isRecord, shown, sizeOf, type Wrong } from "./check.ts";
 import { limitsOf, userOf } from "./check-limits.ts";
 import type { ContainerOptions, HealthOptions, MountOptions, ServiceOptions, TmpfsOptions } from "./place.ts";

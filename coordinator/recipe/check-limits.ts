@@ -1,5 +1,5 @@
 // What a job and a service may both have said of them: who they run as, and what they may use.
-import { ResourceLimits, User } from "../../protocol/messages.ts";
+import { ResourceLimits, User } from "../../protocol/place.ts";
 import { accept, checkNames, isRecord, shown, sizeOf, type Wrong } from "./check.ts";
 import type { LimitOptions } from "./place.ts";
 

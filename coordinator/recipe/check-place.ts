@@ -1,6 +1,7 @@
 // Where a job's commands run and what they may use: the options that say it, checked, and as they are sent. job() calls
 // it to throw at the recipe's line, plan.ts for the result, and exec for options of its own.
-import { JobRequest, SshTarget } from "../../protocol/messages.ts";
+import { JobRequest } from "../../protocol/messages.ts";
+import { SshTarget } from "../../protocol/place.ts";
 import { accept, checkNames, isRecord, shown, type Wrong } from "./check.ts";
 import { containerOf } from "./check-container.ts";
 import { limitsOf, userOf } from "./check-limits.ts";

@@ -1,6 +1,6 @@
 // A plan as one JSON document, for `--dry-run --format json`: docs/views.md lists its fields. Values of variables are
 // not part of it, since they may be secrets, and this is read by CI systems.
-import type { Environment } from "../../protocol/messages.ts";
+import type { Environment } from "../../protocol/command.ts";
 import type { Plan, PlanJob } from "../plan.ts";
 
 export const planDocument = ({ recipe, jobs }: Plan) => ({ recipe, jobs: jobs.map(jobDocument) });

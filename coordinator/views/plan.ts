@@ -1,5 +1,6 @@
 // A plan as text, for --dry-run: each job with what it needs, what it asks for, and what it would run.
-import type { Command, SshTarget } from "../../protocol/messages.ts";
+import type { Command } from "../../protocol/command.ts";
+import type { SshTarget } from "../../protocol/place.ts";
 import { quote } from "../../protocol/quote.ts";
 import type { Plan, PlanJob } from "../plan.ts";
 import { describeSelector } from "../selectors.ts";

@@ -3,7 +3,7 @@
 // into a group takes the kernel several milliseconds, as long as many a job.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ResourceLimits } from "../../protocol/messages.ts";
+import type { ResourceLimits } from "../../protocol/place.ts";
 import { processStat } from "../../protocol/process-stat.ts";
 import { Refused } from "./backends/backend.ts";
 

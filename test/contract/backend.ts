@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Command } from "../../protocol/command.ts";
 import { type AttemptId, newAttemptId } from "../../protocol/ids.ts";
-import type { Command } from "../../protocol/messages.ts";
 import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { request } from "../runner/calls.ts";

@@ -6,7 +6,7 @@ import { type Plan, planOf } from "../../coordinator/plan.ts";
 import { type Job, type JobOptions, job, recipe, type ServiceOptions, sh } from "../../coordinator/recipe/sdk.ts";
 import { renderPlan } from "../../coordinator/views/plan.ts";
 import { limits } from "../../protocol/limits.ts";
-import { Container, ResourceLimits, SshTarget } from "../../protocol/messages.ts";
+import { Container, ResourceLimits, SshTarget } from "../../protocol/place.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 
 const MiB = 1024 * 1024;

@@ -1,5 +1,5 @@
 // A container that asks for nothing but its image.
-import type { Container } from "../../protocol/messages.ts";
+import type { Container } from "../../protocol/place.ts";
 
 export const containerOf = (image: string, more: Partial<Container> = {}): Container => ({
   image,

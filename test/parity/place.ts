@@ -3,8 +3,9 @@
 import { createHash, type Hash } from "node:crypto";
 import { startAttempt } from "../../coordinator/attempt.ts";
 import type { RunnerLink } from "../../coordinator/fleet.ts";
+import type { Command } from "../../protocol/command.ts";
 import type { CancelledBy, Exit, SignalName } from "../../protocol/exit.ts";
-import type { Command, JobRequest, JournalControl } from "../../protocol/messages.ts";
+import type { JobRequest, JournalControl } from "../../protocol/messages.ts";
 import type { Runner } from "../../runner/runner.ts";
 import { dial, request } from "../runner/calls.ts";
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import type { Command } from "../../protocol/command.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
-import type { Command, JobRequest } from "../../protocol/messages.ts";
+import type { JobRequest } from "../../protocol/messages.ts";
 import { decide } from "../../runner/grants.ts";
 
 const request = (...steps: Command[]): JobRequest => ({

@@ -2,8 +2,9 @@
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { expect } from "vitest";
+import type { Command } from "../../protocol/command.ts";
 import { newAttemptId, newRunId } from "../../protocol/ids.ts";
-import type { Command, JobRequest } from "../../protocol/messages.ts";
+import type { JobRequest } from "../../protocol/messages.ts";
 import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
 import { type SshOptions, sshBackend } from "../../runner/keeper/backends/ssh/ssh.ts";
 import { processesOf, until } from "../rig/rig.ts";

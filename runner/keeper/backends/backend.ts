@@ -5,9 +5,10 @@
 // and signal() at any time, also after it is gone. end() once after the last command settled, then close() once the exit
 // is in the journal.
 import type { Readable, Writable } from "node:stream";
+import type { Command } from "../../../protocol/command.ts";
 import type { Ending, SignalName, Stage } from "../../../protocol/exit.ts";
 import type { AttemptId } from "../../../protocol/ids.ts";
-import type { Command, JobRequest } from "../../../protocol/messages.ts";
+import type { JobRequest } from "../../../protocol/messages.ts";
 
 /** How the command itself ended, before the keeper adds why. */
 export type Ended =

@@ -2,8 +2,8 @@
 // from a missing program, and told from that error where only the kernel knows. local.ts asks.
 import { accessSync, constants, type Stats, statSync } from "node:fs";
 import { delimiter, resolve } from "node:path";
+import type { Command } from "../../../protocol/command.ts";
 import { messageOf } from "../../../protocol/errors.ts";
-import type { Command } from "../../../protocol/messages.ts";
 import type { Ended, Refusal } from "./backend.ts";
 
 /** What a command of this machine is started with. */

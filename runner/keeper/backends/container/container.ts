@@ -3,10 +3,12 @@
 import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
+import type { Command } from "../../../../protocol/command.ts";
 import { messageOf } from "../../../../protocol/errors.ts";
 import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
-import type { Command, Container, JobRequest } from "../../../../protocol/messages.ts";
+import type { JobRequest } from "../../../../protocol/messages.ts";
+import type { Container } from "../../../../protocol/place.ts";
 import { within } from "../../../../protocol/within.ts";
 import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
 import { notStarted } from "../not-started.ts";

@@ -1,7 +1,9 @@
 // A job's request as the engine's own options. Pure; command.ts creates a container of them for each step.
 // https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
-import type { Command, Container, JobRequest, ResourceLimits, Service } from "../../../../protocol/messages.ts";
+import type { Command } from "../../../../protocol/command.ts";
+import type { JobRequest } from "../../../../protocol/messages.ts";
+import type { Container, ResourceLimits, Service } from "../../../../protocol/place.ts";
 import { variablesOf } from "../../work.ts";
 
 /** Where the job's own directory is in the container, and where its steps run unless it says otherwise. */

@@ -2,7 +2,7 @@
 // changed nothing of the image, which is most of the time, the image stays as it is. container.ts asks between two steps.
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
-import type { Container } from "../../../../protocol/messages.ts";
+import type { Container } from "../../../../protocol/place.ts";
 import { WORKSPACE } from "./create-body.ts";
 
 export interface MadeOf {

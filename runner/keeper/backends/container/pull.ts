@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import * as v from "valibot";
 import { limits } from "../../../../protocol/limits.ts";
-import type { Container } from "../../../../protocol/messages.ts";
+import type { Container } from "../../../../protocol/place.ts";
 import { oneLine } from "../../../../protocol/text.ts";
 import { Refused } from "../backend.ts";
 import { credentialsFor } from "./credentials.ts";

@@ -4,7 +4,7 @@ import { StringDecoder } from "node:string_decoder";
 import { setTimeout as delay } from "node:timers/promises";
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
-import type { Service } from "../../../../protocol/messages.ts";
+import type { Service } from "../../../../protocol/place.ts";
 import { within } from "../../../../protocol/within.ts";
 import { Refused } from "../backend.ts";
 import { attach } from "./attach.ts";

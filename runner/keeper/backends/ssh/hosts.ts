@@ -1,7 +1,7 @@
 // The hosts that jobs use now, one of each, and the ways to them: nothing is kept of a host that nobody uses any more.
 // ssh.ts asks for them.
 import { limits } from "../../../../protocol/limits.ts";
-import type { SshTarget } from "../../../../protocol/messages.ts";
+import type { SshTarget } from "../../../../protocol/place.ts";
 import { Refused } from "../backend.ts";
 import { type HostSessions, type HostTimes, hostSessions } from "./sessions.ts";
 import { resolveWay, type Way } from "./target.ts";

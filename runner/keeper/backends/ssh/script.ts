@@ -1,7 +1,7 @@
 // The shell scripts that the host runs, and how they get there: the command of an exec request is one constant, and the
 // script follows on stdin, as one line. So no value of a variable is in any argv, no script is too long, and it is the same
 // whatever the login shell is. `read` takes byte by byte and leaves the rest of stdin to the job.
-import type { Command } from "../../../../protocol/messages.ts";
+import type { Command } from "../../../../protocol/command.ts";
 import { quoted } from "../../../../protocol/quote.ts";
 
 /** Said once a login shell's profile is over and our shell reads. Whatever shows the command itself has no newline there. */

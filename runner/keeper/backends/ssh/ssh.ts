@@ -3,7 +3,8 @@
 import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import { limits } from "../../../../protocol/limits.ts";
-import { type JobRequest, SshTarget } from "../../../../protocol/messages.ts";
+import type { JobRequest } from "../../../../protocol/messages.ts";
+import { SshTarget } from "../../../../protocol/place.ts";
 import { oneLine } from "../../../../protocol/text.ts";
 import { MARKER } from "../../process-tree.ts";
 import { variablesOf } from "../../work.ts";

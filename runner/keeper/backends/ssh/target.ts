@@ -3,7 +3,7 @@
 import { homedir } from "node:os";
 import { execa } from "execa";
 import { limits } from "../../../../protocol/limits.ts";
-import type { SshTarget } from "../../../../protocol/messages.ts";
+import type { SshTarget } from "../../../../protocol/place.ts";
 import { oneLine } from "../../../../protocol/text.ts";
 import { Refused } from "../backend.ts";
 

@@ -1,0 +1,13 @@
+// The small schemas that messages are made of: numbers, text, paths.
+import * as v from "valibot";
+
+export const Count = v.pipe(v.number(), v.integer(), v.minValue(0));
+export const PositiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
+
+/** No NUL: the kernel would cut the string there. */
+export const Text = v.pipe(
+  v.string(),
+  v.check((text) => !text.includes("\0"), "text without a NUL character"),
+);
+
+export const AbsolutePath = v.pipe(Text, v.startsWith("/", "an absolute path"));
