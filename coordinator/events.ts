@@ -3,7 +3,9 @@
 // job instead of filling memory.
 import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import type { AskedOn } from "./ask-on.ts";
 import type { GivenParam } from "./given-params.ts";
+import type { Selection } from "./select.ts";
 
 /** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
 export type JobOutcome = "passed" | "failed" | "cancelled" | "lost" | "skipped";
@@ -21,6 +23,10 @@ export interface PlannedJob {
   readonly needs: readonly JobName[];
   /** Where the recipe makes it; absent where that is not known. */
   readonly location?: { readonly file: string; readonly line: number };
+  /** Tells whether it is still the same job when another run keeps it. */
+  readonly fingerprint?: string;
+  /** The run that it passed in: it is not run again. */
+  readonly kept?: RunId;
 }
 
 /** `at` is milliseconds since the epoch, everywhere. */
@@ -35,6 +41,12 @@ export type RunEvent =
       readonly fingerprint?: string;
       /** Of the recipe, as they were given; views show only what the command line gave. */
       readonly params?: readonly GivenParam[];
+      /** Which of the recipe's jobs were asked for; absent: all. */
+      readonly selection?: Selection;
+      /** What is asked of every job's runner besides. */
+      readonly on?: AskedOn;
+      /** The run that this one goes on from. */
+      readonly after?: RunId;
     }
   /** Another coordinator process goes on with the run. */
   | {
@@ -114,6 +126,8 @@ export type RunEvent =
       readonly outcome: JobOutcome;
       /** It failed, and the run may pass nevertheless. */
       readonly allowed?: true;
+      /** The run that it passed in; here it was not run. */
+      readonly kept?: RunId;
       /** Absent for a skipped job, and where no exit arrived. */
       readonly exit?: Exit;
       /** What of its outputs did not arrive; absent where they are proven whole, or there is no exit to prove them. */

@@ -9,21 +9,25 @@ import { selectorKey } from "./selectors.ts";
  * Tells whether a recipe still describes the same jobs. Values of variables are not part of it: they may be secrets, and
  * this is kept.
  */
-export function fingerprintOf(plan: Plan): string {
-  const jobs = plan.jobs.map(({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }) => {
-    const { ssh, user, limits, nice, umask, retry, allowFailure, always, priority, also } = rest;
-    const { drive, condition, output } = rest;
-    const functions = { drive: drive?.toString(), condition: condition?.toString(), output: namedOutput(output) };
-    const places = also?.map(({ env: own, on: asks, ...place }) => ({
-      ...place,
-      on: selectorKey(asks),
-      variables: namesOf(own),
-    }));
-    const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
-    const asked = { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs };
-    return { ...asked, ...place, retry, allowFailure, always, priority, ...functions, places };
-  });
-  return createHash("sha256").update(JSON.stringify(jobs)).digest("hex");
+export const fingerprintOf = (plan: Plan): string => digestOf(plan.jobs.map(describeJob));
+
+/** The same of one job. */
+export const fingerprintOfJob = (job: PlanJob): string => digestOf(describeJob(job));
+
+const digestOf = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
+
+function describeJob({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }: PlanJob): object {
+  const { ssh, user, limits, nice, umask, retry, allowFailure, always, priority, also } = rest;
+  const { drive, condition, output } = rest;
+  const functions = { drive: drive?.toString(), condition: condition?.toString(), output: namedOutput(output) };
+  const places = also?.map(({ env: own, on: asks, ...place }) => ({
+    ...place,
+    on: selectorKey(asks),
+    variables: namesOf(own),
+  }));
+  const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
+  const asked = { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs };
+  return { ...asked, ...place, retry, allowFailure, always, priority, ...functions, places };
 }
 
 /** A schema is code: that there is one is all that can be told. */

@@ -2,6 +2,7 @@
 // run. run.ts goes on from there.
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
+import type { AskedOn } from "./ask-on.ts";
 import type { JobOutcome } from "./events.ts";
 import type { Earlier } from "./execute.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
@@ -15,6 +16,8 @@ export interface Resumed {
   readonly startedAt: number;
   readonly fingerprint: string;
   readonly params: readonly GivenParam[];
+  /** What was asked of every job's runner, beside the recipe. */
+  readonly on: AskedOn;
   readonly jobs: readonly JobRow[];
   /** Attempts without an end. */
   readonly begun: readonly AttemptRow[];
@@ -25,7 +28,7 @@ export interface Resumed {
 /** Makes this process the run's coordinator. Throws NOT_FOUND, RUN_ENDED, RUN_LIVES, and USAGE for a single command. */
 export function resume(store: Store, text: string): Resumed {
   const row = store.findRun(text);
-  const { id: run, recipe, startedAt, fingerprint, params, state } = row;
+  const { id: run, recipe, startedAt, fingerprint, params, on, state } = row;
   if (fingerprint === null)
     throw new SortieError("USAGE", `The run ${run} is a single command, whose input is gone; it cannot be resumed.`, {
       hint: "`coordinator cancel RUN` ends what is left of it.",
@@ -37,7 +40,7 @@ export function resume(store: Store, text: string): Resumed {
   const begun = jobs.flatMap((job) => (job.outcome === null ? (openAttempt(job) ?? []) : []));
   const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
   const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
-  return { run, recipe, startedAt, fingerprint, params, jobs, begun, local };
+  return { run, recipe, startedAt, fingerprint, params, on, jobs, begun, local };
 }
 
 export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {

@@ -1,31 +1,23 @@
 // READ FIRST: the whole way of a run. recipe -> plan -> runners -> schedule -> dispatch; what happens is told as
 // events, which the store records and a view shows. resume.ts finds out what an earlier process did of it.
 import { setTimeout as delay } from "node:timers/promises";
-import { SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
 import { newRunId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { listenForCancels } from "./cancels.ts";
 import type { EventReader, RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
-import { fingerprintOf } from "./fingerprint.ts";
 import { openFleet } from "./fleet.ts";
 import { gather } from "./gather.ts";
-import type { GivenParam } from "./given-params.ts";
-import { planOf } from "./plan.ts";
-import { loadRecipe } from "./recipe/loader.ts";
+import { earlierOfKept } from "./keep.ts";
+import { type Asked, prepare, prepareAgain } from "./prepare.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
-import { restrictTo, type Selection, selectJobs } from "./select.ts";
+import { keptEvent, resumedEvent, startedEvent } from "./run-events.ts";
 import { checkSelectors } from "./selectors.ts";
 import { openStore } from "./store/store.ts";
 import { chooseView, combine, type Format } from "./views/index.ts";
 
-export interface RunOptions {
-  readonly recipe: string;
-  /** Of the recipe, as they were given. */
-  readonly params: readonly GivenParam[];
-  /** Which of its jobs; default: all, and of a run that is gone on with, those that it had. */
-  readonly selection?: Selection;
+export interface RunOptions extends Asked {
   readonly format: Format;
   /** Attempts under way at once, over all runners; default: as many as there are slots. */
   readonly jobs: number | undefined;
@@ -54,14 +46,10 @@ export interface RunOptions {
 export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const folder = homeOf("coordinator");
   const { resumed } = options;
-  const { params, cancelled: signal } = options;
-  const loaded = await loadRecipe(options.recipe, { signal, params, ...(resumed ? { environment: {} } : {}) });
-  const whole = planOf(loaded);
-  const plan = resumed
-    ? restrictTo(whole, new Set(resumed.jobs.map(({ name }) => name)))
-    : selectJobs(whole, options.selection ?? {});
-  if (resumed && resumed.fingerprint !== fingerprintOf(plan))
-    throw new SortieError("RECIPE_CHANGED", `${options.recipe} is not what it was when the run ${resumed.run} began.`);
+  const prepared = await (resumed
+    ? prepareAgain(resumed, options.cancelled)
+    : prepare(options, folder, options.cancelled));
+  const { plan, kept } = prepared;
   const fleet = openFleet(folder, options.silenceMs);
   let hurry = (): boolean => false;
   options.onKillable(() => {
@@ -74,7 +62,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     // A runner that does not answer may be what a job asks for: that job is then lost, not wrong.
     if (unreachable.length === 0)
       checkSelectors(
-        plan,
+        { jobs: plan.jobs.filter(({ name }) => !kept.has(name)) },
         runners.map((runner) => runner.info),
       );
     const store = openStore(folder);
@@ -88,20 +76,9 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const startedAt = resumed?.startedAt ?? Date.now();
     const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
     try {
-      const jobs = plan.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
-      const { recipe } = plan;
-      if (resumed) await emit({ type: "run-resumed", at: Date.now(), run, recipe, jobs });
-      else
-        await emit({
-          type: "run-started",
-          at: startedAt,
-          run,
-          recipe,
-          jobs,
-          fingerprint: fingerprintOf(plan),
-          ...(loaded.params ? { params: loaded.params } : {}),
-        });
+      await emit(resumed ? resumedEvent(run, prepared) : startedEvent(run, startedAt, prepared));
       options.onStarted?.(run);
+      for (const [job, by] of kept) await emit(keptEvent(job, by, startedAt));
       for (const runner of runners)
         await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });
       for (const { name, message } of unreachable)
@@ -124,6 +101,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
           hurry = how;
         },
         ...(resumed ? { earlier: earlierOf(resumed, fleet, runners) } : {}),
+        ...(kept.size > 0 ? { earlier: earlierOfKept(kept) } : {}),
       });
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
       return outcome;

@@ -1,25 +1,31 @@
 // Which jobs of a plan a command asked for. Pure: a plan becomes a smaller plan.
-
+import * as v from "valibot";
 import { closest } from "../protocol/closest.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import type { Plan, PlanJob } from "./plan.ts";
 
-export interface Selection {
+export const Selection = v.strictObject({
   /** These, and what they need; all where none is named. */
-  readonly jobs?: readonly string[];
+  jobs: v.optional(v.array(v.string())),
   /** These alone, without what they need. */
-  readonly only?: readonly string[];
+  only: v.optional(v.array(v.string())),
   /** Without these; what needs them runs as if they had passed. */
-  readonly skip?: readonly string[];
-}
+  skip: v.optional(v.array(v.string())),
+});
+export type Selection = v.InferOutput<typeof Selection>;
+
+/** Whether it names a job at all. */
+export const isSelective = ({ jobs = [], only = [], skip = [] }: Selection): boolean =>
+  jobs.length + only.length + skip.length > 0;
 
 /** Jobs named in an error. */
 const MOST_NAMED = 20;
 
 /** Throws USAGE for a name that the plan does not have, and where nothing is left. */
-export function selectJobs(plan: Plan, { jobs = [], only = [], skip = [] }: Selection): Plan {
-  if (jobs.length + only.length + skip.length === 0) return plan;
+export function selectJobs(plan: Plan, selection: Selection): Plan {
+  if (!isSelective(selection)) return plan;
+  const { jobs = [], only = [], skip = [] } = selection;
   if (jobs.length > 0 && only.length > 0)
     throw new SortieError("USAGE", "Jobs are named and --only is given: one of them is enough.", {
       hint: "--only leaves out what its jobs need; jobs that are named bring it.",
@@ -55,7 +61,8 @@ function withNeeds(plan: Plan, named: ReadonlySet<JobName>): Set<JobName> {
   return kept;
 }
 
-function namedIn(plan: Plan): (texts: readonly string[]) => Set<JobName> {
+/** Throws USAGE for a name that the plan does not have. */
+export function namedIn(plan: Plan): (texts: readonly string[]) => Set<JobName> {
   const names = new Map<string, JobName>(plan.jobs.map(({ name }) => [name, name]));
   return (texts) =>
     new Set(

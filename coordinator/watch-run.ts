@@ -17,7 +17,7 @@ export async function watchRun(
 ): Promise<RunRow["state"]> {
   const logs = new Map<AttemptId, Promise<void>>();
   const ended = new Set<JobName>();
-  const planned = store.jobs(run).map(({ name, needs }) => ({ name, needs }));
+  const planned = store.jobs(run).map(({ name, needs, kept }) => ({ name, needs, ...(kept ? { kept } : {}) }));
   await emit({ type: "run-started", at: startedAt, run, recipe, jobs: planned });
 
   async function follow(
@@ -59,10 +59,11 @@ export async function watchRun(
       const last = job.attempts.at(-1);
       await emit({
         type: "job-ended",
-        at: last?.endedAt ?? Date.now(),
+        at: last?.endedAt ?? (job.kept ? startedAt : Date.now()),
         job: job.name,
         outcome: job.outcome,
         ...(job.allowed ? { allowed: true as const } : {}),
+        ...(job.kept ? { kept: job.kept } : {}),
         ...(last?.exit ? { exit: last.exit } : {}),
         ...(last?.gap ? { gap: last.gap } : {}),
         ...(job.message === null ? {} : { message: job.message }),

@@ -2,12 +2,14 @@
 import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
+import { homeOf } from "../../protocol/home.ts";
+import { parseOn } from "../ask-on.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
-import { type GivenParam, givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
+import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
 import { parseSilence, silenceOption } from "../options.ts";
+import type { Asked } from "../prepare.ts";
 import { runToEnd } from "../run-to-end.ts";
-import type { Selection } from "../select.ts";
 import { type GraphFormat, graphFormats, renderGraph } from "../views/graph.ts";
 import { type Format, formats } from "../views/index.ts";
 
@@ -16,6 +18,9 @@ interface Options extends ParamOptions {
   readonly job: readonly string[] | undefined;
   readonly only: readonly string[] | undefined;
   readonly skip: readonly string[] | undefined;
+  readonly on: readonly string[] | undefined;
+  readonly from: readonly string[] | undefined;
+  readonly after: string | undefined;
   readonly "fail-fast": boolean | undefined;
   readonly "dry-run": boolean;
   readonly graph: GraphFormat | undefined;
@@ -28,16 +33,29 @@ interface Options extends ParamOptions {
   readonly "silence-after": string | undefined;
 }
 
-/** One name each, as often as wanted: a job's name may hold a comma. */
-const jobList = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
+/** One each, as often as wanted: a job's name may hold a comma. */
+const oneByOne = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
 
 export const builder = async (yargs: Argv) =>
   yargs
     .positional("recipe", { type: "string", describe: "The recipe's file" })
     .positional("job", { type: "string", array: true, describe: "Run these jobs, and what they need" })
     .options(paramOptions)
-    .option("only", { ...jobList, describe: "Run these jobs alone, without what they need" })
-    .option("skip", { ...jobList, describe: "Leave these jobs out; what needs them runs as if they had passed" })
+    .option("only", { ...oneByOne, describe: "Run these jobs alone, without what they need" })
+    .option("skip", { ...oneByOne, describe: "Leave these jobs out; what needs them runs as if they had passed" })
+    .option("on", {
+      ...oneByOne,
+      describe: "LABEL=VALUE that every job's runner must have besides, or runner=NAME; may be given again",
+    })
+    .option("from", {
+      ...oneByOne,
+      describe: "Go on from the recipe's last run: run this job, what needs it and what did not pass; keep the rest",
+    })
+    .option("after", {
+      type: "string",
+      requiresArg: true,
+      describe: "Go on from this run instead: its id, a prefix of it, or last; without --from what did not pass is run",
+    })
     .option("fail-fast", { type: "boolean", describe: "Cancel the rest once a job failed" })
     .option("keep-going", {
       type: "boolean",
@@ -72,6 +90,8 @@ export const builder = async (yargs: Argv) =>
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts lint types", "run two of its jobs, and what they need")
     .example("$0 run recipes/ci.ts --skip lint", "run all but one")
+    .example("$0 run recipes/ci.ts --on os=linux", "on those runners alone")
+    .example("$0 run recipes/ci.ts --from test", "again from there; what passed before is kept")
     .example("$0 run recipes/ci.ts --graph mermaid", "draw it")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do")
     .example("$0 run release.ts --set version=1.2.3", "a recipe with params; `run release.ts --help` lists them")
@@ -80,10 +100,9 @@ export const builder = async (yargs: Argv) =>
 
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
-  const params = givenParams(options);
-  const selection: Selection = { jobs: options.job ?? [], only: options.only ?? [], skip: options.skip ?? [] };
+  const asked = askedFor(options.recipe, options);
   if (options["dry-run"] || options.graph !== undefined) {
-    process.stdout.write(await planText(options.recipe, params, selection, options));
+    process.stdout.write(await planText(asked, options));
     return exitCodes.passed;
   }
   const jobs = options.jobs === undefined ? undefined : Number(options.jobs);
@@ -95,27 +114,35 @@ export async function handler(options: Options): Promise<number> {
     process.stdout.write(`${await runDetached()}\n`);
     return exitCodes.passed;
   }
-  const { recipe, format, local, "fail-fast": failFast = false } = options;
+  const { format, local, "fail-fast": failFast = false } = options;
   const reports = await reportsOf(options);
-  return runToEnd({ recipe, params, selection, format, jobs, failFast, local, silenceMs, reports });
+  return runToEnd({ ...asked, format, jobs, failFast, local, silenceMs, reports });
+}
+
+/** Throws USAGE. */
+function askedFor(recipe: string, options: Options): Asked {
+  const { job, only, skip, on = [], from = [], after } = options;
+  return {
+    recipe,
+    params: givenParams(options),
+    selection: {
+      ...(job ? { jobs: [...job] } : {}),
+      ...(only ? { only: [...only] } : {}),
+      ...(skip ? { skip: [...skip] } : {}),
+    },
+    on: parseOn(on),
+    from,
+    ...(after === undefined ? {} : { after }),
+  };
 }
 
 /** The plan, and nothing is run. */
-async function planText(
-  recipe: string,
-  params: readonly GivenParam[],
-  selection: Selection,
-  { graph, format }: Pick<Options, "graph" | "format">,
-): Promise<string> {
-  const [{ loadRecipe }, { planOf }, { selectJobs }] = await Promise.all([
-    import("../recipe/loader.ts"),
-    import("../plan.ts"),
-    import("../select.ts"),
-  ]);
-  const plan = selectJobs(planOf(await loadRecipe(recipe, { params })), selection);
+async function planText(asked: Asked, { graph, format }: Pick<Options, "graph" | "format">): Promise<string> {
+  const { prepare } = await import("../prepare.ts");
+  const { plan, kept } = await prepare(asked, homeOf("coordinator"));
   if (graph !== undefined) return renderGraph(plan, graph);
-  if (format !== "json") return (await import("../views/plan.ts")).renderPlan(plan);
-  return `${JSON.stringify((await import("../views/plan-document.ts")).planDocument(plan))}\n`;
+  if (format !== "json") return (await import("../views/plan.ts")).renderPlan(plan, kept);
+  return `${JSON.stringify((await import("../views/plan-document.ts")).planDocument(plan, kept))}\n`;
 }
 
 async function reportsOf({ junit, timings, format }: Options): Promise<EventReader[]> {

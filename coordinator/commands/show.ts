@@ -40,13 +40,16 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
     process.stdout.write(`run ${run.id}: ${run.state}${took}${note}\n`);
     process.stdout.write(`recipe ${oneLine(run.recipe)}, started ${new Date(run.startedAt).toISOString()}\n`);
     if (run.params.length > 0) process.stdout.write(`params ${oneLine(run.params.map(describeParam).join(" "))}\n`);
+    const on = Object.entries(run.on).map(([label, value]) => `${label}=${value}`);
+    if (on.length > 0) process.stdout.write(`on ${on.join(" ")}\n`);
+    if (run.after !== null) process.stdout.write(`goes on from the run ${run.after}\n`);
     process.stdout.write("\n");
     const rows = jobs.flatMap((job) => {
       if (job.attempts.length === 0)
         return [
           [
             job.name,
-            job.outcome ?? (run.state === "running" ? "waiting" : "never started"),
+            job.kept ? "kept" : (job.outcome ?? (run.state === "running" ? "waiting" : "never started")),
             "",
             "",
             oneLine(job.message ?? ""),

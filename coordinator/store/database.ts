@@ -45,6 +45,13 @@ const migrations = [
   ALTER TABLE runs ADD COLUMN params TEXT;
   ALTER TABLE jobs ADD COLUMN allowed INTEGER;
 `,
+  `
+  ALTER TABLE runs ADD COLUMN selection TEXT;
+  ALTER TABLE runs ADD COLUMN asked_on TEXT;
+  ALTER TABLE runs ADD COLUMN after TEXT;
+  ALTER TABLE jobs ADD COLUMN fingerprint TEXT;
+  ALTER TABLE jobs ADD COLUMN kept TEXT;
+`,
 ];
 
 /** A prepared statement's text, and its values. */

@@ -39,7 +39,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           run = event.run;
           write(
             [
-              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint, params) VALUES (?, ?, ?, ?, ?, ?, ?)",
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint, params, selection, asked_on, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
               run,
               event.recipe,
               event.at,
@@ -47,14 +47,21 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
               processStarted(process.pid),
               event.fingerprint ?? null,
               event.params ? JSON.stringify(event.params) : null,
+              event.selection ? JSON.stringify(event.selection) : null,
+              event.on ? JSON.stringify(event.on) : null,
+              event.after ?? null,
             ],
             ...event.jobs.map(
               (job, position): Write => [
-                "INSERT INTO jobs (run, name, position, needs) VALUES (?, ?, ?, ?)",
+                "INSERT INTO jobs (run, name, position, needs, fingerprint, kept, outcome) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 run,
                 job.name,
                 position,
                 JSON.stringify(job.needs),
+                job.fingerprint ?? null,
+                job.kept ?? null,
+                // With the run itself: whoever resumes it must not run it after all.
+                job.kept ? "passed" : null,
               ],
             ),
           );

@@ -3,9 +3,11 @@ import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { Exit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
+import { AskedOn } from "../ask-on.ts";
 import { type JobOutcome, outcomeOf, type RunOutcome } from "../events.ts";
 import { GivenParam } from "../given-params.ts";
 import { NOT_JOURNALED } from "../proof.ts";
+import { Selection } from "../select.ts";
 import { processStarted } from "./process-started.ts";
 
 export interface RunRow {
@@ -20,6 +22,12 @@ export interface RunRow {
   readonly fingerprint: string | null;
   /** The recipe's, as they were given. */
   readonly params: readonly GivenParam[];
+  /** Which of the recipe's jobs were asked for; null: all. */
+  readonly selection: Selection | null;
+  /** What was asked of every job's runner besides. */
+  readonly on: AskedOn;
+  /** The run that it went on from. */
+  readonly after: RunId | null;
 }
 
 export interface JobRow {
@@ -30,6 +38,10 @@ export interface JobRow {
   /** It failed, and the run could pass nevertheless. */
   readonly allowed: boolean;
   readonly message: string | null;
+  /** Null where it was recorded before there were any. */
+  readonly fingerprint: string | null;
+  /** The run that it passed in, where it was not run again. */
+  readonly kept: RunId | null;
   readonly attempts: readonly AttemptRow[];
 }
 
@@ -70,6 +82,9 @@ export interface RawRun {
   pid_started: string;
   fingerprint: string | null;
   params: string | null;
+  selection: string | null;
+  asked_on: string | null;
+  after: string | null;
 }
 export interface RawJob {
   name: JobName;
@@ -77,6 +92,8 @@ export interface RawJob {
   outcome: JobOutcome | null;
   message: string | null;
   allowed: number | null;
+  fingerprint: string | null;
+  kept: string | null;
 }
 export interface RawAttempt {
   id: string;
@@ -102,6 +119,9 @@ export const runOf = (row: RawRun): RunRow => ({
   message: row.message,
   fingerprint: row.fingerprint,
   params: row.params === null ? [] : parseStored(v.array(GivenParam), row.params, `the run ${row.id}`),
+  selection: row.selection === null ? null : parseStored(Selection, row.selection, `the run ${row.id}`),
+  on: row.asked_on === null ? {} : parseStored(AskedOn, row.asked_on, `the run ${row.id}`),
+  after: row.after as RunId | null,
 });
 
 export const attemptOf = (row: RawAttempt): AttemptRow => ({

@@ -25,7 +25,7 @@ import {
 const MOST_CANDIDATES = 5;
 const MOST_NAMES = 20;
 
-/** A job that somebody named; without an attempt while it has not started. */
+/** A job that somebody named; without an attempt while it has not started. One that was kept has that of the run it passed in. */
 export interface FoundJob {
   readonly run: RunId;
   readonly job: JobName;
@@ -48,6 +48,8 @@ export interface Store {
   runs(most: number): RunRow[];
   /** By an unambiguous prefix of its id, or `last`. Throws NOT_FOUND, AMBIGUOUS. */
   findRun(text: string): RunRow;
+  /** The latest run of the recipe at this absolute path that is over. */
+  lastRunOf(recipe: string): RunRow | undefined;
   jobs(run: RunId): JobRow[];
   /** By RUN/JOB, by a job's name in the latest run that has it, or by a prefix of an attempt's id. Throws as findRun. */
   findJob(text: string): FoundJob;
@@ -97,11 +99,16 @@ export function openStore(folder: string): Store {
     database.all<RawRun>("SELECT * FROM runs WHERE id = ?", run).some((row) => runOf(row).state === "running");
 
   function jobOf(run: RunId, name: string): FoundJob {
-    const names = database
-      .all<{ name: JobName }>("SELECT name FROM jobs WHERE run = ? ORDER BY position", run)
-      .map((row) => row.name);
-    const job = names.find((known) => known === name);
-    if (job !== undefined) return { run, job, attempt: lastAttempt(run, job), byAttempt: false };
+    const rows = database.all<Pick<RawJob, "name" | "kept">>(
+      "SELECT name, kept FROM jobs WHERE run = ? ORDER BY position",
+      run,
+    );
+    const names = rows.map((row) => row.name);
+    const found = rows.find((row) => row.name === name);
+    if (found) {
+      const { name: job, kept } = found;
+      return { run, job, attempt: lastAttempt((kept as RunId | null) ?? run, job), byAttempt: false };
+    }
     const near = closest(name, names);
     throw new SortieError(
       "NOT_FOUND",
@@ -140,6 +147,13 @@ export function openStore(folder: string): Store {
     },
     runs,
     findRun,
+    lastRunOf: (recipe) =>
+      database
+        .all<RawRun>(
+          "SELECT * FROM runs WHERE recipe = ? AND outcome IS NOT NULL ORDER BY started_at DESC LIMIT 1",
+          recipe,
+        )
+        .map(runOf)[0],
     jobs(run) {
       const attempts = Map.groupBy(
         database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? ORDER BY job, attempt", run).map(attemptOf),
@@ -147,13 +161,15 @@ export function openStore(folder: string): Store {
       );
       return database
         .all<RawJob>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run)
-        .map(({ name, needs, outcome, message, allowed }) => ({
+        .map(({ name, needs, outcome, message, allowed, fingerprint, kept }) => ({
           run,
           name,
           needs: parseStored(v.array(JobName), needs, `the job ${name}`),
           outcome,
           allowed: allowed === 1,
           message,
+          fingerprint,
+          kept: kept as RunId | null,
           attempts: attempts.get(name) ?? [],
         }));
     },

@@ -17,11 +17,11 @@ export function paintFor(stream: NodeJS.WriteStream, environment: NodeJS.Process
 export const paintAlways: Paint = (style, text) => styleText(style, text, { validateStream: false });
 export const paintNever: Paint = (_style, text) => text;
 
-/** An outcome as views count it: a failure that the run passes with is one of its own. */
-export type ShownOutcome = JobOutcome | "failed, allowed";
+/** An outcome as views count it: a failure that the run passes with is one of its own, and so is what was not run again. */
+export type ShownOutcome = JobOutcome | "failed, allowed" | "kept";
 
-export const shownOutcome = ({ outcome, allowed }: { outcome: JobOutcome; allowed?: true }): ShownOutcome =>
-  allowed ? "failed, allowed" : outcome;
+export const shownOutcome = (ended: { outcome: JobOutcome; allowed?: true; kept?: string }): ShownOutcome =>
+  ended.kept ? "kept" : ended.allowed ? "failed, allowed" : ended.outcome;
 
 export const outcomeColour = {
   passed: "green",
@@ -30,6 +30,7 @@ export const outcomeColour = {
   lost: "magenta",
   skipped: "gray",
   "failed, allowed": "yellow",
+  kept: "green",
 } as const satisfies Record<ShownOutcome, string>;
 export const outcomeMark = {
   passed: "✔",
@@ -38,6 +39,7 @@ export const outcomeMark = {
   lost: "?",
   skipped: "-",
   "failed, allowed": "!",
+  kept: "✔",
 } as const satisfies Record<ShownOutcome, string>;
 
 export const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;

@@ -97,6 +97,7 @@ export function junitReport(file: string): EventReader {
     const reason = event.message ?? (event.exit ? describeExit(event.exit) : "lost");
     if (event.type === "job-retrying")
       return testcase(event.job, "retried", `${reason}; tried again`, event.durationMs);
+    if (event.kept) return testcase(event.job, "skipped", `kept: ${reason}`, event.durationMs);
     // The run passes with it, and so does whoever reads the report.
     if (event.allowed) return testcase(event.job, "skipped", `failed, and may: ${reason}`, event.durationMs);
     testcase(event.job, event.outcome, reason, event.durationMs);

@@ -179,7 +179,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
     if (event.gap !== undefined) notes.push(paint("yellow", `${job}: its log is incomplete: ${oneLine(event.gap)}`));
     if (outcome !== "failed" && outcome !== "lost") {
-      const why = outcome === "failed, allowed" ? outcome : "";
+      const why = outcome === "failed, allowed" || outcome === "kept" ? outcome : "";
       lastEnded.push(endLine(job, outcome, why, durationMs));
       if (lastEnded.length > LAST_ENDED) lastEnded.shift();
       return;

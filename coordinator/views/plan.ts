@@ -1,5 +1,6 @@
 // A plan as text, for --dry-run: each job with what it needs, what it asks for, and what it would run.
 import type { Command } from "../../protocol/command.ts";
+import type { JobName, RunId } from "../../protocol/ids.ts";
 import type { SshTarget } from "../../protocol/place.ts";
 import { quote } from "../../protocol/quote.ts";
 import type { Plan, PlanJob } from "../plan.ts";
@@ -8,10 +9,16 @@ import { duration, oneLine } from "./format.ts";
 
 const MOST_CHARACTERS = 100;
 
-export function renderPlan(plan: Plan): string {
+/** `kept`: jobs that are not run, and the run in which each of them passed. */
+export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new Map()): string {
   const lines = [`${plan.jobs.length} ${plan.jobs.length === 1 ? "job" : "jobs"}, in the order they may start:`];
   for (const job of plan.jobs) {
     lines.push(`${job.name}${job.needs.length > 0 ? `  needs ${job.needs.join(", ")}` : ""}`);
+    const by = kept.get(job.name);
+    if (by !== undefined) {
+      lines.push(`  kept: passed in the run ${by}`);
+      continue;
+    }
     lines.push(
       `  on ${describeSelector(job.on)}${job.timeoutMs === undefined ? "" : `, at most ${duration(job.timeoutMs)}`}${job.cwd === undefined ? "" : `, in ${oneLine(job.cwd)}`}`,
     );

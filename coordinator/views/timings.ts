@@ -37,10 +37,11 @@ export function collectTimings(): { on(event: RunEvent): void; timings(): Timing
     list.push({ phase, at: Math.max(at, list.at(-1)?.at ?? at) });
   }
 
-  function end({ job, at, outcome }: RunEvent & { type: "job-ended" }): void {
+  function end({ job, at, outcome, kept }: RunEvent & { type: "job-ended" }): void {
     const list = phases.get(job) ?? [];
     const known = list.map((one) => ({ ...one, at: Math.min(one.at, at) }));
-    jobs.push({ name: job, needs: needs.get(job) ?? [], outcome, phases: known, endedAt: at });
+    // What was kept took none of this run's time.
+    if (!kept) jobs.push({ name: job, needs: needs.get(job) ?? [], outcome, phases: known, endedAt: at });
     for (const dependant of dependants.get(job) ?? []) {
       const left = missing.get(dependant);
       if (left?.delete(job) && left.size === 0) begin(dependant, "slot", at);

@@ -1,0 +1,99 @@
+// What a command asks for, made into what a run will do: the recipe is loaded and planned, the jobs are chosen, and those
+// that an earlier run has done are found. For `coordinator run`, also where nothing is run, and for `resume`.
+import { resolve } from "node:path";
+import { SortieError } from "../protocol/errors.ts";
+import type { JobName, RunId } from "../protocol/ids.ts";
+import { type AskedOn, askOn } from "./ask-on.ts";
+import { fingerprintOf, fingerprintOfJob } from "./fingerprint.ts";
+import type { GivenParam } from "./given-params.ts";
+import { type EarlierRun, findEarlier, keptOf } from "./keep.ts";
+import { type Plan, planOf } from "./plan.ts";
+import { type LoadedRecipe, loadRecipe } from "./recipe/loader.ts";
+import type { Resumed } from "./resume.ts";
+import { isSelective, restrictTo, type Selection, selectJobs } from "./select.ts";
+import { openStore } from "./store/store.ts";
+
+/** As a command line has it. */
+export interface Asked {
+  readonly recipe: string;
+  /** Of the recipe, as they were given. */
+  readonly params: readonly GivenParam[];
+  /** Which of its jobs; default: all, or those of the run that this one goes on from. */
+  readonly selection?: Selection;
+  /** Of every job's runner; default: nothing, or as the run that this one goes on from. */
+  readonly on?: AskedOn;
+  /** Jobs that are run again, with what needs them; what passed besides is kept. */
+  readonly from?: readonly string[];
+  /** The run that this one goes on from; default, where `from` is there: the recipe's latest that is over. */
+  readonly after?: string;
+}
+
+export interface Prepared {
+  readonly loaded: LoadedRecipe;
+  /** All of the recipe. */
+  readonly whole: ReturnType<typeof planOf>;
+  /** What the run is to do. */
+  readonly plan: Plan;
+  /** Of each job of the plan, by the recipe alone. */
+  readonly fingerprints: ReadonlyMap<JobName, string>;
+  /** Jobs that are not run, and the run in which each of them passed. */
+  readonly kept: ReadonlyMap<JobName, RunId>;
+  /** What was asked for, with what was taken from the earlier run. */
+  readonly params?: readonly GivenParam[];
+  readonly selection?: Selection;
+  readonly on: AskedOn;
+  readonly after?: RunId;
+}
+
+/** `folder` is the coordinator's. Rejects as loadRecipe, planOf, selectJobs, askOn, findEarlier and keptOf do. */
+export async function prepare(asked: Asked, folder: string, signal?: AbortSignal): Promise<Prepared> {
+  const earlier = asked.from?.length || asked.after !== undefined ? earlierOf(asked, folder) : undefined;
+  const params = [...asked.params];
+  for (const param of earlier?.row.params ?? []) if (!params.some(({ key }) => key === param.key)) params.push(param);
+  const selection =
+    asked.selection && isSelective(asked.selection) ? asked.selection : (earlier?.row.selection ?? undefined);
+  const on = asked.on && Object.keys(asked.on).length > 0 ? asked.on : (earlier?.row.on ?? {});
+  const loaded = await loadRecipe(asked.recipe, {
+    params,
+    ...(signal ? { signal } : {}),
+    ...(earlier ? { environment: {} } : {}),
+  });
+  const whole = planOf(loaded);
+  const plan = askOn(selectJobs(whole, selection ?? {}), on);
+  return {
+    loaded,
+    whole,
+    plan,
+    fingerprints: fingerprintsOf(whole),
+    kept: earlier ? keptOf(plan, whole, earlier, asked.from ?? []) : new Map(),
+    ...(loaded.params ? { params: loaded.params } : {}),
+    ...(selection ? { selection } : {}),
+    on,
+    ...(earlier ? { after: earlier.row.id } : {}),
+  };
+}
+
+/** The same for a run that is gone on with. Throws RECIPE_CHANGED too. */
+export async function prepareAgain(
+  { run, recipe, params, jobs, on, fingerprint }: Resumed,
+  signal: AbortSignal,
+): Promise<Prepared> {
+  const loaded = await loadRecipe(recipe, { signal, params, environment: {} });
+  const whole = planOf(loaded);
+  const plan = askOn(restrictTo(whole, new Set(jobs.map(({ name }) => name))), on);
+  if (fingerprint !== fingerprintOf(plan))
+    throw new SortieError("RECIPE_CHANGED", `${recipe} is not what it was when the run ${run} began.`);
+  return { loaded, whole, plan, fingerprints: fingerprintsOf(whole), kept: new Map(), on };
+}
+
+const fingerprintsOf = ({ jobs }: Plan): Map<JobName, string> =>
+  new Map(jobs.map((job) => [job.name, fingerprintOfJob(job)]));
+
+function earlierOf({ recipe, after }: Asked, folder: string): EarlierRun {
+  const store = openStore(folder);
+  try {
+    return findEarlier(store, resolve(recipe), after);
+  } finally {
+    store.close();
+  }
+}
