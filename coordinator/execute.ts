@@ -53,7 +53,6 @@ type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outco
 
 interface Place {
   readonly runner: RunnerLink;
-  free: number;
   /** Why it takes no more jobs of this run. */
   gone?: SortieError;
   /** When it was first found away; a front that is started anew is back within a moment. */
@@ -66,10 +65,13 @@ interface Place {
 /** Resolves with how the run came out, once nothing of it runs any more. Rejects with STORE_FAILED only. */
 export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const { plan, emit, cancelled } = options;
-  const schedule = new Schedule(plan);
+  const schedule = new Schedule(
+    plan,
+    options.runners.map(({ id, info }) => ({ ...info, id })),
+  );
   const queue = new PQueue({ concurrency: options.jobs });
   const places = new Map<string, Place & { readonly runner: KnownRunner }>(
-    options.runners.map((runner) => [runner.id, { runner, free: runner.info.slots, pauseMs: ASK_AGAIN_MS }]),
+    options.runners.map((runner) => [runner.id, { runner, pauseMs: ASK_AGAIN_MS }]),
   );
   const attempts = new Map<JobName, number>(options.earlier?.attempts);
   const failures = new Map<JobName, number>(options.earlier?.failures);
@@ -124,7 +126,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
     }).finally(() => cancels.delete(job.name));
-    place.free += job.on.slots ?? 1;
+    schedule.release(job.name);
     if (result.kind === "ended") {
       attempts.set(job.name, number);
       place.pauseMs = ASK_AGAIN_MS;
@@ -135,8 +137,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       failures.set(job.name, failed);
       if (outcome === "lost" && wanted) {
         // Whoever else fits may try; a runner that is gone is not asked any more.
-        if (runnerGone) place.gone ??= new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost.");
-        if (number - failed < MOST_ATTEMPTS && someoneFits(job)) return tryAgain(job, number, outcome, how, 0);
+        if (runnerGone) lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
+        if (number - failed < MOST_ATTEMPTS && schedule.serves(job)) return tryAgain(job, number, outcome, how, 0);
       }
       if (outcome === "failed" && wanted && job.retry && how.exit && isTriedAgain(job.retry, failed, how.exit))
         return tryAgain(job, number, outcome, how, backoffMs(job.retry, failed, Math.random()));
@@ -169,7 +171,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   /** A job that was to be tried again is not any more. False where it does not wait for that. */
   async function giveUp(name: JobName, message: string): Promise<boolean> {
     const one = waiting.get(name);
-    const job = one && plan.jobs.find((planned) => planned.name === name);
+    const job = one && schedule.job(name);
     if (!one || !job) return false;
     clearTimeout(one.timer);
     waiting.delete(name);
@@ -179,8 +181,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
 
   /** Its runner is asked again after a pause; another one that fits may be faster. */
   function later(job: PlanJob, place: Place): void {
+    schedule.pause(place.runner.id);
     place.pause ??= setTimeout(() => {
       place.pause = undefined;
+      schedule.resume(place.runner.id);
       void step();
     }, place.pauseMs);
     place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
@@ -209,7 +213,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         return later(job, place);
       case "RUNNER_DRAINING":
         await tellAway(place, error);
-        place.gone ??= error;
+        lose(place, error);
         return schedule.requeue(job.name);
       // A disk that is full keeps it from starting its keeper, for a while.
       case "KEEPER_FAILED":
@@ -219,40 +223,31 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       case "UNTRUSTED":
         await tellAway(place, error);
         if (performance.now() - (place.awaySince ?? 0) < waitMs(error)) return later(job, place);
-        place.gone ??= error;
+        lose(place, error);
         return schedule.requeue(job.name);
       default:
         return cannot("lost");
     }
   }
 
-  const someoneFits = (job: PlanJob): boolean =>
-    [...places.values()].some((place) => !place.gone && fits(job.on, place.runner.info));
+  function lose(place: Place, error: SortieError): void {
+    place.gone ??= error;
+    schedule.lose(place.runner.id);
+  }
 
   async function step(): Promise<void> {
     if (abandoning.signal.aborted) return;
     try {
-      const open = [...places.values()].filter((place) => !place.gone);
-      for (const job of schedule.takeHopeless((on) => open.some((place) => fits(on, place.runner.info)))) {
-        const gone = [...places.values()].find((place) => place.gone && fits(job.on, place.runner.info))?.gone;
+      for (let job = schedule.takeHopeless(); job; job = schedule.takeHopeless()) {
+        const { on } = job;
+        const gone = [...places.values()].find((place) => place.gone && fits(on, place.runner.info))?.gone;
         await settle(job, "lost", {
           message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(),
           durationMs: 0,
         });
       }
-      const states = open
-        .filter((place) => !place.pause)
-        .map(({ runner, free }) => ({
-          id: runner.id,
-          name: runner.name,
-          labels: runner.info.labels,
-          mandatory: runner.info.mandatory,
-          slots: runner.info.slots,
-          free,
-        }));
-      for (const { job, runner } of schedule.place(states)) {
+      for (const { job, runner } of schedule.place()) {
         const place = places.get(runner) as Place;
-        place.free -= job.on.slots ?? 1;
         queue.add(() => attempt(job, place)).then(step, fail);
       }
       if (schedule.settled && queue.size === 0 && queue.pending === 0) finished.resolve();
@@ -296,7 +291,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       }
     }
     for (const [name, { attemptId, runner, startedAt }] of begun) {
-      const job = schedule.take(name);
+      const job = schedule.take(name, [runner.id]);
       if (!job) continue;
       const attemptNumber = attempts.get(name) ?? 1;
       await emit({
@@ -307,8 +302,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         attemptId,
         runner: runner.name,
       });
-      const place = places.get(runner.id) ?? { runner, free: 0, pauseMs: ASK_AGAIN_MS };
-      place.free -= job.on.slots ?? 1;
+      const place = places.get(runner.id) ?? { runner, pauseMs: ASK_AGAIN_MS };
       queue.add(() => attempt(job, place, attemptId)).then(step, fail);
     }
   }

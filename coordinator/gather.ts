@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { SortieError } from "../protocol/errors.ts";
 import type { Fleet, KnownRunner } from "./fleet.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, PlanJob } from "./plan.ts";
 
 /** The runners that answer; the embedded one when none is known. Rejects with NO_RUNNER. */
 export async function gather(
@@ -12,7 +12,7 @@ export async function gather(
 ): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
   if (local || fleet.trust.list().length === 0) {
     // On one's own machine every job finds its slots, also one that takes more than there are cores.
-    const slots = plan.jobs.reduce((most, { on }) => Math.max(most, on.slots ?? 1), availableParallelism());
+    const slots = Math.max(availableParallelism(), ...new Set(plan.jobs.map(slotsOf)));
     return { runners: [await fleet.embedded(slots)], unreachable: [] };
   }
   const reached = await fleet.reachAll();
@@ -27,3 +27,7 @@ export async function gather(
     { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
   );
 }
+
+/** Of all its places. */
+const slotsOf = ({ on, also = [] }: PlanJob): number =>
+  [{ on }, ...also].reduce((sum, place) => sum + (place.on.slots ?? 1), 0);

@@ -1,26 +1,17 @@
-// Which job may go where, now. Pure but for what it is told; execute.ts drives it. Ready jobs wait in one line for
-// each thing that is asked of a runner, so a placement costs the number of those and of runners, not of jobs.
+// Which job may go where, now: what needs what, and with placing.ts, who waits for which runner. Pure; execute.ts drives
+// it. Whatever is told costs what hangs on it: no call looks at all jobs, or at all runners.
+import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
-import type { Labels } from "../protocol/messages.ts";
 import type { JobOutcome } from "./events.ts";
+import { Placing, type PlacingRunner } from "./placing.ts";
 import type { Plan, PlanJob } from "./plan.ts";
-import { fits, selectorKey } from "./selectors.ts";
-
-/** A runner that takes jobs now. `free` is what is left of its slots. */
-export interface RunnerState {
-  readonly id: string;
-  readonly name: string;
-  readonly labels: Labels;
-  readonly mandatory?: readonly string[] | undefined;
-  readonly free: number;
-  /** In all; where they are not known, enough. */
-  readonly slots?: number;
-}
 
 export interface Placement {
   readonly job: PlanJob;
   /** The runner's id. */
   readonly runner: string;
+  /** Those of its other places, in the order of the job's `also`. */
+  readonly also?: readonly string[];
 }
 
 /** A job that will never run, and the job whose outcome decided that. */
@@ -29,77 +20,24 @@ export interface Skip {
   readonly because: JobName;
 }
 
-/** First come first served among jobs that ask for the same, with the same priority. */
-class Line {
-  readonly on: PlanJob["on"];
-  readonly priority: number;
-  #jobs: { job: PlanJob; since: number }[] = [];
-  #head = 0;
-
-  constructor({ on, priority = 0 }: PlanJob) {
-    this.on = on;
-    this.priority = priority;
-  }
-
-  get first(): { readonly job: PlanJob; readonly since: number } | undefined {
-    return this.#jobs[this.#head];
-  }
-
-  get jobs(): PlanJob[] {
-    return this.#jobs.slice(this.#head).map(({ job }) => job);
-  }
-
-  push(job: PlanJob, since: number): void {
-    this.#jobs.push({ job, since });
-  }
-
-  /** A job that stood here before comes back to where it stood: near the head, which it had reached. */
-  putBack(job: PlanJob, since: number): void {
-    let at = this.#head;
-    while ((this.#jobs[at]?.since ?? Number.POSITIVE_INFINITY) < since) at++;
-    this.#jobs.splice(at, 0, { job, since });
-  }
-
-  remove(job: PlanJob): void {
-    const at = this.#jobs.findIndex((one, index) => index >= this.#head && one.job === job);
-    if (at >= 0) this.#jobs.splice(at, 1);
-  }
-
-  shift(): void {
-    this.#head++;
-    // The served part is cut off now and then, so that the line does not grow with the run.
-    if (this.#head > 1_000 && this.#head * 2 > this.#jobs.length) {
-      this.#jobs = this.#jobs.slice(this.#head);
-      this.#head = 0;
-    }
-  }
-}
-
-const isBefore = (one: Line, other: Line): boolean =>
-  one.priority === other.priority ? (one.first?.since ?? 0) < (other.first?.since ?? 0) : one.priority > other.priority;
-
 export class Schedule {
-  readonly #lines = new Map<string, Line>();
+  readonly #placing = new Placing();
   readonly #missing = new Map<JobName, number>();
   readonly #dependants = new Map<JobName, PlanJob[]>();
   readonly #byName = new Map<JobName, PlanJob>();
-  readonly #unsettled: Set<JobName>;
-  /** Jobs that were handed out, by place() or as hopeless, and are still to be settled. */
+  readonly #unsettled = new Set<JobName>();
+  /** Jobs that were handed out, by place(), take() or as hopeless, and are still to be settled. */
   readonly #taken = new Set<JobName>();
   /** When a job became ready, in turns. */
   readonly #since = new Map<JobName, number>();
+  /** Jobs that are over, and whether what needs them goes on. */
+  readonly #over = new Map<JobName, boolean>();
+  readonly #hopeless: PlanJob[] = [];
+  #stopped: "not" | "but-always" | "all" = "not";
 
-  constructor(plan: Plan) {
-    this.#unsettled = new Set(plan.jobs.map((job) => job.name));
-    for (const job of plan.jobs) {
-      this.#byName.set(job.name, job);
-      this.#missing.set(job.name, job.needs.length);
-      for (const need of job.needs) {
-        const dependants = this.#dependants.get(need);
-        if (dependants) dependants.push(job);
-        else this.#dependants.set(need, [job]);
-      }
-    }
+  constructor(plan: Plan, runners: readonly PlacingRunner[]) {
+    for (const runner of runners) this.#placing.addRunner(runner);
+    for (const job of plan.jobs) this.#know(job);
     for (const job of plan.jobs) if (job.needs.length === 0) this.#ready(job);
   }
 
@@ -108,61 +46,156 @@ export class Schedule {
     return this.#unsettled.size === 0;
   }
 
-  /**
-   * Takes ready jobs off their lines, to the fitting runner with most free slots each: of the highest priority the one
-   * that waits longest first. A job of several slots that fit nowhere yet keeps a runner free for it, so that smaller
-   * ones behind it do not hold it up for ever.
-   */
-  place(runners: readonly RunnerState[]): Placement[] {
-    const free = runners.filter((runner) => runner.free > 0).map((runner) => ({ ...runner }));
-    const placements: Placement[] = [];
-    const open = new Set([...this.#lines.values()].filter((line) => line.first));
-    while (open.size > 0) {
-      let line: Line | undefined;
-      for (const one of open) if (!line || isBefore(one, line)) line = one;
-      const first = line?.first;
-      if (!line || !first) break;
-      const { slots = 1 } = line.on;
-      let best: (typeof free)[number] | undefined;
-      for (const runner of free) if (runner.free > (best?.free ?? 0) && fits(line.on, runner)) best = runner;
-      if (!best || best.free < slots) {
-        if (best) best.free = 0;
-        open.delete(line);
-        continue;
-      }
-      best.free -= slots;
-      line.shift();
-      if (!line.first) open.delete(line);
-      this.#taken.add(first.job.name);
-      placements.push({ job: first.job, runner: best.id });
-    }
-    return placements;
+  /** What placing has cost so far, in steps. */
+  get looks(): number {
+    return this.#placing.looks;
   }
 
-  /** Takes one ready job off its line, for somebody who knows where it is already. Gives it, where it stood there. */
-  take(name: JobName): PlanJob | undefined {
+  job(name: JobName): PlanJob | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** It takes no jobs for now: it is full, or away. */
+  pause(runner: string): void {
+    this.#placing.pause(runner);
+  }
+
+  resume(runner: string): void {
+    this.#placing.pause(runner, false);
+  }
+
+  /** It takes no jobs any more. */
+  lose(runner: string): void {
+    for (const job of this.#placing.lose(runner)) this.#giveUp(job);
+  }
+
+  /** Whether the runners that are left could hold the job. */
+  serves(job: PlanJob): boolean {
+    return this.#placing.serves(job);
+  }
+
+  /**
+   * Takes ready jobs off their lines, to the fitting runner with most free slots each: of the highest priority the one
+   * that waits longest first. For one of several slots, or places, that finds no room, slots are kept as they get free.
+   */
+  place(): Placement[] {
+    return this.#placing.place().map(({ job, runners: [runner = "", ...also] }) => {
+      this.#taken.add(job.name);
+      return { job, runner, ...(also.length > 0 ? { also } : {}) };
+    });
+  }
+
+  /** Takes one job off its line, for somebody who knows where it is already; those runners' slots are its own then. */
+  take(name: JobName, runners: readonly string[] = []): PlanJob | undefined {
     const job = this.#byName.get(name);
     if (!job || !this.#unsettled.has(name) || this.#taken.has(name)) return undefined;
-    this.#lineOf(job).remove(job);
+    this.#placing.remove(name);
+    if (runners.length > 0) this.#placing.occupy(job, runners);
     this.#taken.add(name);
     return job;
+  }
+
+  /** The job has its slots no more, though it may not be settled yet. */
+  release(name: JobName): void {
+    this.#placing.release(name);
   }
 
   /** The job came out so: unlocks what needs it, or skips it and what needs that. Gives the skipped. */
   settle(name: JobName, outcome: JobOutcome): Skip[] {
     if (!this.#unsettled.delete(name)) return [];
     this.#taken.delete(name);
-    const skipped: Skip[] = [];
+    this.#placing.remove(name);
+    this.#placing.release(name);
     const fine = outcome === "passed" || (outcome === "failed" && this.#byName.get(name)?.allowFailure === true);
-    const over = [{ name, fine }];
-    for (let one = over.pop(); one; one = over.pop()) {
+    return this.#end(name, fine, name);
+  }
+
+  /** A placement that came to nothing: the job waits again, ahead of those that became ready after it. */
+  requeue(name: JobName): void {
+    const job = this.#byName.get(name);
+    if (!job || !this.#taken.delete(name)) return;
+    this.#placing.release(name);
+    this.#wait(job);
+  }
+
+  /**
+   * Jobs that one which runs has made join. Whatever needs that job waits for them too, and is skipped with them, so none
+   * of them may need what waits for it: planMore() sees to that. Gives those that will not run, as settle() does.
+   */
+  join(jobs: readonly PlanJob[], by: JobName): Skip[] {
+    if (!this.#unsettled.has(by)) throw new SortieError("INTERNAL", `${by} is over: no job can join by it.`);
+    const known = jobs.find(({ name }) => this.#byName.has(name));
+    if (known) throw new SortieError("INTERNAL", `The run has a job ${known.name} already.`);
+    for (const job of this.#dependants.get(by) ?? []) {
+      this.#missing.set(job.name, (this.#missing.get(job.name) ?? 0) + jobs.length);
+      for (const { name } of jobs) this.#dependantsOf(name).push(job);
+    }
+    for (const job of jobs) this.#know(job);
+    const skipped: Skip[] = [];
+    for (const job of jobs) {
+      const stopped = this.#stopped === "all" || (this.#stopped === "but-always" && !job.always);
+      const failed = stopped ? by : job.always ? undefined : job.needs.find((need) => this.#over.get(need) === false);
+      if (failed !== undefined && this.#unsettled.delete(job.name))
+        skipped.push({ job, because: failed }, ...this.#end(job.name, false, failed));
+      else if (this.#unsettled.has(job.name) && this.#missing.get(job.name) === 0) this.#ready(job);
+    }
+    return skipped;
+  }
+
+  /** No more placements, but of jobs that run always; `all`: not even of those. Gives the jobs that never started. */
+  stop(all = false): PlanJob[] {
+    this.#stopped = all ? "all" : "but-always";
+    const never = [...this.#unsettled]
+      .filter((name) => !this.#taken.has(name))
+      .map((name) => this.#byName.get(name) as PlanJob)
+      .filter((job) => all || !job.always);
+    for (const job of never) {
+      this.#unsettled.delete(job.name);
+      this.#placing.remove(job.name);
+    }
+    for (const { name } of never) this.#end(name, false, name);
+    return never;
+  }
+
+  /** Takes a ready job off its line that no runner is left for; it is to be settled. */
+  takeHopeless(): PlanJob | undefined {
+    return this.#hopeless.shift();
+  }
+
+  #know(job: PlanJob): void {
+    this.#byName.set(job.name, job);
+    this.#unsettled.add(job.name);
+    let missing = 0;
+    for (const need of job.needs) {
+      if (this.#over.has(need)) continue;
+      missing++;
+      this.#dependantsOf(need).push(job);
+    }
+    this.#missing.set(job.name, missing);
+  }
+
+  #dependantsOf(name: JobName): PlanJob[] {
+    const known = this.#dependants.get(name);
+    if (known) return known;
+    const none: PlanJob[] = [];
+    this.#dependants.set(name, none);
+    return none;
+  }
+
+  /** The job is over. Gives those that are skipped with it. */
+  #end(name: JobName, fine: boolean, because: JobName): Skip[] {
+    const skipped: Skip[] = [];
+    const ended = [{ name, fine }];
+    for (let one = ended.pop(); one; one = ended.pop()) {
+      this.#over.set(one.name, one.fine);
       for (const job of this.#dependants.get(one.name) ?? []) {
         if (one.fine || job.always) this.#unlock(job);
         else if (this.#unsettled.delete(job.name)) {
-          skipped.push({ job, because: name });
-          over.push({ name: job.name, fine: false });
+          skipped.push({ job, because });
+          ended.push({ name: job.name, fine: false });
         }
       }
+      this.#dependants.delete(one.name);
     }
     return skipped;
   }
@@ -174,51 +207,18 @@ export class Schedule {
     if (missing === 0 && this.#unsettled.has(job.name)) this.#ready(job);
   }
 
-  /** A placement that came to nothing: the job waits again, ahead of those that became ready after it. */
-  requeue(name: JobName): void {
-    const job = this.#byName.get(name);
-    if (!job || !this.#taken.delete(name)) return;
-    this.#lineOf(job).putBack(job, this.#since.get(name) ?? 0);
-  }
-
-  /** No more placements, but of jobs that run always; `all`: not even of those. Gives the jobs that never started. */
-  stop(all = false): PlanJob[] {
-    const never = [...this.#unsettled]
-      .filter((name) => !this.#taken.has(name))
-      .map((name) => this.#byName.get(name) as PlanJob)
-      .filter((job) => all || !job.always);
-    for (const job of never) this.#unsettled.delete(job.name);
-    const stay = [...this.#lines.values()].flatMap((line) => line.jobs.filter((job) => this.#unsettled.has(job.name)));
-    this.#lines.clear();
-    for (const job of stay) this.#lineOf(job).putBack(job, this.#since.get(job.name) ?? 0);
-    for (const { name } of never) for (const job of this.#dependants.get(name) ?? []) if (job.always) this.#unlock(job);
-    return never;
-  }
-
-  /** Takes off their lines the ready jobs whose selector nobody can serve; each is to be settled. */
-  takeHopeless(servable: (on: PlanJob["on"]) => boolean): PlanJob[] {
-    const hopeless: PlanJob[] = [];
-    for (const [key, line] of this.#lines) {
-      if (!line.first || servable(line.on)) continue;
-      for (const job of line.jobs) {
-        hopeless.push(job);
-        this.#taken.add(job.name);
-      }
-      this.#lines.delete(key);
-    }
-    return hopeless;
-  }
-
   #ready(job: PlanJob): void {
-    const since = this.#since.size;
-    this.#since.set(job.name, since);
-    this.#lineOf(job).push(job, since);
+    this.#since.set(job.name, this.#since.size);
+    this.#wait(job);
   }
 
-  #lineOf(job: PlanJob): Line {
-    const key = `${job.priority ?? 0} ${selectorKey(job.on)}`;
-    const line = this.#lines.get(key) ?? new Line(job);
-    this.#lines.set(key, line);
-    return line;
+  #wait(job: PlanJob): void {
+    if (this.#placing.serves(job)) this.#placing.add(job, this.#since.get(job.name) ?? 0);
+    else this.#giveUp(job);
+  }
+
+  #giveUp(job: PlanJob): void {
+    this.#taken.add(job.name);
+    this.#hopeless.push(job);
   }
 }

@@ -63,6 +63,8 @@ export const limits = {
   inviteTtlMs: 10 * 60_000,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,
+  /** Runners that are tried for the places of one job, until it is said that they cannot be had together: some ten milliseconds. */
+  assignTries: 10_000,
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,
   variablesPerJob: 1_000,
