@@ -134,7 +134,8 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
 }
 
 function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  const { name, needs: _needs, on, at: _at, retry: _retry, allowFailure: _, always: __, priority: ___, ...asked } = job;
+  const { name, needs: _needs, on, at: _at, retry: _retry, allowFailure: _, always: __, ...rest } = job;
+  const { priority: ___, inputs: ____, ...asked } = rest;
   const slots = on.slots === undefined ? {} : { slots: on.slots };
   return { attemptId, run, job: name, attempt, stdin: false, ...asked, ...slots, steps: [...asked.steps] };
 }

@@ -47,6 +47,8 @@ export interface PlanJob extends Place {
   readonly always?: true;
   /** Absent: 0. Higher ones are placed first. */
   readonly priority?: number;
+  /** Globs of files that it depends on, relative to the recipe's folder; absent: all that are below it. */
+  readonly inputs?: readonly string[];
   /** A function drives it, in place of steps. */
   readonly drive?: (context: never) => unknown;
   /** Whether it is run at all. */
@@ -117,6 +119,7 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     ...(options.allowFailure ? { allowFailure: true as const } : {}),
     ...(options.priority ? { priority: options.priority } : {}),
     ...(options.always ? { always: true as const } : {}),
+    ...(options.inputs ? { inputs: options.inputs } : {}),
     ...(drive ? { drive } : {}),
     ...(condition ? { condition } : {}),
     ...(drive || condition ? { sees } : {}),

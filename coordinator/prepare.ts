@@ -26,6 +26,8 @@ export interface Asked {
   readonly from?: readonly string[];
   /** The run that this one goes on from; default, where `from` is there: the recipe's latest that is over. */
   readonly after?: string;
+  /** Told every file that the recipe is made of. */
+  readonly onImport?: (file: string) => void;
 }
 
 export interface Prepared {
@@ -57,6 +59,7 @@ export async function prepare(asked: Asked, folder: string, signal?: AbortSignal
     params,
     ...(signal ? { signal } : {}),
     ...(earlier ? { environment: {} } : {}),
+    ...(asked.onImport ? { onImport: asked.onImport } : {}),
   });
   const whole = planOf(loaded);
   const plan = askOn(selectJobs(whole, selection ?? {}), on);

@@ -3,6 +3,7 @@ import { exitCodes } from "../protocol/errors.ts";
 import { interruptSignal } from "../protocol/interrupt.ts";
 import { tellParent } from "./detach.ts";
 import type { RunOptions } from "./run.ts";
+import { isWatched, tellWatcher } from "./watched.ts";
 
 export const exitCodeOfRun = {
   passed: exitCodes.passed,
@@ -11,7 +12,9 @@ export const exitCodeOfRun = {
   lost: exitCodes.infrastructure,
 } as const;
 
-export async function runToEnd(options: Omit<RunOptions, "cancelled" | "onKillable" | "onStarted">): Promise<number> {
+export async function runToEnd(
+  options: Omit<RunOptions, "cancelled" | "onKillable" | keyof typeof tellWatcher>,
+): Promise<number> {
   let kill = (): Promise<void> | undefined => undefined;
   const cancelled = interruptSignal(() => kill());
   const { runRecipe } = await import("./run.ts");
@@ -21,7 +24,7 @@ export async function runToEnd(options: Omit<RunOptions, "cancelled" | "onKillab
     onKillable: (killable) => {
       kill = killable;
     },
-    onStarted: tellParent,
+    ...(isWatched ? tellWatcher : { onStarted: tellParent }),
   });
   return exitCodeOfRun[outcome];
 }

@@ -10,6 +10,7 @@ import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
 import { gather } from "./gather.ts";
 import { earlierOfKept } from "./keep.ts";
+import type { Plan } from "./plan.ts";
 import { type Asked, prepare, prepareAgain } from "./prepare.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
 import { keptEvent, resumedEvent, startedEvent } from "./run-events.ts";
@@ -34,6 +35,8 @@ export interface RunOptions extends Asked {
    * although the run was cancelled: for the second Ctrl-C. What it gives is waited for.
    */
   readonly onKillable: (kill: () => Promise<void> | undefined) => void;
+  /** Once it is known what is to run; also of a run that then cannot begin. */
+  readonly onPlanned?: (plan: Plan) => void;
   /** Once the run is on record. */
   readonly onStarted?: (run: RunId) => void;
   /** Readers beside the view; closed after it. */
@@ -50,6 +53,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     ? prepareAgain(resumed, options.cancelled)
     : prepare(options, folder, options.cancelled));
   const { plan, kept } = prepared;
+  options.onPlanned?.(plan);
   const fleet = openFleet(folder, options.silenceMs);
   let hurry = (): boolean => false;
   options.onKillable(() => {

@@ -157,6 +157,11 @@ export const errorCatalog = {
     "The address could not be listened on.",
     "Is the port taken? `--listen /ip4/…/tcp/0` picks a free one.",
   ),
+  WATCH_FAILED: entry(
+    infrastructure,
+    "Files cannot be watched for changes.",
+    "Where the system has no watches left: raise fs.inotify.max_user_watches, or let .gitignore name what need not be looked at.",
+  ),
   OUTPUT_INCOMPLETE: entry(
     infrastructure,
     "Something of a command's output did not arrive, by the runner's own count.",

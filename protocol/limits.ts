@@ -208,6 +208,13 @@ export const limits = {
   jobSummaryTailLines: 50,
   /** What a compiler may say of one recipe: some ten thousand errors. */
   typeCheckBytes: 4 * MiB,
+  /** Patterns of one job's inputs: more are a list of files, which is not what they are for. */
+  inputsPerJob: 1_000,
+  /** A change is followed by others (an editor, a checkout): quiet for the first, or the second at the latest. */
+  watchQuietMs: 100,
+  watchMostMs: 2_000,
+  /** Changed files that are named. */
+  namedChanges: 3,
   /** Bars that --timings draws: a screen or two. */
   timedJobs: 60,
 } as const;

@@ -30,6 +30,7 @@ interface Options extends ParamOptions {
   readonly jobs: string | undefined;
   readonly local: boolean;
   readonly detach: boolean;
+  readonly watch: boolean;
   readonly "silence-after": string | undefined;
 }
 
@@ -86,12 +87,18 @@ export const builder = async (yargs: Argv) =>
       default: false,
       describe: "Leave at once and print the run's id; `coordinator attach RUN` shows it",
     })
+    .option("watch", {
+      type: "boolean",
+      default: false,
+      describe: "When the run is over, wait for changes and run again what they concern",
+    })
     .option("silence-after", silenceOption)
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts lint types", "run two of its jobs, and what they need")
     .example("$0 run recipes/ci.ts --skip lint", "run all but one")
     .example("$0 run recipes/ci.ts --on os=linux", "on those runners alone")
     .example("$0 run recipes/ci.ts --from test", "again from there; what passed before is kept")
+    .example("$0 run recipes/ci.ts --watch", "again whenever a file changes")
     .example("$0 run recipes/ci.ts --graph mermaid", "draw it")
     .example("$0 run recipes/ci.ts --dry-run", "see what it would do")
     .example("$0 run release.ts --set version=1.2.3", "a recipe with params; `run release.ts --help` lists them")
@@ -100,6 +107,7 @@ export const builder = async (yargs: Argv) =>
 
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
+  if (options.watch) return watch(options.recipe, options);
   const asked = askedFor(options.recipe, options);
   if (options["dry-run"] || options.graph !== undefined) {
     process.stdout.write(await planText(asked, options));
@@ -117,6 +125,18 @@ export async function handler(options: Options): Promise<number> {
   const { format, local, "fail-fast": failFast = false } = options;
   const reports = await reportsOf(options);
   return runToEnd({ ...asked, format, jobs, failFast, local, silenceMs, reports });
+}
+
+/** Throws USAGE for what cannot stand beside it. */
+async function watch(recipe: string, options: Options): Promise<number> {
+  const { detach, graph, from, after, format } = options;
+  const others = { detach, graph, from, after, "dry-run": options["dry-run"] };
+  const other = Object.entries(others).find(([, value]) => value !== undefined && value !== false);
+  if (other) throw new SortieError("USAGE", `--watch and --${other[0]} cannot stand together.`);
+  const { watchRecipe } = await import("../watch.ts");
+  // What a program reads stays as it is.
+  const out = format === "json" ? process.stderr : process.stdout;
+  return watchRecipe(recipe, (line) => void out.write(`${line}\n`));
 }
 
 /** Throws USAGE. */

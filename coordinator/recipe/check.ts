@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { closest } from "../../protocol/closest.ts";
 import { parseDuration } from "../../protocol/duration.ts";
+import { limits } from "../../protocol/limits.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { isShellCommand } from "./shell.ts";
 
@@ -98,6 +99,15 @@ export function checkStrings(option: string, value: unknown, wrong: Wrong): void
     if (typeof text !== "string")
       throw wrong(`${option}.${name} must be a string, not ${text === null ? "null" : typeof text}.`);
   }
+}
+
+export function checkInputs(value: unknown, wrong: Wrong): void {
+  if (value === undefined) return;
+  if (!Array.isArray(value) || value.length > limits.inputsPerJob)
+    throw wrong(`inputs must be a list of at most ${limits.inputsPerJob} globs, not ${shown(value)}.`);
+  for (const input of value)
+    if (typeof input !== "string" || input === "" || input.startsWith("/"))
+      throw wrong(`inputs must be globs relative to the recipe's folder, and one is ${shown(input)}.`);
 }
 
 export function checkFlag(option: string, value: unknown, wrong: Wrong): void {

@@ -70,6 +70,12 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
    */
   readonly env?: Readonly<Record<string, string>>;
   /**
+   * Files that the job depends on, as globs relative to the recipe's folder: `coordinator run --watch` runs the job again
+   * when one of them changes. A folder's name stands for what is in it. Default: every file below the recipe's folder.
+   * @example inputs: ["src/**", "../package.json"]
+   */
+  readonly inputs?: readonly string[];
+  /**
    * An absolute path where the commands run: on the runner, in the container, on the ssh host. Default: a fresh
    * directory, removed after the job.
    * @example cwd: "/srv/app"

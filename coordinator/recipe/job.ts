@@ -8,6 +8,7 @@ import { LabelValue } from "../../protocol/messages.ts";
 import {
   checkDuration,
   checkFlag,
+  checkInputs,
   checkNames,
   checkNeeds,
   checkRun,
@@ -102,7 +103,7 @@ type OutputOf<Returned, As> = [Returned] extends [NoFunction] ? OutputOfCommand<
 
 const jobNames = [
   ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease"],
-  ...["retry", "allowFailure", "always", "priority", "slots"],
+  ...["retry", "allowFailure", "always", "priority", "slots", "inputs"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof AnyJobOptions)[];
 
@@ -151,7 +152,7 @@ export function job<
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
   const { run, needs, timeout, grace, lease, retry, allowFailure, always, priority } = options as AnyJobOptions;
-  const { output, also, if: condition } = options as AnyJobOptions;
+  const { output, also, inputs, if: condition } = options as AnyJobOptions;
   if (typeof run !== "function") checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkDuration("timeout", timeout, wrong);
@@ -167,6 +168,7 @@ export function job<
     throw wrong(`priority must be a number, not ${shown(priority)}.`);
   if (condition !== undefined && typeof condition !== "function")
     throw wrong(`if must be a function, not ${shown(condition)}.`);
+  checkInputs(inputs, wrong);
   checkOutput(output, run, wrong);
   checkAlso(also, run, wrong);
   checkPlace(options as AnyJobOptions, wrong);

@@ -2,7 +2,7 @@
 // wrong becomes an error that points at the person's own line: see load-error.ts and guard.ts.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { closest } from "../../protocol/closest.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { oneLine } from "../../protocol/text.ts";
@@ -31,6 +31,8 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   /** Params from the command line, or of a run that is gone on with. */
   readonly params?: readonly GivenParam[];
+  /** Told the path of every file that the recipe is made of, as far as it was loaded: itself, and what it imports. */
+  readonly onImport?: (file: string) => void;
   /** Where a recipe finds params that it takes from the environment. Default: the process's. */
   readonly environment?: NodeJS.ProcessEnv;
 }
@@ -63,19 +65,20 @@ export async function loadRecipe(path: string, options: LoadOptions = {}): Promi
 /** The recipe as its file exports it, before anything is known of its params. Rejects as loadRecipe does. */
 export async function importRecipe(
   path: string,
-  options: Pick<LoadOptions, "signal"> = {},
+  options: Pick<LoadOptions, "signal" | "onImport"> = {},
 ): Promise<{ file: string; source: string; recipe: Recipe | RecipeWithParams }> {
-  const file = resolve(path);
-  if (!existsSync(file)) throw notFound(path, file);
-  if (!EXTENSIONS.includes(extname(file)))
-    throw new SortieError("RECIPE_INVALID", `${path} is not a recipe: its name must end in ${EXTENSIONS.join(", ")}.`);
-  if (!statSync(file).isFile()) throw new SortieError("RECIPE_INVALID", `${path} is not a file.`);
+  const file = recipeFile(path);
   const source = readFileSync(file, "utf8");
   const [{ tsImport }] = await Promise.all([import("tsx/esm/api"), checkSource(source, file)]);
   let module: { default?: unknown };
   try {
     module = await guarded(
-      () => tsImport(pathToFileURL(file).href, { parentURL: import.meta.url, tsconfig: tsconfigOf(file) }),
+      () =>
+        tsImport(pathToFileURL(file).href, {
+          parentURL: import.meta.url,
+          tsconfig: tsconfigOf(file),
+          ...(options.onImport ? { onImport: pathTo(options.onImport) } : {}),
+        }),
       { file, source, signal: options.signal },
     );
   } catch (error) {
@@ -90,6 +93,24 @@ export async function importRecipe(
     hint: "End it with: export default recipe({ … });",
   });
 }
+
+/** The recipe's absolute path. Throws RECIPE_NOT_FOUND and RECIPE_INVALID. */
+export function recipeFile(path: string): string {
+  const file = resolve(path);
+  if (!existsSync(file)) throw notFound(path, file);
+  if (!EXTENSIONS.includes(extname(file)))
+    throw new SortieError("RECIPE_INVALID", `${path} is not a recipe: its name must end in ${EXTENSIONS.join(", ")}.`);
+  if (!statSync(file).isFile()) throw new SortieError("RECIPE_INVALID", `${path} is not a file.`);
+  return file;
+}
+
+/** tsx gives addresses, of what is no file too. */
+const pathTo =
+  (told: (file: string) => void) =>
+  (address: string): void => {
+    const url = URL.parse(address);
+    if (url?.protocol === "file:") told(fileURLToPath(url));
+  };
 
 /** The settings (`paths` and the like) of the recipe's own project, wherever the command is run. */
 function tsconfigOf(file: string): string | false {

@@ -6,12 +6,13 @@ import { framesOf, isPackage, type Location } from "./location.ts";
 /** Where Sortie's own code is: the bundle, or this folder. */
 const OWN = import.meta.dirname.replace(/\/chunks$/, "");
 
+export const isOwn = (file: string): boolean => file.startsWith(`${OWN}/`);
+
 /** The topmost frame that is the recipe's, or else in a file of its project: neither a package's, nor Sortie's. */
 export function ownFrame(stack: string, file: string): Location | undefined {
   const frames = framesOf(stack);
   return (
-    frames.find((frame) => frame.file === file) ??
-    frames.find((frame) => !isPackage(frame.file) && !frame.file.startsWith(`${OWN}/`))
+    frames.find((frame) => frame.file === file) ?? frames.find((frame) => !isPackage(frame.file) && !isOwn(frame.file))
   );
 }
 

@@ -12,7 +12,7 @@ export const planDocument = ({ recipe, jobs }: Plan, kept: ReadonlyMap<JobName, 
 
 function jobDocument(job: PlanJob) {
   const { name, needs, on, steps, env, cwd, timeoutMs, graceMs, leaseMs, at, ...rest } = job;
-  const { container, ssh, user, limits, nice, umask, retry, allowFailure, always, priority } = rest;
+  const { container, ssh, user, limits, nice, umask, retry, allowFailure, always, priority, inputs } = rest;
   return {
     name,
     needs,
@@ -27,6 +27,7 @@ function jobDocument(job: PlanJob) {
     allowFailure,
     always,
     priority,
+    inputs,
     container: container && {
       ...container,
       services: container.services.map(({ env: own, ...service }) => ({ ...service, variables: namesOf(own) })),

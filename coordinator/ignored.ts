@@ -1,0 +1,58 @@
+// What `coordinator run --watch` never looks at: .git, node_modules, and what the .gitignore files of the repository name.
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
+import ignore, { type Ignore } from "ignore";
+
+export interface Ignored {
+  /** Of an absolute path. `isFolder` where that is known. */
+  has(path: string, isFolder?: boolean): boolean;
+  /** A .gitignore changed: all are read anew when they are needed. */
+  forget(): void;
+}
+
+/** `folder` is where the .gitignore files count from, where there is no repository around it. */
+export function ignoredFrom(folder: string): Ignored {
+  const rules = new Map<string, Ignore | undefined>();
+  const chains = new Map<string, readonly string[]>();
+
+  function rulesOf(one: string): Ignore | undefined {
+    if (!rules.has(one)) {
+      const file = join(one, ".gitignore");
+      rules.set(one, existsSync(file) ? ignore().add(readFileSync(file, "utf8")) : undefined);
+    }
+    return rules.get(one);
+  }
+
+  /** Folders whose rules count within this one, the outermost first: up to the repository's own. */
+  function chainOf(one: string): readonly string[] {
+    const known = chains.get(one);
+    if (known) return known;
+    const chain: string[] = [];
+    for (let at = one; ; at = dirname(at)) {
+      chain.unshift(at);
+      if (existsSync(join(at, ".git"))) break;
+      if (at !== dirname(at)) continue;
+      chain.splice(0, chain.length, ...chain.filter((above) => !relative(folder, above).startsWith("..")));
+      break;
+    }
+    chains.set(one, chain);
+    return chain;
+  }
+
+  return {
+    has(path, isFolder = false) {
+      const name = basename(path);
+      if (name === ".git" || name === "node_modules") return true;
+      let ignored = false;
+      for (const one of chainOf(dirname(path))) {
+        const found = rulesOf(one)?.test(`${relative(one, path)}${isFolder ? "/" : ""}`);
+        if (found?.ignored) ignored = true;
+        else if (found?.unignored) ignored = false;
+      }
+      return ignored;
+    },
+    forget() {
+      rules.clear();
+    },
+  };
+}
