@@ -3,12 +3,12 @@ import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import type { Exit } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import type { JobRequest } from "../protocol/messages.ts";
 import { type Attempt, startAttempt } from "./attempt.ts";
 import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
 import { NOT_JOURNALED } from "./proof.ts";
+import { requestOf } from "./request.ts";
 import { createLog, reopenLog } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
 
@@ -39,9 +39,17 @@ export type Dispatched =
       /** The runner was not found again. */
       readonly runnerGone?: boolean;
       readonly durationMs: number;
+      readonly attemptId: AttemptId;
+      /** What a function gave that drove it to its end. */
+      readonly given?: unknown;
     }
   /** The runner did not take it, and nothing ran: another may, or the same one later. */
-  | { readonly kind: "not-taken"; readonly error: SortieError };
+  | {
+      readonly kind: "not-taken";
+      readonly error: SortieError;
+      /** The runner that did not, where that is one of several. */
+      readonly runnerId?: string;
+    };
 
 /** Never rejects, but with STORE_FAILED, without its record a run cannot go on, and with SUPERSEDED or when abandoned. */
 export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
@@ -67,7 +75,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
     attempt = await startAttempt({
       link: runner,
       attemptId,
-      ...(begun ? {} : { request: requestOf(options, attemptId) }),
+      ...(begun ? {} : { request: requestOf(run, job, options.attempt, attemptId) }),
       ...(stored ? { stored } : {}),
       reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
       sink: {
@@ -111,7 +119,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
     const durationMs = Date.now() - startedAt;
     // What was dropped at a limit is missing and said so; what is not what the runner journaled proves nothing.
     const outcome = gap?.includes(NOT_JOURNALED) ? "lost" : outcomeOf(exit);
-    return { kind: "ended", outcome, exit, ...(gap === undefined ? {} : { gap }), durationMs };
+    return { kind: "ended", outcome, exit, ...(gap === undefined ? {} : { gap }), durationMs, attemptId };
   } catch (error) {
     const failure = asSortieError(error);
     if (abandoned.aborted || ["STORE_FAILED", "INTERNAL", "SUPERSEDED"].includes(failure.code)) throw failure;
@@ -125,17 +133,11 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       message: `${failure.message} ${failure.hint}`,
       runnerGone: failure.code === "CONNECTION_LOST",
       durationMs: Date.now() - startedAt,
+      attemptId,
     };
   } finally {
     cancelled.removeEventListener("abort", cancel);
     abandoned.removeEventListener("abort", abandon);
     await log.close();
   }
-}
-
-function requestOf({ run, job, attempt }: DispatchOptions, attemptId: AttemptId): JobRequest {
-  const { name, needs: _needs, on, at: _at, retry: _retry, allowFailure: _, always: __, ...rest } = job;
-  const { priority: ___, inputs: ____, ...asked } = rest;
-  const slots = on.slots === undefined ? {} : { slots: on.slots };
-  return { attemptId, run, job: name, attempt, stdin: false, ...asked, ...slots, steps: [...asked.steps] };
 }

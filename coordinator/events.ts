@@ -56,6 +56,13 @@ export type RunEvent =
       readonly recipe: string;
       readonly jobs: readonly PlannedJob[];
     }
+  /** Jobs that a job's function gave are part of the run from now on. Whatever needs that job waits for them. */
+  | {
+      readonly type: "jobs-joined";
+      readonly at: number;
+      readonly by: JobName;
+      readonly jobs: readonly PlannedJob[];
+    }
   | { readonly type: "runner-connected"; readonly at: number; readonly runner: string; readonly slots: number }
   | { readonly type: "runner-unreachable"; readonly at: number; readonly runner: string; readonly message: string }
   /** About to be asked of a runner: from here on it may run there, whatever becomes of this coordinator. */
@@ -132,6 +139,8 @@ export type RunEvent =
       readonly exit?: Exit;
       /** What of its outputs did not arrive; absent where they are proven whole, or there is no exit to prove them. */
       readonly gap?: string;
+      /** What the job is to those that need it: a value of JSON. Absent where it has none, or gave jobs. */
+      readonly output?: unknown;
       /** One sentence where the exit does not say it all: why it was skipped or lost, with the hint. */
       readonly message?: string;
       readonly durationMs: number;

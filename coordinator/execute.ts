@@ -1,15 +1,22 @@
 // Drives a plan to its end: places ready jobs on runners with free slots, dispatches them, settles what came out.
 import PQueue from "p-queue";
-import { SortieError } from "../protocol/errors.ts";
+import { asSortieError, messageOf, SortieError } from "../protocol/errors.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
-import { dispatch } from "./dispatch.ts";
+import { type Dispatched, dispatch } from "./dispatch.ts";
+import { drive, endDriven } from "./drive.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
-import type { Plan, PlanJob } from "./plan.ts";
+import type { KnownResult } from "./known-result.ts";
+import { outputOfFunction, outputOfLog } from "./output.ts";
+import { type JobNames, type Plan, type PlanJob, planMore } from "./plan.ts";
+import type { ConditionContext } from "./recipe/function-step.ts";
+import { isJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
-import { Schedule } from "./schedule.ts";
+import { Results } from "./results.ts";
+import { Schedule, type Skip } from "./schedule.ts";
 import { fits } from "./selectors.ts";
+import { logPath } from "./store/store.ts";
 
 /** Attempts of a job that the infrastructure failed. */
 const MOST_ATTEMPTS = 3;
@@ -19,7 +26,9 @@ const ASK_AGAIN_MOST_MS = 2_000;
 
 export interface ExecuteOptions {
   readonly run: RunId;
-  readonly plan: Plan;
+  readonly plan: Plan & { readonly names: JobNames; readonly source: string };
+  /** The recipe's, as its schema made them. */
+  readonly params: Readonly<Record<string, unknown>>;
   readonly runners: readonly KnownRunner[];
   readonly folder: string;
   /** Attempts under way at once, over all runners. */
@@ -38,6 +47,10 @@ export interface ExecuteOptions {
 
 export interface Earlier {
   readonly outcomes: ReadonlyMap<JobName, JobOutcome>;
+  /** The same of jobs that others gave, which are known once they are given again. */
+  readonly given: ReadonlyMap<JobName, JobOutcome>;
+  /** What it knew of the jobs. */
+  readonly results: ReadonlyMap<JobName, KnownResult>;
   /** Attempts of each job that it began. */
   readonly attempts: ReadonlyMap<JobName, number>;
   /** Those of them that failed, rather than were lost. */
@@ -64,17 +77,20 @@ interface Place {
 
 /** Resolves with how the run came out, once nothing of it runs any more. Rejects with STORE_FAILED only. */
 export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
-  const { plan, emit, cancelled } = options;
+  const { cancelled, earlier } = options;
+  let { plan } = options;
   const schedule = new Schedule(
     plan,
     options.runners.map(({ id, info }) => ({ ...info, id })),
   );
+  const results = new Results();
+  results.watch(plan.jobs);
   const queue = new PQueue({ concurrency: options.jobs });
   const places = new Map<string, Place & { readonly runner: KnownRunner }>(
     options.runners.map((runner) => [runner.id, { runner, pauseMs: ASK_AGAIN_MS }]),
   );
-  const attempts = new Map<JobName, number>(options.earlier?.attempts);
-  const failures = new Map<JobName, number>(options.earlier?.failures);
+  const attempts = new Map<JobName, number>(earlier?.attempts);
+  const failures = new Map<JobName, number>(earlier?.failures);
   /** Jobs that failed, until they are tried again: they hold no slot. */
   const waiting = new Map<JobName, { readonly timer: NodeJS.Timeout; readonly how: How }>();
   const outcomes = new Set<JobOutcome>();
@@ -89,33 +105,61 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const cancels = new Map<JobName, AbortController>();
   const finished = Promise.withResolvers<void>();
 
+  function emit(event: RunEvent): void | Promise<void> {
+    if (event.type === "job-started") results.started(event.job);
+    if (event.type === "job-output") results.wrote(event.job, event.stream, event.bytes);
+    return options.emit(event);
+  }
+
   async function settle(job: PlanJob, outcome: JobOutcome, how: How): Promise<void> {
+    results.ended(job.name, outcome, how);
     const allowed = outcome === "failed" && job.allowFailure === true;
     if (!allowed) outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
     await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...(allowed ? { allowed } : {}), ...how });
-    for (const { job: dependant, because } of skipped) {
-      outcomes.add("skipped");
-      await emit({
-        type: "job-ended",
-        at: Date.now(),
-        job: dependant.name,
-        outcome: "skipped",
-        message: `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`,
-        durationMs: 0,
-      });
-    }
+    await skip(skipped);
     if (options.failFast && !allowed && (outcome === "failed" || outcome === "lost") && !stopping.signal.aborted) {
       await emit({ type: "run-cancelling", at: Date.now(), message: `cancelling: ${job.name} ${outcome}` });
       stop("run");
     }
   }
 
-  async function attempt(job: PlanJob, place: Place, begun?: AttemptId): Promise<void> {
+  /** Jobs that will not run, each with the one that decided that. */
+  async function skip(skipped: readonly Skip[]): Promise<void> {
+    for (const { job, because } of skipped) {
+      outcomes.add("skipped");
+      results.ended(job.name, "skipped", { durationMs: 0 });
+      const outcome = results.outcomeOf(because);
+      const message = `${because} ${outcome === "failed" ? "failed" : `was ${outcome ?? "left out"}`}`;
+      await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome: "skipped", message, durationMs: 0 });
+    }
+  }
+
+  const contextOf = (job: PlanJob) => ({ needs: results.of(job.sees), env: process.env, params: options.params });
+
+  /** Undefined where the job runs. */
+  function whyNot(job: PlanJob): { readonly outcome: "skipped" | "failed"; readonly message: string } | undefined {
+    if (!job.condition) return undefined;
+    try {
+      const answer = (job.condition as (context: ConditionContext) => unknown)(contextOf(job));
+      if (typeof answer !== "boolean")
+        throw new TypeError(`it gave ${answer instanceof Promise ? "a promise" : String(answer)}, not true or false`);
+      return answer ? undefined : { outcome: "skipped", message: "its `if` says no" };
+    } catch (error) {
+      return { outcome: "failed", message: `its \`if\` threw ${messageOf(error)}` };
+    }
+  }
+
+  async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: AttemptId): Promise<void> {
+    const not = begun ? undefined : whyNot(job);
+    if (not) {
+      schedule.release(job.name);
+      return settle(job, not.outcome, { message: not.message, durationMs: 0 });
+    }
     const number = begun ? (attempts.get(job.name) ?? 1) : (attempts.get(job.name) ?? 0) + 1;
     const cancel = new AbortController();
     cancels.set(job.name, cancel);
-    const result = await dispatch({
+    const asked = {
       run: options.run,
       job,
       attempt: number,
@@ -125,13 +169,21 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       emit,
       cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
-    }).finally(() => cancels.delete(job.name));
+    };
+    const context = contextOf(job);
+    const result = await (!job.drive
+      ? dispatch(asked)
+      : begun
+        ? driven(place, begun)
+        : drive({ ...asked, recipe: plan.recipe, context, also: also.map(({ runner }) => runner) })
+    ).finally(() => cancels.delete(job.name));
     schedule.release(job.name);
     if (result.kind === "ended") {
       attempts.set(job.name, number);
       place.pauseMs = ASK_AGAIN_MS;
       place.awaySince = undefined;
-      const { kind: _, outcome, runnerGone, ...how } = result;
+      const { runnerGone } = result;
+      const { outcome, how } = await cameOut(job, result);
       const wanted = !stoppingOf(job).aborted && !cancel.signal.aborted;
       const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
       failures.set(job.name, failed);
@@ -147,7 +199,57 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (begun) attempts.set(job.name, number - 1);
     if (cancel.signal.aborted)
       return settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 });
-    await notTaken(job, place, result.error);
+    await notTaken(job, also.find(({ runner }) => runner.id === result.runnerId) ?? place, result.error);
+  }
+
+  /** The function of an attempt that an earlier process began is gone. The job is tried again, from its beginning. */
+  async function driven({ runner }: Place, attemptId: AttemptId): Promise<Dispatched> {
+    const since = Date.now();
+    const message = "its function ended with the coordinator that ran it";
+    try {
+      await endDriven(runner, attemptId);
+    } catch (error) {
+      // A runner that knows it no more, or is gone, has ended it or will when the lease is up.
+      if (asSortieError(error).code === "SUPERSEDED") throw error;
+    }
+    return { kind: "ended", outcome: "lost", message, durationMs: Date.now() - since, attemptId };
+  }
+
+  /** A job that passed may have an output for others, or have given jobs: only then it has passed indeed. */
+  async function cameOut(
+    job: PlanJob,
+    { kind: _, outcome, runnerGone: __, attemptId, given, ...how }: Dispatched & { readonly kind: "ended" },
+  ): Promise<{ outcome: JobOutcome; how: How }> {
+    if (outcome !== "passed" || (!job.output && !job.drive)) return { outcome, how };
+    if (isJobs(given)) {
+      if (stopping.signal.aborted)
+        return { outcome: "cancelled", how: { ...how, message: "the run was cancelled before the jobs that it gave" } };
+      try {
+        await join(job, given);
+        return { outcome, how };
+      } catch (error) {
+        if (asSortieError(error).code === "STORE_FAILED") throw error;
+        return { outcome: "failed", how: { ...how, message: messageOf(error) } };
+      }
+    }
+    const output = job.output
+      ? await outputOfLog(job.output, logPath(options.folder, options.run, attemptId))
+      : outputOfFunction(given);
+    if ("problem" in output) return { outcome: "failed", how: { ...how, message: output.problem } };
+    return { outcome, how: output.value === undefined ? how : { ...how, output: output.value } };
+  }
+
+  /** The jobs that a job gave become part of the run. */
+  async function join(by: PlanJob, given: unknown): Promise<void> {
+    const more = planMore(plan, by, given);
+    plan = { ...plan, jobs: [...plan.jobs, ...more.jobs], names: more.names };
+    results.watch(more.jobs);
+    results.gave(by.name, more.given);
+    const skipped = schedule.join(more.jobs, by.name);
+    const planned = more.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
+    await emit({ type: "jobs-joined", at: Date.now(), by: by.name, jobs: planned });
+    await skip(skipped);
+    if (earlier) await takeOver(more.jobs, earlier.given, earlier);
   }
 
   /** After the pause the job stands where it stood; meanwhile others have its slot. */
@@ -240,15 +342,21 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     try {
       for (let job = schedule.takeHopeless(); job; job = schedule.takeHopeless()) {
         const { on } = job;
+        const not = whyNot(job);
+        if (not) {
+          await settle(job, not.outcome, { message: not.message, durationMs: 0 });
+          continue;
+        }
         const gone = [...places.values()].find((place) => place.gone && fits(on, place.runner.info))?.gone;
         await settle(job, "lost", {
           message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(),
           durationMs: 0,
         });
       }
-      for (const { job, runner } of schedule.place()) {
+      for (const { job, runner, also = [] } of schedule.place()) {
         const place = places.get(runner) as Place;
-        queue.add(() => attempt(job, place)).then(step, fail);
+        const others = also.map((id) => places.get(id) as Place);
+        queue.add(() => attempt(job, place, others)).then(step, fail);
       }
       if (schedule.settled && queue.size === 0 && queue.pending === 0) finished.resolve();
     } catch (error) {
@@ -276,23 +384,25 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       void settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 }).then(step, fail);
   }
 
-  /** Goes on with what the earlier process left. */
-  async function takeOver({ outcomes: known, begun }: Earlier): Promise<void> {
-    for (const { name, allowFailure } of plan.jobs) {
+  /** Goes on with what the earlier process left of these jobs. */
+  async function takeOver(
+    among: readonly PlanJob[],
+    known: ReadonlyMap<JobName, JobOutcome>,
+    { results: knownResults, begun }: Earlier,
+  ): Promise<void> {
+    for (const { name, allowFailure } of among) {
       const outcome = known.get(name);
       if (outcome === undefined) continue;
       if (!(outcome === "failed" && allowFailure)) outcomes.add(outcome);
+      results.ended(name, outcome, knownResults.get(name) ?? { durationMs: 0 });
       schedule.take(name);
-      for (const { job, because } of schedule.settle(name, outcome)) {
-        if (known.has(job.name)) continue;
-        outcomes.add("skipped");
-        const message = `${because} ${outcome === "failed" ? "failed" : `was ${outcome}`}`;
-        await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome: "skipped", message, durationMs: 0 });
-      }
+      await skip(schedule.settle(name, outcome).filter(({ job }) => !known.has(job.name)));
     }
-    for (const [name, { attemptId, runner, startedAt }] of begun) {
-      const job = schedule.take(name, [runner.id]);
+    for (const { name } of among) {
+      const under = begun.get(name);
+      const job = under && schedule.take(name, [under.runner.id]);
       if (!job) continue;
+      const { attemptId, runner, startedAt } = under;
       const attemptNumber = attempts.get(name) ?? 1;
       await emit({
         type: "job-started",
@@ -303,8 +413,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         runner: runner.name,
       });
       const place = places.get(runner.id) ?? { runner, pauseMs: ASK_AGAIN_MS };
-      queue.add(() => attempt(job, place, attemptId)).then(step, fail);
+      queue.add(() => attempt(job, place, [], attemptId)).then(step, fail);
     }
+  }
+
+  /** What runs of jobs that no job gave again is nobody's. */
+  async function endForgotten({ begun }: Earlier): Promise<void> {
+    for (const [name, { runner, attemptId }] of begun)
+      if (!schedule.job(name)) await endDriven(runner, attemptId).catch(() => {});
   }
 
   function stop(by: "user" | "run"): void {
@@ -340,9 +456,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   options.onCancellable?.(cancelJob);
   options.onHurried?.(hurry);
   try {
-    if (options.earlier) await takeOver(options.earlier);
+    if (earlier) await takeOver(plan.jobs, earlier.outcomes, earlier);
     await step();
     await Promise.race([finished.promise, failure.promise]);
+    if (earlier) await endForgotten(earlier);
     if (cancelled.aborted) return "cancelled";
     if (outcomes.has("failed")) return "failed";
     if (outcomes.has("lost")) return "lost";

@@ -4,10 +4,17 @@ import { SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
 import type { Earlier } from "./execute.ts";
 import { fingerprintOfJob } from "./fingerprint.ts";
+import type { KnownResult } from "./known-result.ts";
 import type { Plan } from "./plan.ts";
 import { namedIn } from "./select.ts";
 import type { JobRow, RunRow } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
+
+/** Jobs that are not run, the run in which each of them passed, and what that knows of them. */
+export interface KeptJobs {
+  readonly kept: ReadonlyMap<JobName, RunId>;
+  readonly results: ReadonlyMap<JobName, KnownResult>;
+}
 
 export interface EarlierRun {
   readonly row: RunRow;
@@ -48,12 +55,11 @@ export function keptOf(
   const kept = new Map<JobName, RunId>();
   const described = new Map(whole.jobs.map((job) => [job.name, job]));
   /** Jobs that a function gave are known once it has run. */
-  const gave = (name: JobName): boolean =>
-    jobs.some((job) => job.name.startsWith(`${name}.`) && !described.has(job.name));
+  const givers = new Set(jobs.map(({ givenBy }) => givenBy));
   // In the plan's order what a job needs is decided before the job.
   for (const { name, needs, at } of plan.jobs) {
     const before = passed.get(name);
-    if (again.has(name) || !before || gave(name) || needs.some((need) => !kept.has(need))) continue;
+    if (again.has(name) || !before || givers.has(name) || needs.some((need) => !kept.has(need))) continue;
     const now = described.get(name);
     if (!now || fingerprintOfJob(now) !== before.fingerprint)
       throw new SortieError("RECIPE_CHANGED", `${name} is not what it was in the run ${row.id}, where it passed.`, {
@@ -66,8 +72,10 @@ export function keptOf(
 }
 
 /** For whoever executes the plan: they passed. */
-export const earlierOfKept = (kept: ReadonlyMap<JobName, RunId>): Earlier => ({
+export const earlierOfKept = ({ kept, results }: KeptJobs): Earlier => ({
   outcomes: new Map([...kept.keys()].map((name) => [name, "passed" as const])),
+  given: new Map(),
+  results,
   attempts: new Map(),
   failures: new Map(),
   begun: new Map(),

@@ -3,10 +3,10 @@
 import * as v from "valibot";
 import { SortieError } from "../protocol/errors.ts";
 import { JobName } from "../protocol/ids.ts";
-import { failAt, type PlanJob, planJob } from "./plan-job.ts";
-import type { Job } from "./recipe/job.ts";
+import { failAt, type PlanJob, planJob, type SeenNeed } from "./plan-job.ts";
+import { isMatrix, type Job } from "./recipe/job.ts";
 import type { LoadedRecipe } from "./recipe/loader.ts";
-import { checkedJobs } from "./recipe/recipe.ts";
+import { checkedJobs, type Jobs } from "./recipe/recipe.ts";
 import { isRecipeError } from "./recipe/recipe-error.ts";
 
 export type { PlanJob, PlanPlace, SeenNeed } from "./plan-job.ts";
@@ -21,7 +21,11 @@ export interface Plan {
 export type JobNames = ReadonlyMap<Job, JobName>;
 
 /** Throws RECIPE_INVALID or RECIPE_CYCLE, pointing at the job's own line. */
-export function planOf({ path, recipe, source }: LoadedRecipe): Plan & { readonly names: JobNames } {
+export function planOf({
+  path,
+  recipe,
+  source,
+}: Pick<LoadedRecipe, "path" | "recipe" | "source">): Plan & { readonly names: JobNames } {
   const entries = Object.entries(recipe.jobs);
   if (entries.length === 0)
     throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", {
@@ -41,7 +45,7 @@ export function planMore(
   { recipe: path, jobs: known, names, source }: Plan & { readonly names: JobNames; readonly source: string },
   by: PlanJob,
   given: unknown,
-): { readonly jobs: readonly PlanJob[]; readonly names: JobNames } {
+): { readonly jobs: readonly PlanJob[]; readonly names: JobNames; readonly given: Readonly<Record<string, SeenNeed>> } {
   const all = new Map(names);
   const entries = Object.entries(jobsGiven(given, by, path));
   const taken = new Set<string>(known.map(({ name }) => name));
@@ -63,8 +67,18 @@ export function planMore(
       );
     return { ...planned, needs: [by.name, ...planned.needs] };
   });
-  return { jobs: inOrder(jobs), names: all };
+  return { jobs: inOrder(jobs), names: all, given: seenOf(given as Jobs, all) };
 }
+
+const seenOf = (jobs: Jobs, names: JobNames): Record<string, SeenNeed> =>
+  Object.fromEntries(
+    Object.entries(jobs).map(([name, one]) => [
+      name,
+      isMatrix(one)
+        ? Object.fromEntries(Object.entries(one.jobs).map(([cell, made]) => [cell, names.get(made) as JobName]))
+        : (names.get(one) as JobName),
+    ]),
+  );
 
 function jobsGiven(given: unknown, by: PlanJob, path: string): Readonly<Record<string, Job>> {
   try {

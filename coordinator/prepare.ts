@@ -7,6 +7,7 @@ import { type AskedOn, askOn } from "./ask-on.ts";
 import { fingerprintOf, fingerprintOfJob } from "./fingerprint.ts";
 import type { GivenParam } from "./given-params.ts";
 import { type EarlierRun, findEarlier, keptOf } from "./keep.ts";
+import { type KnownResult, knownResult } from "./known-result.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { type LoadedRecipe, loadRecipe } from "./recipe/loader.ts";
 import type { Resumed } from "./resume.ts";
@@ -40,6 +41,8 @@ export interface Prepared {
   readonly fingerprints: ReadonlyMap<JobName, string>;
   /** Jobs that are not run, and the run in which each of them passed. */
   readonly kept: ReadonlyMap<JobName, RunId>;
+  /** What that run knows of its jobs. */
+  readonly results: ReadonlyMap<JobName, KnownResult>;
   /** What was asked for, with what was taken from the earlier run. */
   readonly params?: readonly GivenParam[];
   readonly selection?: Selection;
@@ -69,6 +72,7 @@ export async function prepare(asked: Asked, folder: string, signal?: AbortSignal
     plan,
     fingerprints: fingerprintsOf(whole),
     kept: earlier ? keptOf(plan, whole, earlier, asked.from ?? []) : new Map(),
+    results: new Map(earlier?.jobs.map((job) => [job.name, knownResult(job)])),
     ...(loaded.params ? { params: loaded.params } : {}),
     ...(selection ? { selection } : {}),
     on,
@@ -86,7 +90,7 @@ export async function prepareAgain(
   const plan = askOn(restrictTo(whole, new Set(jobs.map(({ name }) => name))), on);
   if (fingerprint !== fingerprintOf(plan))
     throw new SortieError("RECIPE_CHANGED", `${recipe} is not what it was when the run ${run} began.`);
-  return { loaded, whole, plan, fingerprints: fingerprintsOf(whole), kept: new Map(), on };
+  return { loaded, whole, plan, fingerprints: fingerprintsOf(whole), kept: new Map(), results: new Map(), on };
 }
 
 const fingerprintsOf = ({ jobs }: Plan): Map<JobName, string> =>

@@ -7,6 +7,7 @@ import type { JobOutcome } from "./events.ts";
 import type { Earlier } from "./execute.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
 import type { GivenParam } from "./given-params.ts";
+import { type KnownResult, knownResult } from "./known-result.ts";
 import { type AttemptRow, type JobRow, openAttempt, outcomeOfTry } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
@@ -45,15 +46,23 @@ export function resume(store: Store, text: string): Resumed {
 
 export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {
   const outcomes = new Map<JobName, JobOutcome>();
+  const given = new Map<JobName, JobOutcome>();
+  const results = new Map<JobName, KnownResult>();
+  const givers = new Set(jobs.map(({ givenBy }) => givenBy));
   const attempts = new Map<JobName, number>();
   const failures = new Map<JobName, number>();
-  for (const { name, outcome, attempts: rows } of jobs) {
-    if (outcome !== null) outcomes.set(name, outcome);
+  for (const job of jobs) {
+    const { name, outcome, givenBy, attempts: rows } = job;
+    // A job that gave others is run once more, to give them again: what came of those is known then.
+    if (outcome !== null && !givers.has(name)) (givenBy === null ? outcomes : given).set(name, outcome);
+    results.set(name, knownResult(job));
     attempts.set(name, rows.at(-1)?.attempt ?? 0);
     failures.set(name, rows.filter((row) => row.endedAt !== null && outcomeOfTry(row) === "failed").length);
   }
   return {
     outcomes,
+    given,
+    results,
     attempts,
     failures,
     begun: new Map(

@@ -2,6 +2,7 @@
 import type { JobName, RunId } from "../protocol/ids.ts";
 import type { PlannedJob, RunEvent } from "./events.ts";
 import { fingerprintOf } from "./fingerprint.ts";
+import type { KnownResult } from "./known-result.ts";
 import type { Prepared } from "./prepare.ts";
 
 export const startedEvent = (run: RunId, at: number, prepared: Prepared): RunEvent => ({
@@ -25,13 +26,14 @@ export const resumedEvent = (run: RunId, prepared: Prepared): RunEvent => ({
   jobs: jobsOf(prepared),
 });
 
-export const keptEvent = (job: JobName, kept: RunId, at: number): RunEvent => ({
+export const keptEvent = (job: JobName, kept: RunId, at: number, known?: KnownResult): RunEvent => ({
   type: "job-ended",
   at,
   job,
   outcome: "passed",
   kept,
   message: `passed in the run ${kept}`,
+  ...(known?.output === undefined ? {} : { output: known.output }),
   durationMs: 0,
 });
 

@@ -82,7 +82,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     try {
       await emit(resumed ? resumedEvent(run, prepared) : startedEvent(run, startedAt, prepared));
       options.onStarted?.(run);
-      for (const [job, by] of kept) await emit(keptEvent(job, by, startedAt));
+      for (const [job, by] of kept) await emit(keptEvent(job, by, startedAt, prepared.results.get(job)));
       for (const runner of runners)
         await emit({ type: "runner-connected", at: Date.now(), runner: runner.name, slots: runner.info.slots });
       for (const { name, message } of unreachable)
@@ -93,7 +93,8 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
       const slots = runners.reduce((sum, runner) => sum + runner.info.slots, 0);
       const outcome = await execute({
         run,
-        plan,
+        plan: { ...plan, names: prepared.whole.names, source: prepared.loaded.source },
+        params: prepared.loaded.values,
         runners,
         folder,
         jobs: options.jobs ?? Math.max(1, slots),
@@ -105,7 +106,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
           hurry = how;
         },
         ...(resumed ? { earlier: earlierOf(resumed, fleet, runners) } : {}),
-        ...(kept.size > 0 ? { earlier: earlierOfKept(kept) } : {}),
+        ...(kept.size > 0 ? { earlier: earlierOfKept(prepared) } : {}),
       });
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
       return outcome;

@@ -162,6 +162,11 @@ export const errorCatalog = {
     "Files cannot be watched for changes.",
     "Where the system has no watches left: raise fs.inotify.max_user_watches, or let .gitignore name what need not be looked at.",
   ),
+  OUTPUT_TOO_LONG: entry(
+    failed,
+    "A command of a function wrote more than is collected in memory.",
+    "Read it with .lines(), write it to a file, or pipe it to another command.",
+  ),
   OUTPUT_INCOMPLETE: entry(
     infrastructure,
     "Something of a command's output did not arrive, by the runner's own count.",

@@ -39,6 +39,14 @@ export const limits = {
   silenceMs: 15_000,
   silenceMinimumMs: 1_000,
   socketIdleMs: 5 * 60_000,
+  /** What other jobs can get of a job's output: the record keeps it, and functions hold it. */
+  outputBytes: 1 * MiB,
+  /** What .text() and its like collect in the coordinator's memory, and the longest line of .lines(). */
+  collectedBytes: 16 * MiB,
+  /** Lines that a function logged and that are not stored yet. */
+  functionLogBytes: 16 * MiB,
+  /** A function is told that its job is over; whatever it still does then is not waited for any longer. */
+  functionEndMs: 5_000,
   /** A lost connection is tried again after the first, doubled up to the second, each with jitter. */
   reconnectFirstMs: 100,
   reconnectMostMs: 5_000,

@@ -16,10 +16,16 @@ export interface JobContext<out Results extends readonly unknown[] = readonly un
   extends ConditionContext<Results> {
   /** Starts commands where the job is. */
   readonly $: Shell;
-  /** Starts commands at the other places of the job, by their names. */
+  /**
+   * Starts commands at the other places of the job, by their names.
+   * @example await also.source`pg_dump app`.pipe($`psql app`);
+   */
   readonly also: Readonly<Record<Also, Shell>>;
-  /** Writes a line to the job's output. */
-  readonly log: (...parts: readonly unknown[]) => void;
+  /**
+   * Writes a line to the job's standard output, of parts as `console.log` takes them. Resolves once it is stored, and need
+   * not be awaited: at most 16 MiB may wait.
+   */
+  readonly log: (...parts: readonly unknown[]) => Promise<void>;
   /** Aborted when the job is cancelled, its time is up, or its runner was lost: its commands have ended, or are about to. */
   readonly signal: AbortSignal;
   /** The directory where the job's commands run, on its runner, in its container or on its host. */

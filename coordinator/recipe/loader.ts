@@ -22,6 +22,8 @@ export interface LoadedRecipe {
   readonly recipe: Recipe;
   /** The file's text: errors name a job by what stands there. */
   readonly source: string;
+  /** Its params as its schema made them; empty where it takes none. */
+  readonly values: Readonly<Record<string, unknown>>;
   /** Its params as they were given, where it takes some. */
   readonly params?: readonly GivenParam[];
 }
@@ -46,17 +48,18 @@ export async function loadRecipe(path: string, options: LoadOptions = {}): Promi
   const given = options.params ?? [];
   if (!takesParams(recipe)) {
     if (given.length > 0) throw wrongParams(`The recipe takes no params; ${given[0]?.key} is given.`, recipe.location);
-    return { path: file, recipe, source };
+    return { path: file, recipe, source, values: {} };
   }
   const { location } = recipe;
   const params = withEnvironment(given, recipe.env ?? {}, options.environment ?? process.env, location);
   try {
-    const made = await guarded(async () => recipeOf(recipe, await validateParams(recipe.params, params, location)), {
-      file,
-      source,
-      signal: options.signal,
-    });
-    return { path: file, recipe: made, source, params };
+    return await guarded(
+      async () => {
+        const values = (await validateParams(recipe.params, params, location)) as Record<string, unknown>;
+        return { path: file, recipe: recipeOf(recipe, values), source, params, values };
+      },
+      { file, source, signal: options.signal },
+    );
   } catch (error) {
     throw loadError(error, file, source);
   }

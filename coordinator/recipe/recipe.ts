@@ -74,6 +74,10 @@ const hasParams = (options: object): options is ParamsOptions<StandardSchema> =>
   ("params" in options && !isJob(options.params) && !isMatrix(options.params)) ||
   ("jobs" in options && typeof options.jobs === "function");
 
+/** @internal Whether a function gave jobs: at least one, and nothing else. */
+export const isJobs = (value: unknown): value is Jobs =>
+  isRecord(value) && Object.keys(value).length > 0 && Object.values(value).every((one) => isJob(one) || isMatrix(one));
+
 /** @internal With the jobs of each matrix under their own names. Throws where something is no job, at the recipe's line. */
 export function checkedJobs(jobs: unknown, location: Location | undefined): Readonly<Record<string, Job>> {
   const wrong: Wrong = (message) => new RecipeError(message, location, "recipe");

@@ -1,5 +1,8 @@
 // What `import { job, recipe, sh } from "sortie"` gives.
 export type { Axes, AxisValue, Cell } from "./cells.ts";
+export type { Command, CommandResult } from "./command.ts";
+export { CommandError } from "./command-error.ts";
+export type { CommandInput } from "./command-input.ts";
 export type { ConditionContext, JobContext, JobFunction } from "./function-step.ts";
 export {
   type Job,
@@ -33,3 +36,4 @@ export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";
 export { type All, type Any, all, any, type LabelRule, type Not, not } from "./selector.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
+export type { Shell } from "./shell-function.ts";

@@ -1,5 +1,63 @@
-// placeholder
-export type Shell = (
-  strings: TemplateStringsArray,
-  ...values: readonly unknown[]
-) => Promise<{ code: number }> & { text(): Promise<string> };
+// `$`: starts commands where a job is. drive.ts makes one for each place of a job.
+import { Command } from "./command.ts";
+import type { CommandStarter } from "./command-starter.ts";
+import { callSite } from "./location.ts";
+import type { Argv } from "./place.ts";
+import { type ShellValue, sh } from "./shell.ts";
+
+/**
+ * Starts a command on the job's runner: a template is a shell command in which every interpolation is quoted, as in `sh`; a
+ * list is argv, which no shell sees.
+ */
+export interface Shell {
+  (strings: TemplateStringsArray, ...values: readonly ShellValue[]): Command;
+  (argv: Argv): Command;
+}
+
+/** @internal A `$`, and what waits for all that it has started. */
+export interface OpenShell {
+  readonly $: Shell;
+  /** Resolves once all its commands are over. Rejects with the first failure that nobody heard of. */
+  settled(): Promise<void>;
+}
+
+/** @internal */
+export function createShell(starter: CommandStarter): OpenShell {
+  const commands = new Set<Command>();
+
+  function $(first: TemplateStringsArray | Argv, ...values: readonly ShellValue[]): Command {
+    const command = new Command({
+      starter,
+      command: "raw" in first ? { shell: sh(first, ...values).text } : { argv: checkedArgv(first) },
+      location: callSite($),
+    });
+    commands.add(command);
+    // What follows in the same expression says how it is read.
+    setImmediate(() => {
+      command.start();
+      command.settled().then(
+        () => commands.delete(command),
+        () => {},
+      );
+    });
+    return command;
+  }
+
+  return {
+    $,
+    async settled() {
+      const all = await Promise.allSettled([...commands].map((command) => command.settled()));
+      const failed = all.find((one) => one.status === "rejected");
+      if (failed) throw failed.reason;
+    },
+  };
+}
+
+function checkedArgv(argv: unknown): string[] {
+  if (!Array.isArray(argv) || argv.length === 0) throw new TypeError("$ takes a template, or a list with a program.");
+  for (const part of argv) {
+    if (typeof part !== "string") throw new TypeError(`$ takes a list of texts, not one with ${typeof part} in it.`);
+    if (part.includes("\0")) throw new TypeError("$ cannot hold a NUL character.");
+  }
+  return [...argv];
+}

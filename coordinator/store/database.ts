@@ -51,6 +51,8 @@ const migrations = [
   ALTER TABLE runs ADD COLUMN after TEXT;
   ALTER TABLE jobs ADD COLUMN fingerprint TEXT;
   ALTER TABLE jobs ADD COLUMN kept TEXT;
+  ALTER TABLE jobs ADD COLUMN output TEXT;
+  ALTER TABLE jobs ADD COLUMN given_by TEXT;
 `,
 ];
 

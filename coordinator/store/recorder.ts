@@ -70,6 +70,22 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
         case "run-resumed":
           run = event.run;
           return;
+        case "jobs-joined":
+          // A job that is run once more gives them once more.
+          write(
+            ...event.jobs.map(
+              (job): Write => [
+                `INSERT INTO jobs (run, name, position, needs, given_by)
+                 VALUES (?1, ?2, (SELECT count(*) FROM jobs WHERE run = ?1), ?3, ?4)
+                 ON CONFLICT (run, name) DO UPDATE SET needs = ?3`,
+                run,
+                job.name,
+                JSON.stringify(job.needs),
+                event.by,
+              ],
+            ),
+          );
+          return flush();
         case "job-dispatched":
           write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"), [
             "INSERT INTO attempts (id, run, job, attempt, runner, runner_id, started_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -97,10 +113,11 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           const message = event.message ?? null;
           const exit = event.exit ? JSON.stringify(event.exit) : null;
           return write(...endAttempt(event.job, event.at, exit, message, event.gap ?? null), [
-            "UPDATE jobs SET outcome = ?, message = ?, allowed = ? WHERE run = ? AND name = ?",
+            "UPDATE jobs SET outcome = ?, message = ?, allowed = ?, output = ? WHERE run = ? AND name = ?",
             event.outcome,
             message,
             event.allowed ? 1 : null,
+            event.output === undefined ? null : JSON.stringify(event.output),
             run,
             event.job,
           ]);

@@ -42,6 +42,10 @@ export interface JobRow {
   readonly fingerprint: string | null;
   /** The run that it passed in, where it was not run again. */
   readonly kept: RunId | null;
+  /** A value of JSON; undefined where it has none. */
+  readonly output: unknown;
+  /** The job whose function gave it, while the run went on. */
+  readonly givenBy: JobName | null;
   readonly attempts: readonly AttemptRow[];
 }
 
@@ -94,6 +98,8 @@ export interface RawJob {
   allowed: number | null;
   fingerprint: string | null;
   kept: string | null;
+  output: string | null;
+  given_by: JobName | null;
 }
 export interface RawAttempt {
   id: string;

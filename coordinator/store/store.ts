@@ -161,7 +161,7 @@ export function openStore(folder: string): Store {
       );
       return database
         .all<RawJob>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run)
-        .map(({ name, needs, outcome, message, allowed, fingerprint, kept }) => ({
+        .map(({ name, needs, outcome, message, allowed, output, fingerprint, given_by, kept }) => ({
           run,
           name,
           needs: parseStored(v.array(JobName), needs, `the job ${name}`),
@@ -170,6 +170,8 @@ export function openStore(folder: string): Store {
           message,
           fingerprint,
           kept: kept as RunId | null,
+          output: output === null ? undefined : parseStored(v.unknown(), output, `the job ${name}`),
+          givenBy: given_by,
           attempts: attempts.get(name) ?? [],
         }));
     },

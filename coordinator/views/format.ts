@@ -3,7 +3,7 @@
 import { stripVTControlCharacters, styleText } from "node:util";
 import { drained } from "../../protocol/drained.ts";
 import { oneLine } from "../../protocol/text.ts";
-import type { JobOutcome } from "../events.ts";
+import type { JobOutcome, RunEvent } from "../events.ts";
 
 export type Paint = (style: Parameters<typeof styleText>[0], text: string) => string;
 
@@ -108,4 +108,14 @@ export function table(rows: readonly (readonly string[])[]): string {
         .trimEnd(),
     )
     .join("\n");
+}
+
+/** Jobs that a line names one by one. */
+const MOST_NAMED = 10;
+
+/** `discover gave 3 jobs: discover.a, discover.b, discover.c` */
+export function joinedText({ by, jobs }: RunEvent & { readonly type: "jobs-joined" }): string {
+  const named: string[] = jobs.slice(0, MOST_NAMED).map(({ name }) => name);
+  if (jobs.length > MOST_NAMED) named.push("…");
+  return `${by} gave ${counted(jobs.length, "job")}: ${named.join(", ")}`;
 }

@@ -9,6 +9,7 @@ import { logPath } from "../store/store.ts";
 import {
   counted,
   duration,
+  joinedText,
   noteLines,
   oneLine,
   outcomeColour,
@@ -157,6 +158,9 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
           return tell(
             `run ${run}${event.type === "run-resumed" ? " goes on" : ""}: ${counted(event.jobs.length, "job")}`,
           );
+        case "jobs-joined":
+          for (const { name, location } of event.jobs) locations.set(name, location);
+          return tell(joinedText(event));
         case "runner-connected":
           return tell(`runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`);
         case "runner-unreachable":

@@ -113,6 +113,9 @@ export function junitReport(file: string): EventReader {
           recipe = basename(event.recipe).slice(0, MOST_NAME);
           for (const { name } of event.jobs) waiting.add(name);
           return;
+        case "jobs-joined":
+          for (const { name } of event.jobs) waiting.add(name);
+          return;
         case "job-started":
           rows.set(event.job, { attempt: event.attempt, tail: createTail() });
           return;

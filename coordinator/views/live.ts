@@ -198,6 +198,9 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           run = event.run;
           total = event.jobs.length;
           return draw();
+        case "jobs-joined":
+          total += event.jobs.length;
+          return;
         case "runner-connected":
           return;
         case "runner-unreachable":

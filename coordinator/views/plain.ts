@@ -4,6 +4,7 @@ import type { EventReader, RunEvent } from "../events.ts";
 import {
   counted,
   duration,
+  joinedText,
   noteLines,
   oneLine,
   outcomeColour,
@@ -58,6 +59,8 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         run = event.run;
         width = event.jobs.reduce((most, job) => Math.min(WIDEST_PREFIX, Math.max(most, job.name.length)), 0);
         return `${paint("dim", `run ${run}${event.type === "run-resumed" ? " goes on" : ""}: ${counted(event.jobs.length, "job")}`)}\n`;
+      case "jobs-joined":
+        return `${paint("dim", joinedText(event))}\n`;
       case "runner-connected":
         return `${paint("dim", `runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`)}\n`;
       case "runner-unreachable":

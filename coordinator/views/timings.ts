@@ -1,6 +1,6 @@
 // When each job of a run began to wait, to start and to run, out of the run's events; gantt.ts draws it.
 import type { JobName } from "../../protocol/ids.ts";
-import type { JobOutcome, RunEvent } from "../events.ts";
+import type { JobOutcome, PlannedJob, RunEvent } from "../events.ts";
 
 /** What a job does, or waits for: what it needs, a free slot, its process, its end. */
 export type Phase = "needs" | "slot" | "starting" | "running";
@@ -48,6 +48,19 @@ export function collectTimings(): { on(event: RunEvent): void; timings(): Timing
     }
   }
 
+  function plan(jobs: readonly PlannedJob[], at: number): void {
+    for (const job of jobs) {
+      needs.set(job.name, job.needs);
+      missing.set(job.name, new Set(job.needs));
+      phases.set(job.name, [{ phase: job.needs.length === 0 ? "slot" : "needs", at: at }]);
+      for (const need of job.needs) {
+        const list = dependants.get(need);
+        if (list) list.push(job.name);
+        else dependants.set(need, [job.name]);
+      }
+    }
+  }
+
   return {
     on(event) {
       endedAt = event.at;
@@ -55,17 +68,9 @@ export function collectTimings(): { on(event: RunEvent): void; timings(): Timing
         case "run-started":
         case "run-resumed":
           startedAt = event.at;
-          for (const job of event.jobs) {
-            needs.set(job.name, job.needs);
-            missing.set(job.name, new Set(job.needs));
-            phases.set(job.name, [{ phase: job.needs.length === 0 ? "slot" : "needs", at: event.at }]);
-            for (const need of job.needs) {
-              const list = dependants.get(need);
-              if (list) list.push(job.name);
-              else dependants.set(need, [job.name]);
-            }
-          }
-          return;
+          return plan(event.jobs, event.at);
+        case "jobs-joined":
+          return plan(event.jobs, event.at);
         case "job-dispatched":
           return begin(event.job, "starting", event.at);
         case "job-returned":

@@ -20,7 +20,16 @@ function planned({ test = "npm test" } = {}): Plan {
 function earlier(passed: Record<string, string | true>, plan = planned()): EarlierRun {
   const jobs = plan.jobs.map(
     (one): JobRow => ({
-      ...{ run: "now" as RunId, name: one.name, needs: one.needs, allowed: false, message: null, attempts: [] },
+      ...{
+        run: "now" as RunId,
+        name: one.name,
+        needs: one.needs,
+        allowed: false,
+        message: null,
+        output: undefined,
+        givenBy: null,
+        attempts: [],
+      },
       outcome: passed[one.name] ? "passed" : "failed",
       fingerprint: fingerprintOfJob(one),
       kept: typeof passed[one.name] === "string" ? (passed[one.name] as RunId) : null,
@@ -65,7 +74,7 @@ describe("what a run that goes on keeps", () => {
 
   it("is no job that gave others while it ran: they are known once it has run again", () => {
     const run = earlier({ fetch: true, build: true });
-    const given = { ...(run.jobs[0] as JobRow), name: "build.web" as JobName };
+    const given = { ...(run.jobs[0] as JobRow), name: "build.web" as JobName, givenBy: "build" as JobName };
     expect(kept({ ...run, jobs: [...run.jobs, given] })).toEqual(["fetch"]);
   });
 

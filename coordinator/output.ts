@@ -1,0 +1,57 @@
+// What the output of a job is to the jobs that see it: of a command what its log holds, as its option says; of a function
+// what it gave, as JSON. execute.ts asks once the job has passed.
+import { limits } from "../protocol/limits.ts";
+import type { OutputAs } from "./recipe/job.ts";
+import { readLog } from "./store/read-log.ts";
+
+/** A value of JSON, or undefined; or why there is none. */
+export type Output = { readonly value: unknown } | { readonly problem: string };
+
+const tooLong = (what: string): Output => ({
+  problem: `${what} is longer than ${limits.outputBytes / 1024 / 1024} MiB, the most that other jobs can get of it`,
+});
+
+/** Of a log that is whole. */
+export async function outputOfLog(as: OutputAs, path: string): Promise<Output> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of readLog(path)) {
+    if (part.kind !== "output" || part.stream !== "stdout") continue;
+    length += part.bytes.length;
+    if (length > limits.outputBytes) return tooLong("its output");
+    pieces.push(part.bytes);
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(pieces));
+  } catch {
+    return { problem: "its output is not UTF-8" };
+  }
+  if (as === "text") return { value: text.replace(/\r?\n$/, "") };
+  if (as === "lines") return { value: text === "" ? [] : text.replace(/\r?\n$/, "").split(/\r?\n/) };
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    return { problem: `its output is not JSON: ${(error as Error).message}` };
+  }
+  if (as === "json") return { value: json };
+  const checked = await as["~standard"].validate(json);
+  if (!checked.issues) return { value: checked.value };
+  const [issue] = checked.issues;
+  const path_ = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+  return { problem: `its output is not what its schema takes: ${path_ ? `${path_}: ` : ""}${issue?.message ?? ""}` };
+}
+
+/** Others get a copy, as they would from a run that is gone on with. */
+export function outputOfFunction(given: unknown): Output {
+  if (given === undefined) return { value: undefined };
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(given);
+  } catch (error) {
+    return { problem: `what its function gave cannot be JSON: ${(error as Error).message}` };
+  }
+  if (text === undefined) return { problem: `what its function gave cannot be JSON: a ${typeof given}` };
+  return text.length > limits.outputBytes ? tooLong("what its function gave") : { value: JSON.parse(text) };
+}

@@ -1,0 +1,36 @@
+// What a function's `$` starts commands with. The coordinator's driver is one: driven-place.ts.
+
+import type { Command as CommandText } from "../../protocol/command.ts";
+import type { Exit, SignalName } from "../../protocol/exit.ts";
+
+/** Starts commands where a job is. */
+export interface CommandStarter {
+  start(spec: CommandSpec, sink: CommandSink): StartedCommand;
+}
+
+export interface CommandSpec {
+  readonly command: CommandText;
+  /** Beside the job's own. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly timeoutMs?: number;
+  /** Absent: it has none. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
+  /** Whether its output is shown and logged, logged only, or neither, because it goes to another command. */
+  readonly stdout: "shown" | "logged" | "passed";
+  readonly stderr: "shown" | "logged";
+  /** Whether the command itself is told. */
+  readonly told: boolean;
+}
+
+export interface CommandSink {
+  /** The runner sends no more than a window beyond what these promises have taken. */
+  output(stream: "stdout" | "stderr", bytes: Uint8Array): Promise<void> | void;
+}
+
+export interface StartedCommand {
+  /** The exit, once every byte before it was taken by the sink. Rejects with a SortieError where it was lost. */
+  readonly end: Promise<Exit>;
+  signal(name: SignalName): void;
+  cancel(): void;
+}
