@@ -13,7 +13,11 @@ export type Decision =
 export function decide(grants: Grants, request: JobRequest): Decision {
   if (grants.all) return { allowed: true };
   const [first] = request.steps;
-  const command = first && "argv" in first ? `run ${JSON.stringify(first.argv[0])}` : "run a shell command";
+  const command = request.driven
+    ? "run the commands of a function"
+    : first && "argv" in first
+      ? `run ${JSON.stringify(first.argv[0])}`
+      : "run a shell command";
   const { container, ssh } = request;
   const what = `${command}${container ? ` in a container of ${container.image}` : ssh ? ` on ${ssh.host} by ssh` : ""}`;
   return { allowed: false, message: `The runner was not told to let anybody ${what}.`, flag: "--allow-all" };

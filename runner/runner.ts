@@ -161,8 +161,10 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
           hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.`,
         });
       }
-      if (draining) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
-      if (options.once) draining = true;
+      // A command is of a job that was taken before.
+      const isNew = request.within === undefined;
+      if (draining && isNew) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+      if (options.once && isNew) draining = true;
       let taken = false;
       runs++;
       try {
@@ -172,7 +174,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         await serve(accept(to.output), to);
       } catch (error) {
         // It takes one job: one that the keeper refused was none.
-        if (options.once && !taken && !drained) draining = false;
+        if (options.once && isNew && !taken && !drained) draining = false;
         tell(caller, request.job, error);
         throw error;
       } finally {

@@ -2,7 +2,7 @@
 // goes on behind it; bounded by the window, whatever the process does with it.
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
-import type { Job } from "./job.ts";
+import type { StepsJob } from "./job.ts";
 import { stdinQueue } from "./stdin-queue.ts";
 
 export interface JobStdin {
@@ -14,7 +14,7 @@ export interface JobStdin {
   end(): void;
 }
 
-export function jobStdin(job: Job): JobStdin {
+export function jobStdin(job: StepsJob): JobStdin {
   let taken = 0;
   let waiting = 0;
   let ended = false;

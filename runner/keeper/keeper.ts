@@ -3,21 +3,22 @@
 // (keeper-process.ts). What an earlier keeper left is taken over when it opens: see recover.ts.
 import { join } from "node:path";
 import type { Handlers } from "../../protocol/call.ts";
-import { messageOf, SortieError } from "../../protocol/errors.ts";
+import { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
-import type { JobState } from "../../protocol/messages.ts";
+import type { JobRequest, JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
 import { version } from "../../protocol/version.ts";
-import { Refused } from "./backends/backend.ts";
+import type { Site } from "./backends/backend.ts";
 import { openBackends } from "./backends/index.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
-import { type Job, startJob } from "./job.ts";
+import { type DrivenJob, startDrivenJob } from "./driven-job.ts";
+import { type Job, type StepsJob, startJob } from "./job.ts";
 import { jobStdin } from "./job-stdin.ts";
 import { Journal } from "./journal.ts";
 import { type KeptJob, keptJob } from "./kept-job.ts";
-import { findMarks, removeMark, setMark } from "./marks.ts";
+import { findMarks, removeMark } from "./marks.ts";
 import { ownerOf } from "./owner.ts";
 import { killMarkedNow } from "./process-tree.ts";
 import { reaper } from "./reaper.ts";
@@ -25,10 +26,16 @@ import { acknowledgeRecord, type JobRecord, removeRecord, writeRecord } from "./
 import { recover } from "./recover.ts";
 import { offsetGone, Segments } from "./segments.ts";
 import { serveSession } from "./session.ts";
-import { makeWorkFolder, removeWorkFolder } from "./work.ts";
+import { siteOpener } from "./site-opener.ts";
+import { removeWorkFolder } from "./work.ts";
 
 /** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
-export const KEEPER_PROTOCOL = 2;
+export const KEEPER_PROTOCOL = 3;
+/** A driven job, and where its commands run. */
+interface Parent {
+  readonly driven: DrivenJob;
+  readonly site: Site;
+}
 /** Attempt ids that were used, the oldest forgotten first: an attempt runs once. */
 const REMEMBERED = 100_000;
 
@@ -76,6 +83,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
   }
   const reaping = reaper(work, backend, log);
+  const sites = siteOpener(work, backend, disk);
   const retaining = setInterval(() => retain(disk.limits.all), limits.retainEveryMs);
   retaining.unref();
 
@@ -116,12 +124,26 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     }
   }
 
+  /** The driven job that a command is to be within. */
+  function parentOf(attemptId: AttemptId, owner: string): Parent {
+    const { driven } = find(attemptId, owner);
+    const site = driven?.site;
+    if (!driven || !site) throw new SortieError("NOT_FOUND", `The attempt ${attemptId} takes no commands.`);
+    if (driven.commands >= limits.commandsWithin)
+      throw new SortieError("RUNNER_FULL", `${driven.commands} commands of the attempt ${attemptId} run already.`, {
+        hint: "Let some of them end first.",
+      });
+    return { driven, site };
+  }
+
   function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
     const { request, slots } = input;
-    const { attemptId } = request;
+    const { attemptId, within } = request;
     if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
-    const { slots: wanted = 1 } = request;
+    const parent = within === undefined ? undefined : parentOf(within, input.owner);
+    // A command is in its driven job's slots.
+    const wanted = parent ? 0 : (request.slots ?? 1);
     if (wanted > slots)
       throw new SortieError("NO_RUNNER", `The job takes ${wanted} slots, and the runner has ${slots}.`);
     if (taken + wanted > slots)
@@ -130,52 +152,65 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     writeDown(record);
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
-    const ownFolder = join(work, attemptId);
-    let place: Parameters<typeof startJob>[3];
-    try {
-      // Made also for a job that names its directory: it tells a later keeper that there may be processes of it.
-      makeWorkFolder(work, attemptId);
-      place = { folder: ownFolder };
-    } catch (error) {
-      place = {
-        failure: `its working directory could not be made: ${messageOf(error)}`,
-      };
-    }
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
-    running++;
-    taken += wanted;
-    changed();
-    const job: Job = startJob(request, journal, backend, place, {
-      mark: (text) => {
-        try {
-          setMark(work, attemptId, text);
-        } catch (error) {
-          // Processes of this machine have the attempt in their environment; nothing else is found again without it.
-          if (backend.isLocal(text) || findMarks(work).has(attemptId)) return;
-          disk.failed(error);
-          throw new Refused("spawn", `what the job leaves could not be found again: ${String(error)}`);
-        }
-      },
-      ended() {
-        running--;
-        taken -= wanted;
-        changed();
-      },
-    });
-    const kept = keptJob(record, journal, { job, stdin: request.stdin ? jobStdin(job) : undefined });
+    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, request, journal, wanted);
     jobs.set(attemptId, kept);
-    const cleaned = job.over.then(async () => {
-      kept.ended();
+    return kept;
+  }
+
+  function startOwn(record: JobRecord, request: JobRequest, journal: Journal, wanted: number): KeptJob {
+    const { attemptId } = request;
+    const count = (by: 1 | -1): void => {
+      running += by;
+      taken += by * wanted;
+      changed();
+    };
+    const open = sites.own(request);
+    count(1);
+    let kept: KeptJob;
+    if (request.driven) {
+      const driven = startDrivenJob(request, journal, open, () => count(-1));
+      kept = keptJob(record, journal, { job: driven, driven });
+    } else
+      kept = keptSteps(
+        record,
+        journal,
+        request,
+        startJob(request, journal, open, () => count(-1)),
+      );
+    whenOver(kept, async (job) => {
       // What cannot be reached now keeps its mark.
       if (!(await job.close())) return reaping.add(attemptId);
       removeMark(work, attemptId);
       // A directory that cannot be removed now is removed at the next start.
-      await removeWorkFolder(ownFolder).catch(() => {});
+      await removeWorkFolder(join(work, attemptId)).catch(() => {});
     });
-    const told = cleaned.catch((error: unknown) => log(`${attemptId} was not cleaned up: ${String(error)}`));
+    return kept;
+  }
+
+  function startWithin(record: JobRecord, request: JobRequest, journal: Journal, { driven, site }: Parent): KeptJob {
+    const job = startJob(request, journal, sites.within(site, request), () => {});
+    driven.add(job);
+    const kept = keptSteps(record, journal, request, job);
+    whenOver(kept, async () => removeMark(work, request.attemptId));
+    return kept;
+  }
+
+  const keptSteps = (record: JobRecord, journal: Journal, request: JobRequest, job: StepsJob): KeptJob =>
+    keptJob(record, journal, { job, ...(request.stdin ? { stdin: jobStdin(job) } : {}) });
+
+  function whenOver(kept: KeptJob, cleanUp: (job: Job) => Promise<void>): void {
+    const { job } = kept;
+    if (!job) return;
+    const cleaned = job.over.then(() => {
+      kept.ended();
+      return cleanUp(job);
+    });
+    const told = cleaned.catch((error: unknown) =>
+      log(`${kept.record.attemptId} was not cleaned up: ${String(error)}`),
+    );
     over.add(told);
     void told.finally(() => over.delete(told));
-    return kept;
   }
 
   /** Another peer's job looks like none. */
@@ -236,9 +271,11 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     },
     async "/keeper/run"(input, _caller, accept) {
       const { request, owner, window } = input;
-      const { attemptId, run, job, attempt } = request;
-      const leaseMs = request.leaseMs === undefined ? input.leaseMs : request.leaseMs;
-      const record: JobRecord = { attemptId, run, job, attempt, owner, startedAt: Date.now(), leaseMs };
+      const { attemptId, run, job, attempt, within } = request;
+      // A command lives by its driven job's session: it goes on without one of its own.
+      const leaseMs = within ? null : request.leaseMs === undefined ? input.leaseMs : request.leaseMs;
+      const common = { attemptId, run, job, attempt, owner, startedAt: Date.now(), leaseMs };
+      const record: JobRecord = within ? { ...common, within } : common;
       const kept = start(record, input);
       const session = kept.begin(input.holder);
       try {
@@ -272,8 +309,13 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       }
     },
     async "/keeper/list"({ owner }) {
-      const own = [...jobs.values()].filter((kept) => kept.record.owner === owner);
-      return { jobs: own.slice(-limits.listedJobs).reverse().map(stateOf) };
+      const own = [...jobs.values()].filter((kept) => kept.record.owner === owner).reverse();
+      // A driven job may have had thousands of commands: those that are over push no job out of the list.
+      const tooMany = Math.max(0, own.length - limits.listedJobs);
+      const overWithin = own.filter(({ record, running }) => record.within !== undefined && !running);
+      const leftOut = new Set(overWithin.slice(overWithin.length - Math.min(tooMany, overWithin.length)));
+      const listed = own.filter((kept) => !leftOut.has(kept)).slice(0, limits.listedJobs);
+      return { jobs: listed.map(stateOf) };
     },
     async "/keeper/cancel"({ owner }) {
       await cancel((kept) => owner === null || kept.record.owner === owner);
@@ -311,8 +353,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
 }
 
 const stateOf = (kept: KeptJob): JobState => {
-  const { attemptId, run, job, attempt, startedAt } = kept.record;
+  const { owner: _, leaseMs: __, ...told } = kept.record;
   const { running, acknowledged, journal } = kept;
-  const attached = kept.control !== undefined;
-  return { attemptId, run, job, attempt, startedAt, running, end: journal.end, attached, acknowledged };
+  return { ...told, running, end: journal.end, attached: kept.control !== undefined, acknowledged };
 };

@@ -1,6 +1,7 @@
 // A job as its keeper knows it: the process while it runs, the journal for as long as it is kept, and who is connected.
 // One session controls it, the owner's; while there is none, the lease runs.
 import { SortieError } from "../../protocol/errors.ts";
+import type { DrivenJob } from "./driven-job.ts";
 import type { Job } from "./job.ts";
 import type { JobStdin } from "./job-stdin.ts";
 import type { Journal } from "./journal.ts";
@@ -21,6 +22,8 @@ export interface KeptJob {
   readonly journal: Journal;
   /** Absent for a job of an earlier keeper. */
   readonly job: Job | undefined;
+  /** The same, where it is a driven one. */
+  readonly driven: DrivenJob | undefined;
   readonly stdin: JobStdin | undefined;
   readonly running: boolean;
   acknowledged: boolean;
@@ -54,10 +57,10 @@ export function keptJob(
   record: JobRecord,
   journal: Journal,
   rest:
-    | { readonly job: Job; readonly stdin: JobStdin | undefined }
+    | { readonly job: Job; readonly driven?: DrivenJob; readonly stdin?: JobStdin }
     | { readonly acknowledged: boolean; readonly endedAt: number; readonly lostAt: number | undefined },
 ): KeptJob {
-  const { job, stdin } = "job" in rest ? rest : {};
+  const { job, driven, stdin } = "job" in rest ? rest : {};
   const sessions = new Map<Session, AbortController>();
   let control: Session | undefined;
   let holder: string | undefined;
@@ -78,6 +81,7 @@ export function keptJob(
     record,
     journal,
     job,
+    driven,
     stdin,
     pace,
     get running() {

@@ -11,6 +11,8 @@ import { endingOf } from "./backends/ending.ts";
 import type { ControlGroup } from "./cgroup.ts";
 
 export const MARKER = "SORTIE_ATTEMPT_ID";
+/** Of a command of a driven job, beside the job's own. */
+export const COMMAND_MARKER = "SORTIE_COMMAND_ID";
 
 /** After KILL the kernel needs a moment; what is still there then cannot be killed (uninterruptible sleep). */
 const KILLED_WITHIN_MS = 5_000;
@@ -19,9 +21,11 @@ const MOST_SEEN = 10_000;
 
 /** How the processes of one command are known. */
 export interface Tree {
-  readonly attempt: string;
+  /** What the environment of its processes holds: `NAME=VALUE`. */
+  readonly mark: string;
   /** The process group that it leads. */
   readonly group: number;
+  /** Where all that is in it is of the tree. */
   readonly control: ControlGroup | undefined;
 }
 
@@ -33,13 +37,13 @@ interface Found {
 }
 
 /** The processes of the tree that have not ended. Linux only; elsewhere the group's leader stands for all. */
-function processesOf({ attempt, group, control }: Tree): Found[] {
+function processesOf({ mark, group, control }: Tree): Found[] {
   if (process.platform !== "linux") return groupLives(group) ? [{ pid: group, name: "", began: "", group }] : [];
   const controlled = new Set(control?.members());
   return processIds().flatMap((pid) => {
     const stat = processStat(pid);
     if (!stat || hasEnded(stat) || pid === process.pid) return [];
-    const isOurs = stat.group === group || controlled.has(pid) || markOf(pid) === attempt;
+    const isOurs = stat.group === group || controlled.has(pid) || environmentOf(pid).includes(`\0${mark}\0`);
     return isOurs ? [{ pid, name: stat.name, began: stat.began, group: stat.group }] : [];
   });
 }
@@ -52,23 +56,25 @@ const processIds = (): number[] =>
 /** The processes marked by one of the attempts. Linux only. */
 export const markedProcesses = (attempts: ReadonlySet<string>): number[] =>
   processIds().filter((pid) => {
-    const attempt = pid === process.pid ? undefined : markOf(pid);
+    const attempt = pid === process.pid ? undefined : attemptOf(pid);
     return attempt !== undefined && attempts.has(attempt);
   });
 
 /** The attempt that a process belongs to. */
-function markOf(pid: number): string | undefined {
-  let environment: string;
+function attemptOf(pid: number): string | undefined {
+  const environment = environmentOf(pid);
+  const needle = `\0${MARKER}=`;
+  const at = environment.indexOf(needle);
+  return at === -1 ? undefined : environment.slice(at + needle.length, environment.indexOf("\0", at + 1));
+}
+
+/** Each variable between two NULs; empty where it cannot be read. */
+function environmentOf(pid: number): string {
   try {
-    environment = readFileSync(`/proc/${pid}/environ`, "latin1");
+    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}\0`;
   } catch {
-    return undefined;
+    return "";
   }
-  const needle = `${MARKER}=`;
-  const at = environment.startsWith(needle) ? 0 : environment.indexOf(`\0${needle}`) + 1;
-  if (at === 0 && !environment.startsWith(needle)) return undefined;
-  const end = environment.indexOf("\0", at);
-  return environment.slice(at + needle.length, end === -1 ? undefined : end);
 }
 
 /** Whether anything of the group is left, zombies included. */

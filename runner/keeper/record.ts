@@ -11,6 +11,8 @@ const JobRecord = v.strictObject({
   run: RunId,
   job: JobName,
   attempt: v.number(),
+  /** The driven job that it is a command of. */
+  within: v.optional(AttemptId),
   /** The peer ID that started it, as Noise authenticated it; `embedded` for a coordinator in the same process. */
   owner: v.string(),
   startedAt: v.number(),

@@ -106,6 +106,10 @@ export async function serveSession(
         return kept.stdin?.end();
       case "signal":
         return kept.job?.signal(message.name);
+      case "finish":
+        if (kept.job && !kept.driven)
+          throw new SortieError("PROTOCOL", "The caller sent finish for a job that is not driven.");
+        return kept.driven?.finish(message.code);
       case "cancel":
         return kept.job?.cancel({ reason: "cancelled", by: message.by });
     }

@@ -4,29 +4,40 @@ import { rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { JobRequest } from "../../protocol/messages.ts";
-import { MARKER } from "./process-tree.ts";
+import type { OwnPart } from "./backends/backend.ts";
+import { COMMAND_MARKER, MARKER } from "./process-tree.ts";
 
 /** The whole environment of a job on this machine: nothing of the runner's own but what every program needs. */
-export const environmentOf = (request: JobRequest, own: NodeJS.ProcessEnv = process.env): Record<string, string> => ({
-  PATH: own["PATH"] || "/usr/local/bin:/usr/bin:/bin",
-  HOME: own["HOME"] || homedir(),
-  LANG: own["LANG"] || "C.UTF-8",
-  TERM: own["TERM"] || "dumb",
-  ...variablesOf(request),
+export const environmentOf = (
+  request: JobRequest,
+  own?: OwnPart,
+  runner: NodeJS.ProcessEnv = process.env,
+): Record<string, string> => ({
+  PATH: runner["PATH"] || "/usr/local/bin:/usr/bin:/bin",
+  HOME: runner["HOME"] || homedir(),
+  LANG: runner["LANG"] || "C.UTF-8",
+  TERM: runner["TERM"] || "dumb",
+  ...variablesOf(request, own),
 });
 
 /** A job's variables wherever it runs: added to what its place (an image, a host) gives every program. */
-export function variablesOf(request: JobRequest): Record<string, string> {
+export function variablesOf(request: JobRequest, own?: OwnPart): Record<string, string> {
   return Object.fromEntries([
     ["CI", "true"],
     ...request.env,
+    ...(own?.env ?? []),
     ["SORTIE", "1"],
     ["SORTIE_RUN", request.run],
     ["SORTIE_JOB", request.job],
     ["SORTIE_ATTEMPT", String(request.attempt)],
     [MARKER, request.attemptId],
+    ...(own ? [[COMMAND_MARKER, own.attemptId]] : []),
   ]);
 }
+
+/** What the environment of everything that a command starts holds, and nothing beside it: `NAME=VALUE`. */
+export const markOf = (request: JobRequest, own?: OwnPart): string =>
+  own ? `${COMMAND_MARKER}=${own.attemptId}` : `${MARKER}=${request.attemptId}`;
 
 /** Makes the attempt's directory, 0700. */
 export function makeWorkFolder(work: string, attemptId: string): string {

@@ -41,7 +41,7 @@ export function backendContract(name: string, open: (folder: string) => Backend)
       const never = new AbortController().signal;
       const site = await backend.open(request("", asked), folder, { note() {}, mark() {} }, never);
       sites.set(attemptId, site);
-      return site.start(command, stdin, never);
+      return site.start({ command, stdin }, never);
     };
     async function collect(command: RunningCommand): Promise<Result> {
       const outputs = { stdout: [] as Buffer[], stderr: [] as Buffer[] };

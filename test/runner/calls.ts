@@ -121,7 +121,11 @@ export interface Read {
 }
 
 /** Reads to the exit, acknowledging all, as a coordinator does. `offset`: where the call begins, between two chunks. */
-export async function finish(call: ByteChannel, offset = 0): Promise<Read> {
+export async function finish(
+  call: ByteChannel,
+  offset = 0,
+  onControl: (control: JournalControl) => void = () => {},
+): Promise<Read> {
   const decoder = new ChunkDecoder();
   const outputs = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const controls: JournalControl[] = [];
@@ -130,7 +134,11 @@ export async function finish(call: ByteChannel, offset = 0): Promise<Read> {
     all.push(bytes);
     for (const part of decoder.push(bytes)) {
       if (part.kind === "data") outputs[part.stream === STDOUT ? "stdout" : "stderr"].push(part.payload);
-      else controls.push(v.parse(JournalControl, part.json));
+      else {
+        const control = v.parse(JournalControl, part.json);
+        controls.push(control);
+        onControl(control);
+      }
     }
     await call.write(encodeControl({ type: "ack", offset: offset + decoder.offset }));
     const exit = controls.find((control) => control.type === "exit");

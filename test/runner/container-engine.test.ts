@@ -107,7 +107,10 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     try {
       const request = requestOf({ steps: ["echo up; sleep 4841"] });
       const site = await remote.open(request);
-      const running = await site.start(request.steps[0] as never, false, new AbortController().signal);
+      const running = await site.start(
+        { command: request.steps[0] as never, stdin: false },
+        new AbortController().signal,
+      );
       const result = collect(running);
       await says(running, "up");
       await proxy.stop();
@@ -132,7 +135,10 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     try {
       const request = requestOf({ steps: ["echo up; sleep 4842"] });
       const site = await remote.open(request);
-      const running = await site.start(request.steps[0] as never, false, new AbortController().signal);
+      const running = await site.start(
+        { command: request.steps[0] as never, stdin: false },
+        new AbortController().signal,
+      );
       const result = collect(running);
       await says(running, "up");
       proxy.silence();
@@ -165,7 +171,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       const site = await remote.open(request);
       const aborted = async (between: () => void): Promise<void> => {
         const cancelled = new AbortController();
-        const starting = site.start(touch, false, cancelled.signal);
+        const starting = site.start({ command: touch, stdin: false }, cancelled.signal);
         between();
         const began = performance.now();
         cancelled.abort();
@@ -173,7 +179,9 @@ await withEngines(["docker", "podman"], (containers, kind) => {
         expect(performance.now() - began).toBeLessThan(2 * limits.engineCancelledMs);
       };
       await aborted(() => {});
-      expect((await collect(await site.start(touch, false, new AbortController().signal))).stdout).toBe("ran\n");
+      expect(
+        (await collect(await site.start({ command: touch, stdin: false }, new AbortController().signal))).stdout,
+      ).toBe("ran\n");
       await aborted(() => {});
       await aborted(() => proxy.silence());
       proxy.speak();

@@ -134,7 +134,10 @@ await withEngines(["docker", "podman"], (containers, kind) => {
   it("ends what a dead keeper left, by its attempt", async () => {
     const request = requestOf({ steps: ["echo up; sleep 4813"] });
     const site = await containers().open(request);
-    const running = await site.start(request.steps[0] as never, false, new AbortController().signal);
+    const running = await site.start(
+      { command: request.steps[0] as never, stdin: false },
+      new AbortController().signal,
+    );
     running.stderr.resume();
     await says(running, "up");
     expect((await containers().left(request.attemptId)).length).toBe(1);

@@ -118,7 +118,7 @@ export class Containers {
     const results: Result[] = [];
     try {
       for (const step of request.steps) {
-        const running = await site.start(step, request.stdin, new AbortController().signal);
+        const running = await site.start({ command: step, stdin: request.stdin }, new AbortController().signal);
         running.stdin?.on("error", () => {});
         running.stdin?.end(input);
         const result = await collect(running);
@@ -144,7 +144,10 @@ export class Containers {
     const request = requestOf(given);
     const site = await this.open(request);
     try {
-      const running = await site.start(request.steps[0] as Command, request.stdin, new AbortController().signal);
+      const running = await site.start(
+        { command: request.steps[0] as Command, stdin: request.stdin },
+        new AbortController().signal,
+      );
       running.stdin?.on("error", () => {});
       return await use(running, site);
     } finally {

@@ -65,7 +65,8 @@ export function sshJobs(config: string, times: SshOptions["times"] = {}): SshJob
     attempts.push(request.attemptId);
     const marks: string[] = [];
     const site = await backend.open(request, "", { note: () => {}, mark: (text) => marks.push(text) }, cancelled);
-    const start = (command: Command): Promise<RunningCommand> => site.start(command, request.stdin, cancelled);
+    const start = (command: Command): Promise<RunningCommand> =>
+      site.start({ command, stdin: request.stdin }, cancelled);
     return {
       request,
       site,

@@ -8,7 +8,9 @@ const containers = new Containers(process.env["DOCKER_HOST"] ?? "");
 const request = requestOf({ steps: ["mkdir -m 700 -p deep/er; touch deep/er/file; chmod 700 deep; ln -s /etc link"] });
 const workspace = containers.workspace(request);
 const site = await containers.backend.open(request, workspace, containers.events, new AbortController().signal);
-const { settled } = await collect(await site.start(request.steps[0] as never, false, new AbortController().signal));
+const { settled } = await collect(
+  await site.start({ command: request.steps[0] as never, stdin: false }, new AbortController().signal),
+);
 await site.end();
 const owner = (): number => lstatSync(join(workspace, "deep")).uid;
 const before = owner();

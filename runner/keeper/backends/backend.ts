@@ -3,9 +3,10 @@
 // The order of calls: open() once a job; on its site start() once for each step, one after the other: outputs are read to
 // their end and stdin is written, in any order and at the same time, and settled resolves after both outputs ended. kill()
 // and signal() at any time, also after it is gone. end() once after the last command settled, then close() once the exit
-// is in the journal.
+// is in the journal. For a driven job enter() comes before the first start(), and several commands may be started, and
+// run, at the same time.
 import type { Readable, Writable } from "node:stream";
-import type { Command } from "../../../protocol/command.ts";
+import type { Command, Environment } from "../../../protocol/command.ts";
 import type { Ending, SignalName, Stage } from "../../../protocol/exit.ts";
 import type { AttemptId } from "../../../protocol/ids.ts";
 import type { JobRequest } from "../../../protocol/messages.ts";
@@ -55,13 +56,37 @@ export interface RunningCommand {
   killNow(): void;
 }
 
+/** One command, and what it is started with. */
+export interface SiteCommand {
+  readonly command: Command;
+  readonly stdin: boolean;
+  /** Of a command of a driven job; a step has nothing of its own. */
+  readonly own?: OwnPart;
+}
+
+/** What a command of a driven job has of its own in the job's site. */
+export interface OwnPart {
+  readonly attemptId: AttemptId;
+  /** Added to the job's. */
+  readonly env: Environment;
+  /** Absolute, or relative to the job's directory, where it runs without one. */
+  readonly cwd: string | undefined;
+  /** As SiteEvents.mark, for what this command alone leaves beyond what the job's own mark finds. */
+  mark(text: string): void;
+}
+
 /** Where the commands of one job run. */
 export interface Site {
+  /**
+   * The directory where the commands of a driven job run, which is there from then on. Rejects with Refused where it cannot
+   * be; when `cancelled` is aborted it rejects soon, with anything.
+   */
+  enter(cancelled: AbortSignal): Promise<string>;
   /**
    * Resolves once the command was started, or could not be: what goes wrong is `settled`, never a rejection. When
    * `cancelled` is aborted before it was started it resolves soon, with a command that never was, and starts nothing.
    */
-  start(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<RunningCommand>;
+  start(command: SiteCommand, cancelled: AbortSignal): Promise<RunningCommand>;
   /** Ends what of the job may still say something (services), and resolves after its last note. Never rejects. */
   end(): Promise<void>;
   /**

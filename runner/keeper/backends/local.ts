@@ -2,7 +2,7 @@
 // environment they were given, on real pipes. A script without `#!` is run by sh, as execvp(3) does.
 import { chownSync, closeSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import { messageOf } from "../../../protocol/errors.ts";
@@ -11,15 +11,23 @@ import type { JobRequest } from "../../../protocol/messages.ts";
 import { bootId, processStat } from "../../../protocol/process-stat.ts";
 import { type ControlGroup, findGroup, openGroup } from "../cgroup.ts";
 import { type InputPipe, type OutputPipe, pipePool } from "../pipes.ts";
-import { groupLives, killGroupNow, killMarked, killTree, MARKER, signalTree, type Tree } from "../process-tree.ts";
-import { environmentOf, removeWorkFolder } from "../work.ts";
+import { groupLives, killGroupNow, killMarked, killTree, signalTree, type Tree } from "../process-tree.ts";
+import { environmentOf, markOf, removeWorkFolder } from "../work.ts";
 import { type Account, findAccount } from "./account.ts";
-import type { Backend, Ended, RunningCommand, Settled, Site } from "./backend.ts";
+import {
+  type Backend,
+  type Ended,
+  type OwnPart,
+  Refused,
+  type RunningCommand,
+  type Settled,
+  type Site,
+} from "./backend.ts";
 import { NOTHING_ENDED } from "./ending.ts";
 import { launcherOf } from "./launcher.ts";
 import { notStarted } from "./not-started.ts";
 import { type Look, overOrQuiet } from "./quiet.ts";
-import { type CommandSpec, cannotStart, spawnFailure } from "./refusal.ts";
+import { type CommandSpec, cannotEnter, cannotStart, spawnFailure } from "./refusal.ts";
 
 /** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
@@ -29,14 +37,16 @@ const OWN_FOLDER = "sortie-job-";
 /** What one pipe may have held at the command's exit: pipe-max-size, which a process may ask for (pipe(7)). */
 const PIPE_BYTES = 1024 * 1024;
 
-/** What the commands of one job have in common. */
+/** What a command has from its job. */
 interface Surroundings {
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
   readonly umask: number | undefined;
   /** Programs, each with its arguments, that run the command behind them: they set its rights and its priority. */
   readonly launcher: readonly string[];
   readonly control: ControlGroup | undefined;
+  /** Whether the control group has other commands in it. */
+  readonly shared: boolean;
+  /** What the environment of everything that it starts holds. */
+  readonly mark: string;
   /** The process group of a command that was started. */
   readonly started: (group: number) => void;
 }
@@ -65,28 +75,40 @@ export function localBackend(folder: string): Backend {
       const account = user === undefined ? undefined : await findAccount(user);
       const control = request.limits && openGroup(attemptId, request.limits);
       let launcher: readonly string[];
-      let own: string | undefined;
+      let folder: string | undefined;
       try {
         launcher = launcherOf(account, nice, control);
-        own = account && request.cwd === undefined ? folderOf(account) : undefined;
+        folder = account && request.cwd === undefined ? folderOf(account) : undefined;
       } catch (error) {
         control?.remove();
         throw error;
       }
-      const surroundings: Surroundings = {
-        env: environment(request, account),
-        cwd: request.cwd ?? own ?? workspace,
-        umask,
-        launcher,
-        control,
-        started: (group) =>
-          events.mark(["local", group, processStat(group)?.began ?? "", bootId(), own ?? ""].join(" ")),
-      };
+      const directory = request.cwd ?? folder ?? workspace;
+      const markOfGroup = (group: number): string =>
+        ["local", group, processStat(group)?.began ?? "", bootId(), folder ?? ""].join(" ");
       return {
-        async start(command, stdin) {
-          const spec: CommandSpec = { command, env: surroundings.env, cwd: surroundings.cwd, stdin };
+        async enter() {
+          const refusal = cannotEnter(directory);
+          if (refusal) throw new Refused(refusal.stage, refusal.message);
+          // Of no group: commands have marks of their own.
+          events.mark(markOfGroup(0));
+          return directory;
+        },
+        async start({ command, stdin, own }) {
+          const cwd = resolve(directory, own?.cwd ?? "");
+          const spec: CommandSpec = { command, env: environment(request, account, own), cwd, stdin };
           const refusal = cannotStart(spec);
           if (refusal) return notStarted(refusal);
+          const started = (group: number): void =>
+            own ? own.mark(markOfGroup(group)) : events.mark(markOfGroup(group));
+          const surroundings: Surroundings = {
+            umask,
+            launcher,
+            control,
+            shared: own !== undefined,
+            mark: markOf(request, own),
+            started,
+          };
           try {
             return await startProcess(spec, surroundings, pipes);
           } catch (error) {
@@ -98,14 +120,14 @@ export function localBackend(folder: string): Backend {
           control?.kill();
           await sweep(attemptId);
           control?.remove();
-          if (own !== undefined) await removeWorkFolder(own).catch(() => {});
+          if (folder !== undefined) await removeWorkFolder(folder).catch(() => {});
           return true;
         },
       };
     },
     async reap(attempt, mark) {
       const [, group, began, booted, ...path] = mark.split(" ");
-      const own = path.join(" ");
+      const folder = path.join(" ");
       // Its leader may be gone, and then nobody gets its number while others of the group live; but a leader that began at
       // another time, or on another day, is somebody else.
       const now = processStat(Number(group))?.began;
@@ -115,7 +137,7 @@ export function localBackend(folder: string): Backend {
       await killMarked(new Set([attempt]));
       control?.remove();
       // One that cannot be removed, a mount in it, must not keep the keeper from coming up.
-      if (basename(own).startsWith(OWN_FOLDER)) await removeWorkFolder(own).catch(() => {});
+      if (basename(folder).startsWith(OWN_FOLDER)) await removeWorkFolder(folder).catch(() => {});
     },
     async close() {
       await sweeping;
@@ -125,13 +147,17 @@ export function localBackend(folder: string): Backend {
 }
 
 /** The account's own place and name; a job may still set these itself. */
-const environment = (request: JobRequest, account: Account | undefined): Record<string, string> =>
+const environment = (
+  request: JobRequest,
+  account: Account | undefined,
+  own: OwnPart | undefined,
+): Record<string, string> =>
   account
     ? {
         ...(account.name === undefined ? {} : { USER: account.name, LOGNAME: account.name }),
-        ...environmentOf(request, { ...process.env, HOME: account.home }),
+        ...environmentOf(request, own, { ...process.env, HOME: account.home }),
       }
-    : environmentOf(request);
+    : environmentOf(request, own);
 
 /** A working directory that the account can get to: those of the runner are for its own user alone. */
 function folderOf({ uid, gid }: Account): string {
@@ -168,9 +194,10 @@ async function startProcess(
   } finally {
     for (const { childEnd } of opened) closeSync(childEnd);
   }
+  const ranOut = around.control?.outOfMemory() ?? 0;
   const group = child.pid;
   const tree: Tree | undefined =
-    group === undefined ? undefined : { attempt: spec.env[MARKER] ?? "", group, control: around.control };
+    group === undefined ? undefined : { mark: around.mark, group, control: around.shared ? undefined : around.control };
   if (tree) around.started(tree.group);
   const exited = new Promise<Ended>((resolveExit) => {
     child.nodeChildProcess.on("exit", (code, signal) => {
@@ -190,7 +217,7 @@ async function startProcess(
   const settled = settle(exited, [stdout, stderr], tree, () => killing).then((how) => {
     if (stdin) closeOurs(stdin);
     over = true;
-    return outOfMemory(how, around.control);
+    return outOfMemory(how, around.control, ranOut);
   });
   const signals = new Set<SignalName>();
   /** From then on the group's number may be another's. */
@@ -223,9 +250,9 @@ async function startProcess(
   }
 }
 
-/** A command that failed in a group whose memory ran out, failed for that. */
-function outOfMemory(how: Settled, control: ControlGroup | undefined): Settled {
-  if (!control?.outOfMemory() || (how.kind === "exited" && how.code === 0)) return how;
+/** A command that failed in a group whose memory ran out meanwhile, failed for that. */
+function outOfMemory(how: Settled, control: ControlGroup | undefined, before: number): Settled {
+  if (!control || control.outOfMemory() === before || (how.kind === "exited" && how.code === 0)) return how;
   const code = how.kind === "exited" ? how.code : null;
   const signal = how.kind === "signaled" ? how.signal : null;
   return { kind: "out-of-memory", code, signal, heldOpen: how.heldOpen };

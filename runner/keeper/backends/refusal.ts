@@ -17,16 +17,8 @@ export interface CommandSpec {
 
 /** Codes are a shell's: 127 where there is no such command, 126 where it is there and cannot be executed. */
 export function cannotStart(spec: CommandSpec): Refusal | undefined {
-  const folder = lookAt(spec.cwd);
-  if (typeof folder === "string" || !folder.isDirectory()) {
-    const why =
-      folder === "ENOENT"
-        ? "is not there"
-        : typeof folder === "string"
-          ? `cannot be used (${folder})`
-          : "is no directory";
-    return { stage: "workdir", code: null, message: `the working directory ${spec.cwd} ${why}` };
-  }
+  const noFolder = cannotEnter(spec.cwd);
+  if (noFolder) return noFolder;
   if (!("argv" in spec.command)) return undefined;
   const [program = ""] = spec.command.argv;
   const named = program.includes("/");
@@ -39,6 +31,19 @@ export function cannotStart(spec: CommandSpec): Refusal | undefined {
   if (named && typeof error === "string" && error !== "ENOENT" && error !== "ENOTDIR")
     return { stage: "command", code: 126, message: `${program}: cannot be executed (${error})` };
   return { stage: "command", code: 127, message: `${program}: command not found` };
+}
+
+/** Why the directory cannot be one that commands run in. */
+export function cannotEnter(path: string): Refusal | undefined {
+  const folder = lookAt(path);
+  if (typeof folder !== "string" && folder.isDirectory()) return undefined;
+  const why =
+    folder === "ENOENT"
+      ? "is not there"
+      : typeof folder === "string"
+        ? `cannot be used (${folder})`
+        : "is no directory";
+  return { stage: "workdir", code: null, message: `the working directory ${path} ${why}` };
 }
 
 /** What the kernel said, where everything had looked well. */

@@ -3,17 +3,25 @@
 import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import type Docker from "dockerode";
-import type { Command } from "../../../../protocol/command.ts";
+
 import { messageOf } from "../../../../protocol/errors.ts";
 import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
 import type { JobRequest } from "../../../../protocol/messages.ts";
 import type { Container } from "../../../../protocol/place.ts";
 import { within } from "../../../../protocol/within.ts";
-import { type Backend, type Refusal, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
+import {
+  type Backend,
+  type Refusal,
+  Refused,
+  type RunningCommand,
+  type Site,
+  type SiteCommand,
+  type SiteEvents,
+} from "../backend.ts";
 import { notStarted } from "../not-started.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
-import { type Place, stepBody } from "./create-body.ts";
+import { directoryOf, type Place, stepBody } from "./create-body.ts";
 import { connect, type Engine, findEngine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { keepFiles } from "./keep-files.ts";
@@ -149,7 +157,7 @@ function site(
   let madeOf = { image: image.Id, layers: image.RootFS?.Layers?.length ?? 0 };
   const hasVolumes = Object.keys(image.Config?.Volumes ?? {}).length > 0;
 
-  async function startNext(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<StartedStep> {
+  async function startNext(command: SiteCommand, cancelled: AbortSignal): Promise<StartedStep> {
     const before = last;
     const none = (running: RunningCommand): StartedStep => ({ running, container: undefined });
     if (cancelled.aborted) return none(neverWas());
@@ -162,12 +170,12 @@ function site(
         return none(cancelled.aborted ? neverWas() : notStarted(refusalOf(error, container.image)));
       }
     }
-    const body = stepBody(request, container, command, stdin, madeOf.image, hasVolumes ? before?.id : undefined, place);
+    const body = stepBody(request, container, command, madeOf.image, hasVolumes ? before?.id : undefined, place);
     const step = {
       body,
       platform: container.platform,
       program: (body.Entrypoint as string[])[0] ?? "",
-      stdin,
+      stdin: command.stdin,
       newPrivileges: container.newPrivileges,
     };
     if (cancelled.aborted) return none(neverWas());
@@ -179,8 +187,9 @@ function site(
   }
 
   return {
-    async start(command: Command, stdin: boolean, cancelled: AbortSignal): Promise<RunningCommand> {
-      const starting = startNext(command, stdin, cancelled);
+    enter: async () => directoryOf(request),
+    async start(command, cancelled): Promise<RunningCommand> {
+      const starting = startNext(command, cancelled);
       busy = starting.catch(() => {});
       const patience = Promise.withResolvers<undefined>();
       const wait = (): void => void within(starting, limits.engineCancelledMs).then(() => patience.resolve(undefined));

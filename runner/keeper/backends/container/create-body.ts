@@ -1,13 +1,17 @@
 // A job's request as the engine's own options. Pure; command.ts creates a container of them for each step.
 // https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
+import { posix } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
 import type { Command } from "../../../../protocol/command.ts";
 import type { JobRequest } from "../../../../protocol/messages.ts";
 import type { Container, ResourceLimits, Service } from "../../../../protocol/place.ts";
 import { variablesOf } from "../../work.ts";
+import type { SiteCommand } from "../backend.ts";
 
 /** Where the job's own directory is in the container, and where its steps run unless it says otherwise. */
 export const WORKSPACE = "/workspace";
+
+export const directoryOf = (request: JobRequest): string => request.cwd ?? WORKSPACE;
 
 /** What the job's site adds to what was asked for. */
 export interface Place {
@@ -25,16 +29,15 @@ export const argvOf = (command: Command): readonly string[] =>
 export function stepBody(
   request: JobRequest,
   container: Container,
-  command: Command,
-  stdin: boolean,
+  { command, stdin, own }: SiteCommand,
   image: string,
   from: string | undefined,
   place: Place,
 ): ContainerCreateOptions {
   return {
     ...started(image, [...(container.entrypoint ?? []), ...argvOf(command)]),
-    Env: Object.entries(variablesOf(request)).map(([name, value]) => `${name}=${value}`),
-    WorkingDir: request.cwd ?? WORKSPACE,
+    Env: Object.entries(variablesOf(request, own)).map(([name, value]) => `${name}=${value}`),
+    WorkingDir: posix.resolve(directoryOf(request), own?.cwd ?? ""),
     ...(request.user === undefined ? {} : { User: request.user }),
     Labels: { ...place.labels },
     OpenStdin: stdin,

@@ -1,15 +1,23 @@
 // Runs jobs on hosts that the runner reaches by ssh, on ssh2: the user's own configuration, keys and known hosts, one
 // connection for many jobs, and scripts that end what a job leaves. The keeper opens it; docs/ssh.md says what it does.
 import { randomBytes } from "node:crypto";
+import { posix } from "node:path";
 import * as v from "valibot";
 import { limits } from "../../../../protocol/limits.ts";
 import type { JobRequest } from "../../../../protocol/messages.ts";
 import { SshTarget } from "../../../../protocol/place.ts";
 import { oneLine } from "../../../../protocol/text.ts";
 import { MARKER } from "../../process-tree.ts";
-import { variablesOf } from "../../work.ts";
-import { type Backend, Refused, type RunningCommand, type Site, type SiteEvents } from "../backend.ts";
-import { startCommand } from "./command.ts";
+import { markOf, variablesOf } from "../../work.ts";
+import {
+  type Backend,
+  Refused,
+  type RunningCommand,
+  type Site,
+  type SiteCommand,
+  type SiteEvents,
+} from "../backend.ts";
+import { type Started, startCommand } from "./command.ts";
 import { type Held, openHosts } from "./hosts.ts";
 import { endTree } from "./remote.ts";
 import { type Leader, removeScript } from "./script.ts";
@@ -86,7 +94,7 @@ function siteOf(
   log: (line: string) => void,
 ): Site {
   const name = request.cwd === undefined ? `sortie-${request.attemptId}-${randomBytes(8).toString("hex")}` : undefined;
-  const mark = `${MARKER}=${request.attemptId}`;
+  const mark = markOf(request);
   /** Where the steps run, once the first one told it. */
   let directory: string | undefined;
   let leader: Leader | undefined;
@@ -98,27 +106,49 @@ function siteOf(
     events.mark(PREFIX + JSON.stringify(text));
   };
 
+  function launch({ command, stdin, own }: SiteCommand, cancelled: AbortSignal): Promise<Started> {
+    const base = request.cwd ?? directory;
+    return startCommand(
+      host,
+      {
+        command,
+        variables: variablesOf(request, own),
+        directory: base === undefined ? { name: name ?? "" } : { path: posix.resolve(base, own?.cwd ?? "") },
+        umask: request.umask,
+        nice: request.nice,
+        stdin,
+      },
+      markOf(request, own),
+      cancelled,
+    );
+  }
+
+  async function startStep(command: SiteCommand, cancelled: AbortSignal): Promise<RunningCommand> {
+    if (!used) remember();
+    const started = await launch(command, cancelled);
+    used ||= started.sent;
+    directory ??= started.directory;
+    leader = started.leader;
+    if (used) remember();
+    return started.command;
+  }
+
   return {
-    async start(command, stdin, cancelled): Promise<RunningCommand> {
-      if (!used) remember();
-      const path = request.cwd ?? directory;
-      const started = await startCommand(
-        host,
-        {
-          command,
-          variables: variablesOf(request),
-          directory: path === undefined ? { name: name ?? "" } : { path },
-          umask: request.umask,
-          nice: request.nice,
-          stdin,
-        },
-        mark,
-        cancelled,
-      );
-      used ||= started.sent;
-      directory ??= started.directory;
-      leader = started.leader;
-      if (used) remember();
+    async enter(cancelled) {
+      // The directory is made, and told, by whatever runs there first.
+      const first = await startStep({ command: { shell: ":" }, stdin: false }, cancelled);
+      first.stdout.resume();
+      first.stderr.resume();
+      const how = await first.settled;
+      if (how.kind === "failed") throw new Refused(how.stage, how.message);
+      if (directory === undefined)
+        throw new Refused("host", how.kind === "lost" ? how.message : `${host.name} did not tell the job's directory`);
+      return directory;
+    },
+    async start(command, cancelled) {
+      if (!command.own) return startStep(command, cancelled);
+      const started = await launch(command, cancelled);
+      if (started.leader) command.own.mark(PREFIX + JSON.stringify({ target, leader: started.leader } satisfies Mark));
       return started.command;
     },
     async end() {},
