@@ -1,6 +1,7 @@
 // What jobs ask of runners, held against those that are there. Pure.
 import { closest } from "../protocol/closest.ts";
 import { SortieError } from "../protocol/errors.ts";
+import { assign } from "./assign.ts";
 import { asksFor, describeRule, type Labelled, type LabelRule, suits, valuesOf } from "./recipe/selector.ts";
 
 /** What a job asks of the runner it runs on: a name, and rules for labels. Empty fits every runner without mandatory ones. */
@@ -18,10 +19,12 @@ export const fits = (on: Selector, runner: Labelled): boolean =>
   Object.entries(on.labels).every(([name, rule]) => suits(rule, runner.labels[name])) &&
   (runner.mandatory ?? []).every((name) => asksFor(on.labels[name]));
 
-/** A job, as far as its runner is concerned. */
+/** A job, as far as its runners are concerned. */
 export interface Asking {
   readonly name: string;
   readonly on: Selector;
+  /** Places that it has at the same time. */
+  readonly also?: readonly { readonly name: string; readonly on: Selector }[];
   readonly at?: { readonly file: string; readonly line: number };
   /** It may not run at all. */
   readonly condition?: unknown;
@@ -35,24 +38,61 @@ export function checkSelectors({ jobs }: { readonly jobs: readonly Asking[] }, r
   // Many jobs ask for the same; runners may be hundreds.
   const served = new Set<string>();
   for (const job of jobs) {
-    const key = selectorKey(job.on);
+    const places = [{ name: "", on: job.on }, ...(job.also ?? [])];
+    const key = places.map(({ on }) => selectorKey(on)).join(" ");
     if (job.condition || served.has(key)) continue;
     served.add(key);
-    if (runners.some((runner) => fits(job.on, runner))) continue;
-    const there = runners
-      .slice(0, MOST_NAMED)
-      .map(
-        (runner) =>
-          `${runner.name} (${describeLabels(runner)}${job.on.slots ? `, ${slotsText(runner.slots ?? 1)}` : ""})`,
-      );
-    if (runners.length > MOST_NAMED) there.push(`${runners.length - MOST_NAMED} more`);
-    const meant = meantBy(job.on, runners);
-    throw new SortieError(
-      "SELECTOR_UNKNOWN",
-      `${job.name} asks for ${describeSelector(job.on)}; there is ${there.join(", ") || "no runner"}.`,
-      { ...(job.at ? { at: job.at } : {}), ...(meant ? { hint: `Did you mean ${meant}?` } : {}) },
-    );
+    for (const { name, on } of places) checkPlace(job, name, on, runners);
+    if (places.length > 1) checkTogether(job, places, runners);
   }
+}
+
+function checkPlace({ name: job, at }: Asking, name: string, on: Selector, runners: readonly Labelled[]): void {
+  if (runners.some((runner) => fits(on, runner))) return;
+  const meant = meantBy(on, runners);
+  throw new SortieError(
+    "SELECTOR_UNKNOWN",
+    `${job} asks for ${describeSelector(on)}${name && ` (also.${name})`}; there is ${describeRunners(runners, on.slots !== undefined)}.`,
+    { ...(at ? { at } : {}), ...(meant ? { hint: `Did you mean ${meant}?` } : {}) },
+  );
+}
+
+/** Each of the places has its runner, but they are had at the same time. */
+function checkTogether(
+  { name: job, at }: Asking,
+  places: NonNullable<Asking["also"]>,
+  runners: readonly Labelled[],
+): void {
+  const asked = places.map(({ on }) => ({
+    slots: on.slots ?? 1,
+    fits: (runner: number) => fits(on, runners[runner] as Labelled),
+  }));
+  if (
+    assign(
+      asked,
+      runners.map(({ slots = Number.POSITIVE_INFINITY }) => slots),
+    )
+  )
+    return;
+  const list = places.map(({ name, on }) => `${describeSelector(on)}${name && ` (also.${name})`}`);
+  throw new SortieError(
+    "SELECTOR_UNKNOWN",
+    `${job} asks for ${list.join(", ")}, all at the same time; that is more than there is: ${describeRunners(runners, true)}.`,
+    {
+      ...(at ? { at } : {}),
+      hint: "Each place takes slots of its own, also where two are on the same runner: start that with more, or another one.",
+    },
+  );
+}
+
+function describeRunners(runners: readonly Labelled[], withSlots: boolean): string {
+  const there = runners
+    .slice(0, MOST_NAMED)
+    .map(
+      (runner) => `${runner.name} (${describeLabels(runner)}${withSlots ? `, ${slotsText(runner.slots ?? 1)}` : ""})`,
+    );
+  if (runners.length > MOST_NAMED) there.push(`${runners.length - MOST_NAMED} more`);
+  return there.join(", ") || "no runner";
 }
 
 /** A runner's name, a label or a value that is near to one that nothing has. */

@@ -71,6 +71,8 @@ export const limits = {
   inviteTtlMs: 10 * 60_000,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,
+  /** Places of one job: a function names each of them. */
+  placesPerJob: 50,
   /** Runners that are tried for the places of one job, until it is said that they cannot be had together: some ten milliseconds. */
   assignTries: 10_000,
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */

@@ -201,6 +201,8 @@ function checkAlso(also: unknown, run: unknown, wrong: Wrong): void {
   if (also === undefined) return;
   if (typeof run !== "function") throw wrong("also is for jobs whose run is a function.");
   if (!isRecord(also)) throw wrong(`also must be an object of places, not ${shown(also)}.`);
+  if (Object.keys(also).length >= limits.placesPerJob)
+    throw wrong(`a job has at most ${limits.placesPerJob} places, its own included.`);
   for (const [name, place] of Object.entries(also)) {
     const wrongThere: Wrong = (message) => wrong(`also.${name}: ${message}`);
     if (!/^[A-Za-z_][A-Za-z0-9_]{0,30}$/.test(name))

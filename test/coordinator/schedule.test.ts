@@ -173,6 +173,17 @@ describe("the schedule", () => {
     expect(shown(schedule.place())).toEqual(["small@w"]);
   });
 
+  it("keeps slots of another runner at once when the one that it waited for is paused", () => {
+    const jobs = [needing(2, makeJob("x")), makeJob("y"), makeJob("z"), needing(2, makeJob("big")), makeJob("small")];
+    const schedule = scheduleOf(jobs, runner("v", 2), runner("w", 2));
+    expect(shown(schedule.place())).toEqual(["x@v", "y@w", "z@w"]);
+    schedule.pause("v");
+    settle(schedule, "y");
+    expect(shown(schedule.place())).toEqual([]);
+    settle(schedule, "z");
+    expect(shown(schedule.place())).toEqual(["big@w"]);
+  });
+
   it("gives back what nobody can run, from the beginning or once their runner is lost", () => {
     const jobs = [makeJob("a", [], { gpu: "1" }), makeJob("b"), makeJob("c", ["b"]), makeJob("d", [], { gpu: "2" })];
     const schedule = scheduleOf(jobs, runner("w", 1), runner("g", 1, { gpu: "1" }));
@@ -206,6 +217,25 @@ describe("the schedule", () => {
     expect(names(schedule.place())).toEqual(["a"]);
     settle(schedule, "b");
     expect(names(schedule.place())).toEqual(["c"]);
+  });
+
+  it("is not held up by the many that ask for something else, nor by those that come later", () => {
+    const jobs = Array.from({ length: 100 }, (_, index) => makeJob(`busy${index}`, [], { only: `${index % 10}` }));
+    const chain = Array.from({ length: 50 }, (_, index) => makeJob(`c${index}`, index > 0 ? [`c${index - 1}`] : []));
+    const schedule = scheduleOf(
+      [...jobs, ...chain, needing(2, makeJob("big"))],
+      runner("w", 2),
+      runner("b", 1, { only: "0" }),
+    );
+    const order: string[] = [];
+    for (let placed = schedule.place(); placed.length > 0; placed = schedule.place()) {
+      for (const { job } of placed) {
+        order.push(job.name);
+        settle(schedule, job.name);
+      }
+    }
+    expect(order.indexOf("big")).toBeLessThan(5);
+    expect(order.length).toBe(10 + 50 + 1);
   });
 
   it("never uses more than the free slots, never starts a job before its needs passed, and settles every job", () => {
