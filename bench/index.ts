@@ -1,9 +1,10 @@
-// `npm run bench`: Sortie against ssh and GNU parallel on this machine, each pair in turn, as ratios. Needs sshd, ssh and
-// parallel; takes about five minutes. What to expect, and what it means, is in docs/speed.md.
+// `npm run bench`: Sortie against ssh, GNU parallel and zx on this machine, each pair in turn, as ratios. Needs sshd, ssh and
+// parallel; takes about six minutes. What to expect, and what it means, is in docs/speed.md.
 import { execFileSync, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { backends } from "./backends.ts";
+import { firstByte } from "./first-byte.ts";
 import { keeperSplit } from "./keeper-split.ts";
 import { manyReaders } from "./many-readers.ts";
 import { compare, openBench, residentMiB, root, time } from "./rig.ts";
@@ -15,9 +16,11 @@ const AT_ONCE = 8;
 execFileSync(process.execPath, [join(root, "scripts/build.ts"), "--no-types"], { stdio: "inherit" });
 const only = process.argv.slice(2);
 const wanted = (name: string): boolean => only.length === 0 || only.includes(name);
-const bench = await openBench(AT_ONCE);
 const line = (name: string, text: string): void => console.log(`${name.padEnd(34)} ${text}`);
 const ms = (seconds: number): string => `${(seconds * 1000).toFixed(0)} ms`;
+if (wanted("first-byte")) for await (const [name, text] of firstByte()) line(name, text);
+if (only.join() === "first-byte") process.exit(0);
+const bench = await openBench(AT_ONCE);
 
 try {
   const idle = { front: residentMiB(bench.runnerPid), keeper: residentMiB(bench.keeperPid) };
