@@ -29,8 +29,10 @@ import { notStarted } from "./not-started.ts";
 import { type Look, overOrQuiet } from "./quiet.ts";
 import { type CommandSpec, cannotEnter, cannotStart, spawnFailure } from "./refusal.ts";
 
-/** Sweeps wait this long for company: one look through /proc serves every attempt that ended meanwhile. */
+/** Sweeps are at least this far apart: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
+/** What was started last gets through its exec: meanwhile a process shows no environment to be known by. */
+const BEFORE_SWEEP_MS = 20;
 /** Outputs that a killed group held are read for this long before they are closed. */
 const LAST_WORDS_MS = 250;
 const OWN_FOLDER = "sortie-job-";
@@ -56,11 +58,13 @@ export function localBackend(folder: string): Backend {
   const pipes = pipePool(folder);
   const waiting = new Set<string>();
   let sweeping: Promise<void> | undefined;
+  let nextSweep = 0;
 
   /** Ends daemons that closed their outputs and left their group. */
   function sweep(attemptId: string): Promise<void> {
     waiting.add(attemptId);
-    sweeping ??= delay(SWEEP_EVERY_MS).then(() => {
+    sweeping ??= delay(Math.max(BEFORE_SWEEP_MS, nextSweep - performance.now())).then(() => {
+      nextSweep = performance.now() + SWEEP_EVERY_MS;
       const attempts = new Set(waiting);
       waiting.clear();
       sweeping = undefined;
