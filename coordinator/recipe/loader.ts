@@ -1,8 +1,7 @@
-// Loads a recipe file with tsx, and lists recipes without running them. `coordinator run` calls both. Whatever goes
-// wrong becomes an error that points at the person's own line: see load-error.ts and guard.ts.
+// Loads a recipe file, by Node alone or with tsx, and lists recipes without running them. `coordinator run` calls both.
+// Whatever goes wrong becomes an error that points at the person's own line: see load-error.ts and guard.ts.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { closest } from "../../protocol/closest.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { oneLine } from "../../protocol/text.ts";
@@ -11,8 +10,11 @@ import { checkSource } from "./check-source.ts";
 import { guarded } from "./guard.ts";
 import { isJob } from "./job.ts";
 import { loadError } from "./load-error.ts";
+import { importNatively } from "./native.ts";
 import { validateParams, withEnvironment, wrongParams } from "./params.ts";
 import { isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./recipe.ts";
+import { mayRepeatName } from "./repeated-name.ts";
+import { importWithTsx } from "./tsx.ts";
 
 const EXTENSIONS = [".ts", ".mts", ".cts", ".js", ".mjs", ".cjs"];
 
@@ -72,18 +74,16 @@ export async function importRecipe(
 ): Promise<{ file: string; source: string; recipe: Recipe | RecipeWithParams }> {
   const file = recipeFile(path);
   const source = readFileSync(file, "utf8");
-  const [{ tsImport }] = await Promise.all([import("tsx/esm/api"), checkSource(source, file)]);
+  if (mayRepeatName(source)) await checkSource(source, file);
+  const tsconfig = tsconfigOf(file);
+  const { signal, onImport } = options;
+  const load = (): Promise<object> =>
+    importNatively(file, tsconfig, onImport).then(
+      (module) => module ?? checkSource(source, file).then(() => importWithTsx(file, tsconfig, onImport)),
+    );
   let module: { default?: unknown };
   try {
-    module = await guarded(
-      () =>
-        tsImport(pathToFileURL(file).href, {
-          parentURL: import.meta.url,
-          tsconfig: tsconfigOf(file),
-          ...(options.onImport ? { onImport: pathTo(options.onImport) } : {}),
-        }),
-      { file, source, signal: options.signal },
-    );
+    module = await guarded(load, { file, source, signal });
   } catch (error) {
     throw loadError(error, file, source);
   }
@@ -106,14 +106,6 @@ export function recipeFile(path: string): string {
   if (!statSync(file).isFile()) throw new SortieError("RECIPE_INVALID", `${path} is not a file.`);
   return file;
 }
-
-/** tsx gives addresses, of what is no file too. */
-const pathTo =
-  (told: (file: string) => void) =>
-  (address: string): void => {
-    const url = URL.parse(address);
-    if (url?.protocol === "file:") told(fileURLToPath(url));
-  };
 
 /** The settings (`paths` and the like) of the recipe's own project, wherever the command is run. */
 function tsconfigOf(file: string): string | false {
