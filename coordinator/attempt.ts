@@ -155,6 +155,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     });
     if (found.output.offset !== offset) await beginLater(found.output);
     taken = true;
+    // Also of what an earlier process sent: this one has not heard that it arrived.
+    sender?.received(found.output.stdin);
     sender?.connect(found, found.output.stdin);
     return found;
   }

@@ -9,6 +9,7 @@ import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
 import { NOT_JOURNALED } from "./proof.ts";
 import { requestOf } from "./request.ts";
+import { stdinOf } from "./stdin-source.ts";
 import { createLog, reopenLog } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
 
@@ -77,6 +78,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       attemptId,
       ...(begun ? {} : { request: requestOf(run, job, options.attempt, attemptId) }),
       ...(stored ? { stored } : {}),
+      stdin: stdinOf(job),
       reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),

@@ -146,7 +146,7 @@ async function openAll(
 
 /** A place is asked for as the job is, but for what it says itself. */
 function placeAsJob(job: PlanJob, { name: _, ...place }: PlanPlace): PlanJob {
-  const { container, ssh, user, limits: resources, nice, umask, cwd, timeoutMs, ...rest } = job;
+  const { container, ssh, user, limits: resources, nice, umask, cwd, timeoutMs, secrets, ...rest } = job;
   return { ...rest, ...place };
 }
 

@@ -41,6 +41,8 @@ export interface ExecuteOptions {
   readonly onCancellable?: (cancelJob: (name: JobName) => void) => void;
   /** Called with what ends the jobs that run although the run was cancelled; that gives whether there were any. */
   readonly onHurried?: (hurry: () => boolean) => void;
+  /** Jobs that another gave, as this run asks for them. Throws where one of them cannot be. */
+  readonly admit?: (jobs: readonly PlanJob[]) => readonly PlanJob[];
   /** What an earlier coordinator process did of this run. */
   readonly earlier?: Earlier;
 }
@@ -241,13 +243,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
 
   /** The jobs that a job gave become part of the run. */
   async function join(by: PlanJob, given: unknown): Promise<void> {
-    const more = planMore(plan, by, given);
+    const planned = planMore(plan, by, given);
+    const more = { ...planned, jobs: options.admit?.(planned.jobs) ?? planned.jobs };
     plan = { ...plan, jobs: [...plan.jobs, ...more.jobs], names: more.names };
     results.watch(more.jobs);
     results.gave(by.name, more.given);
     const skipped = schedule.join(more.jobs, by.name);
-    const planned = more.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
-    await emit({ type: "jobs-joined", at: Date.now(), by: by.name, jobs: planned });
+    const told = more.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
+    await emit({ type: "jobs-joined", at: Date.now(), by: by.name, jobs: told });
     await skip(skipped);
     if (earlier) await takeOver(more.jobs, earlier.given, earlier);
   }

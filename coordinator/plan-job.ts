@@ -1,19 +1,23 @@
 // One job of a plan: everything of job() checked, in the form in which it is scheduled and dispatched. plan.ts puts them
 // together. Pure.
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { type Command, Environment } from "../protocol/command.ts";
+import type { Command, Environment } from "../protocol/command.ts";
 import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { LabelName, RunnerName } from "../protocol/messages.ts";
+import { serviceSecretsOf } from "./recipe/check-container.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
 import { type AnyJobOptions, isMatrix, type Job, type Matrix, type OutputAs } from "./recipe/job.ts";
-import type { CommandRun, PlaceOfJob } from "./recipe/job-options.ts";
+import type { PlaceOfJob } from "./recipe/job-options.ts";
 import { type Location, nameAt } from "./recipe/location.ts";
 import { type Retry, retryOf } from "./recipe/retry.ts";
 import type { LabelRule } from "./recipe/selector.ts";
-import { isShellCommand } from "./recipe/shell.ts";
+import type { StdinOptions } from "./recipe/stdin.ts";
+import { stepsOf } from "./recipe/steps.ts";
+import { type PlanSecret, variablesOf } from "./recipe/variables.ts";
 import type { Selector } from "./selectors.ts";
 
 /** What a function or a condition sees of one of its needs: a job's result, or those of a matrix by cell. */
@@ -24,6 +28,8 @@ export interface PlanPlace extends Place {
   readonly name: string;
   readonly on: Selector;
   readonly env: Environment;
+  /** Variables besides, whose values are read when a runner is asked. */
+  readonly secrets?: readonly PlanSecret[];
   readonly cwd?: string;
 }
 
@@ -34,6 +40,12 @@ export interface PlanJob extends Place {
   readonly on: Selector;
   readonly steps: readonly Command[];
   readonly env: Environment;
+  /** Variables besides, whose values are read when a runner is asked. */
+  readonly secrets?: readonly PlanSecret[];
+  /** What its command reads: a text, or a file by its absolute path. Absent: nothing. */
+  readonly stdin?: StdinOptions;
+  /** Globs of files that it makes, each under a name. */
+  readonly outputs?: Readonly<Record<string, readonly string[]>>;
   readonly cwd?: string;
   readonly timeoutMs?: number;
   readonly graceMs: number;
@@ -109,7 +121,7 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     needs: [...new Set(needs)],
     on: selectorOf(options, here),
     steps,
-    env: environmentOf(options, here),
+    ...variablesIn(options, here),
     graceMs,
     ...place,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -120,6 +132,8 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     ...(options.priority ? { priority: options.priority } : {}),
     ...(options.always ? { always: true as const } : {}),
     ...(options.inputs ? { inputs: options.inputs } : {}),
+    ...(options.outputs ? { outputs: outputsOf(options.outputs) } : {}),
+    ...(options.stdin === undefined ? {} : { stdin: stdinFrom(options.stdin, path) }),
     ...(drive ? { drive } : {}),
     ...(condition ? { condition } : {}),
     ...(drive || condition ? { sees } : {}),
@@ -129,13 +143,19 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
   };
 }
 
+const outputsOf = (outputs: NonNullable<AnyJobOptions["outputs"]>): Record<string, readonly string[]> =>
+  Object.fromEntries(Object.entries(outputs).map(([name, globs]) => [name, [globs].flat()]));
+
+const stdinFrom = (stdin: StdinOptions, recipe: string): StdinOptions =>
+  typeof stdin === "string" ? stdin : { file: resolve(dirname(recipe), stdin.file) };
+
 function placesOf(also: NonNullable<AnyJobOptions["also"]>, wrong: (message: string) => Error): PlanPlace[] {
   return Object.entries(also).map(([name, place]) => {
     const wrongThere = (message: string): Error => wrong(`also.${name}: ${message}`);
     return {
       name,
       on: selectorOf(place, wrongThere),
-      env: environmentOf(place, wrongThere),
+      ...variablesIn(place, wrongThere),
       ...placeOf(place, wrongThere),
       ...(place.cwd === undefined ? {} : { cwd: place.cwd }),
     };
@@ -159,23 +179,17 @@ function selectorOf({ on = {}, slots = 1 }: PlaceOfJob, wrong: (message: string)
   };
 }
 
-function environmentOf({ env = {} }: PlaceOfJob, wrong: (message: string) => Error): Environment {
-  const parsed = v.safeParse(Environment, Object.entries(env));
-  if (parsed.success) return parsed.output;
-  throw wrong(`env has a wrong entry: ${parsed.issues[0].message}.`);
+function variablesIn(
+  { env: given, container }: PlaceOfJob,
+  wrong: (message: string) => Error,
+): { readonly env: Environment; readonly secrets?: readonly PlanSecret[] } {
+  const { env, secrets: own } = variablesOf("env", given, wrong);
+  const secrets = [...own, ...serviceSecretsOf(container, wrong)];
+  return { env, ...(secrets.length > 0 ? { secrets } : {}) };
 }
 
 const placeIn = ({ file, line }: Location, path: string): string =>
   file === path ? `on line ${line}` : `in ${file} on line ${line}`;
-
-function stepsOf(run: CommandRun): Command[] {
-  if (typeof run === "string") return [{ shell: run }];
-  if (isShellCommand(run)) return [{ shell: run.text }];
-  if (run.every((part) => typeof part === "string")) return [{ argv: [...run] as string[] }];
-  return (run as readonly (readonly string[] | { text: string })[]).map((step) =>
-    "text" in step ? { shell: step.text } : { argv: [...step] },
-  );
-}
 
 /** An error at the line of a job. */
 export const failAt = (job: Job, path: string) => (message: string) =>

@@ -12,6 +12,7 @@ import { type Plan, planOf } from "./plan.ts";
 import { type LoadedRecipe, loadRecipe } from "./recipe/loader.ts";
 import type { Resumed } from "./resume.ts";
 import { isSelective, restrictTo, type Selection, selectJobs } from "./select.ts";
+import { checkStdin } from "./stdin-source.ts";
 import { openStore } from "./store/store.ts";
 
 /** As a command line has it. */
@@ -66,6 +67,7 @@ export async function prepare(asked: Asked, folder: string, signal?: AbortSignal
   });
   const whole = planOf(loaded);
   const plan = askOn(selectJobs(whole, selection ?? {}), on);
+  checkStdin(plan.jobs);
   return {
     loaded,
     whole,

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { homeOf } from "../protocol/home.ts";
 import { newRunId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
+import { askOn } from "./ask-on.ts";
 import { listenForCancels } from "./cancels.ts";
 import type { EventReader, RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
@@ -14,7 +15,9 @@ import type { Plan } from "./plan.ts";
 import { type Asked, prepare, prepareAgain } from "./prepare.ts";
 import { earlierOf, type Resumed } from "./resume.ts";
 import { keptEvent, resumedEvent, startedEvent } from "./run-events.ts";
+import { secretValues } from "./secrets.ts";
 import { checkSelectors } from "./selectors.ts";
+import { checkStdin } from "./stdin-source.ts";
 import { openStore } from "./store/store.ts";
 import { chooseView, combine, type Format } from "./views/index.ts";
 
@@ -54,6 +57,10 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     : prepare(options, folder, options.cancelled));
   const { plan, kept } = prepared;
   options.onPlanned?.(plan);
+  const over = new Set(resumed?.jobs.flatMap(({ name, outcome }) => (outcome === null ? [] : [name])));
+  const left = plan.jobs.filter(({ name }) => !kept.has(name) && !over.has(name));
+  /** Values that views keep to themselves: those of jobs that join the run come in later. */
+  const secrets = new Set(secretValues(left, process.env));
   const fleet = openFleet(folder, options.silenceMs);
   let hurry = (): boolean => false;
   options.onKillable(() => {
@@ -66,13 +73,13 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     // A runner that does not answer may be what a job asks for: that job is then lost, not wrong.
     if (unreachable.length === 0)
       checkSelectors(
-        { jobs: plan.jobs.filter(({ name }) => !kept.has(name)) },
+        { jobs: left },
         runners.map((runner) => runner.info),
       );
     const store = openStore(folder);
     const readers = combine([
       store.reader(resumed?.begun.map(({ job, id }) => [job, id])),
-      await chooseView(options.format),
+      await chooseView(options.format, process.stdout, folder, secrets),
       ...(options.reports ?? []),
     ]);
     const emit = (event: RunEvent): void | Promise<void> => readers.on(event);
@@ -101,6 +108,12 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         failFast: options.failFast ?? false,
         emit,
         cancelled,
+        admit(given) {
+          const { jobs } = askOn({ recipe: plan.recipe, jobs: given }, prepared.on);
+          checkStdin(jobs);
+          for (const value of secretValues(jobs, process.env)) secrets.add(value);
+          return jobs;
+        },
         onCancellable: cancelsJobs,
         onHurried: (how) => {
           hurry = how;

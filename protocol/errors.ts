@@ -45,6 +45,11 @@ export const errorCatalog = {
     "Correct the line named; docs/recipes.md lists the options.",
   ),
   RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
+  SECRET_MISSING: entry(
+    usage,
+    "A secret that the recipe asks for is not set in the coordinator's environment, or empty.",
+    "Set the variable where `coordinator` is started.",
+  ),
   SELECTOR_UNKNOWN: entry(
     usage,
     "A job asks for a runner that no known runner can be.",

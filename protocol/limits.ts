@@ -218,6 +218,10 @@ export const limits = {
   jobSummaryTailLines: 50,
   /** What a compiler may say of one recipe: some ten thousand errors. */
   typeCheckBytes: 4 * MiB,
+  /** A job's stdin within its recipe: whatever is longer is a file. */
+  stdinTextBytes: 1 * MiB,
+  /** Names that one job's outputs have, and patterns of each: far above any recipe. */
+  outputsPerJob: 100,
   /** Patterns of one job's inputs: more are a list of files, which is not what they are for. */
   inputsPerJob: 1_000,
   /** A change is followed by others (an editor, a checkout): quiet for the first, or the second at the latest. */

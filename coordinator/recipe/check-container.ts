@@ -1,13 +1,14 @@
 // The container that a job asks for, and the services beside it: checked, and as they are sent. check-place.ts calls it.
 import * as v from "valibot";
-import { type Command, Environment } from "../../protocol/command.ts";
+import type { Command } from "../../protocol/command.ts";
 import { parseDuration } from "../../protocol/duration.ts";
 import { limits } from "../../protocol/limits.ts";
 import { Container, Service } from "../../protocol/place.ts";
-import { accept, checkDuration, checkNames, checkStrings, isRecord, shown, sizeOf, type Wrong } from "./check.ts";
+import { accept, checkDuration, checkNames, isRecord, shown, sizeOf, type Wrong } from "./check.ts";
 import { limitsOf, userOf } from "./check-limits.ts";
 import type { ContainerOptions, HealthOptions, MountOptions, ServiceOptions, TmpfsOptions } from "./place.ts";
 import { isShellCommand } from "./shell.ts";
+import { variablesOf } from "./variables.ts";
 
 const containerNames = [
   ...["image", "pull", "entrypoint", "mounts", "tmpfs", "network", "shm", "gpus", "readOnly", "capabilities"],
@@ -58,16 +59,14 @@ function serviceOf(name: string, value: unknown, wrong: Wrong): Service {
   const where = `container.services.${name}`;
   const options = withImage(where, value, serviceNames, wrong);
   const { env, user, health, healthyWithin } = options;
-  checkStrings(`${where}.env`, env, wrong);
-  const variables = v.safeParse(Environment, Object.entries(env ?? {}));
-  if (!variables.success) throw wrong(`${where}.env has a wrong entry: ${variables.issues[0].message}.`);
+  const variables = variablesOf(`${where}.env`, env, wrong);
   const { entrypoint, command } = Service.entries;
   const service: Service = {
     name,
     ...imageOf(where, options, wrong),
     entrypoint: accept(entrypoint, `${where}.entrypoint`, options["entrypoint"], "a list of strings", wrong),
     command: accept(command, `${where}.command`, options["command"], "a list of strings", wrong),
-    env: variables.output,
+    env: variables.env,
     user: user === undefined ? undefined : userOf(`${where}.user`, user, wrong),
     tmpfs: tmpfsOf(`${where}.tmpfs`, options["tmpfs"], wrong),
     limits: limitsOf(`${where}.limits`, options["limits"] ?? {}, wrong),
@@ -193,4 +192,15 @@ function whole<Schema extends v.GenericSchema>(
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
   throw wrong(`${option} cannot be asked for: ${v.getDotPath(issue) ?? "it"}: ${issue.message}.`);
+}
+
+/** Secrets of a container's services, which what a runner is asked for does not hold yet. */
+export function serviceSecretsOf(container: unknown, wrong: Wrong): { service: string; name: string; from: string }[] {
+  const services = isRecord(container) && isRecord(container["services"]) ? Object.entries(container["services"]) : [];
+  return services.flatMap(([service, options]) =>
+    variablesOf(service, isRecord(options) ? options["env"] : undefined, wrong).secrets.map((one) => ({
+      ...one,
+      service,
+    })),
+  );
 }

@@ -110,6 +110,23 @@ export function checkInputs(value: unknown, wrong: Wrong): void {
       throw wrong(`inputs must be globs relative to the recipe's folder, and one is ${shown(input)}.`);
 }
 
+export function checkOutputs(value: unknown, wrong: Wrong): void {
+  if (value === undefined) return;
+  if (!isRecord(value)) throw wrong(`outputs must be an object of globs, each under a name, not ${shown(value)}.`);
+  const named = Object.entries(value);
+  if (named.length > limits.outputsPerJob) throw wrong(`outputs has more than ${limits.outputsPerJob} names.`);
+  for (const [name, globs] of named) {
+    if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/.test(name))
+      throw wrong(`outputs has a name that cannot be: ${JSON.stringify(name)}; letters, digits and _.- (at most 63).`);
+    const list = Array.isArray(globs) ? globs : [globs];
+    if (list.length === 0 || list.length > limits.outputsPerJob)
+      throw wrong(`outputs.${name} must have from 1 to ${limits.outputsPerJob} globs.`);
+    for (const glob of list)
+      if (typeof glob !== "string" || glob === "" || glob.startsWith("/") || glob.split("/").includes(".."))
+        throw wrong(`outputs.${name} must be globs of files in the job's directory, and one is ${shown(glob)}.`);
+  }
+}
+
 export function checkFlag(option: string, value: unknown, wrong: Wrong): void {
   if (value !== undefined && typeof value !== "boolean")
     throw wrong(`${option} must be true or false, not ${shown(value)}.`);

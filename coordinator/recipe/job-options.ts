@@ -4,6 +4,8 @@ import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { LabelRule } from "./selector.ts";
 import type { ShellCommand } from "./shell.ts";
+import type { StdinOptions } from "./stdin.ts";
+import type { Variables } from "./variables.ts";
 
 /** One command of a job that has several. */
 export type Step = ShellCommand | Argv;
@@ -65,10 +67,24 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
    */
   readonly on?: Selection;
   /**
-   * Variables added to the job's clean environment. Names that begin with `SORTIE_` are Sortie's own. Default: none.
-   * @example env: { NODE_ENV: "test" }
+   * Variables added to the job's clean environment: texts, and what `secret()` gave. Names that begin with `SORTIE_` are
+   * Sortie's own. Default: none.
+   * @example env: { NODE_ENV: "test", TOKEN: secret("DEPLOY_TOKEN") }
    */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Variables;
+  /**
+   * What the job's command reads, where it has one command: a text of at most 1 MiB, or a file of the coordinator's machine, by its
+   * path relative to the recipe's folder. Default: an empty stdin.
+   * @example stdin: "yes\n"
+   * @example stdin: { file: "fixtures/input.sql" }
+   */
+  readonly stdin?: StdinOptions;
+  /**
+   * Files that the job makes, each under a name: globs relative to the job's directory. They are part of the plan; nothing
+   * is moved by it yet. Default: none.
+   * @example outputs: { dist: "dist/**", report: ["junit.xml", "coverage/**"] }
+   */
+  readonly outputs?: Readonly<Record<string, string | readonly string[]>>;
   /**
    * Files that the job depends on, as globs relative to the recipe's folder: `coordinator run --watch` runs the job again
    * when one of them changes. A folder's name stands for what is in it. Default: every file below the recipe's folder.
@@ -131,7 +147,7 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
 /** Another place of a job: where it is, and with what. */
 export interface PlaceOfJob extends PlaceOptions {
   readonly on?: Selection;
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Variables;
   readonly cwd?: string;
   readonly slots?: number;
 }

@@ -11,8 +11,8 @@ import {
   checkInputs,
   checkNames,
   checkNeeds,
+  checkOutputs,
   checkRun,
-  checkStrings,
   isRecord,
   shown,
   type Wrong,
@@ -27,6 +27,9 @@ import type { JobResult } from "./result.ts";
 import { retryOf } from "./retry.ts";
 import { isSchema, type SchemaOutput, type StandardSchema } from "./schema.ts";
 import { checkRule } from "./selector.ts";
+import { checkStdin } from "./stdin.ts";
+import { stepsOf } from "./steps.ts";
+import { variablesOf } from "./variables.ts";
 
 const JOB = Symbol.for("sortie.job");
 const MATRIX = Symbol.for("sortie.matrix");
@@ -103,7 +106,7 @@ type OutputOf<Returned, As> = [Returned] extends [NoFunction] ? OutputOfCommand<
 
 const jobNames = [
   ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease"],
-  ...["retry", "allowFailure", "always", "priority", "slots", "inputs"],
+  ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "stdin"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof AnyJobOptions)[];
 
@@ -152,7 +155,7 @@ export function job<
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
   const { run, needs, timeout, grace, lease, retry, allowFailure, always, priority } = options as AnyJobOptions;
-  const { output, also, inputs, if: condition } = options as AnyJobOptions;
+  const { output, also, inputs, outputs, stdin, if: condition } = options as AnyJobOptions;
   if (typeof run !== "function") checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
   checkDuration("timeout", timeout, wrong);
@@ -169,6 +172,8 @@ export function job<
   if (condition !== undefined && typeof condition !== "function")
     throw wrong(`if must be a function, not ${shown(condition)}.`);
   checkInputs(inputs, wrong);
+  checkOutputs(outputs, wrong);
+  checkStdin(stdin, typeof run === "function" ? 0 : stepsOf(run).length, wrong);
   checkOutput(output, run, wrong);
   checkAlso(also, run, wrong);
   checkPlace(options as AnyJobOptions, wrong);
@@ -216,7 +221,7 @@ function checkAlso(also: unknown, run: unknown, wrong: Wrong): void {
 /** What a job and each of its other places have. */
 function checkPlace({ on, env, cwd, slots, ...place }: PlaceOfJob, wrong: Wrong): void {
   checkSelection(on, wrong);
-  checkStrings("env", env, wrong);
+  variablesOf("env", env, wrong);
   if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
     throw wrong(`cwd must be an absolute path, not ${shown(cwd)}.`);
   if (slots !== undefined && !(Number.isInteger(slots) && slots >= 1 && slots <= limits.slots))

@@ -1,6 +1,7 @@
 // The options of job() that say where its commands run and what they may use, as recipes write them. check-place.ts
 // and check-container.ts make of them what a runner is asked for.
 import type { ShellCommand } from "./shell.ts";
+import type { Variables } from "./variables.ts";
 
 /**
  * Milliseconds as a number, or a text with units (`ms`, `s`, `m`, `h`, `d`); at most 24 days.
@@ -162,8 +163,8 @@ export interface ServiceOptions {
   readonly image: string;
   /** Default: `missing`. */
   readonly pull?: Pull;
-  /** Variables added to the image's. Default: none. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Variables added to the image's: texts, and what `secret()` gave. Default: none. */
+  readonly env?: Variables;
   /** Replaces the image's own. */
   readonly entrypoint?: readonly string[];
   /** Replaces the image's own. */

@@ -34,6 +34,9 @@ export { type Jobs, type ParamsOptions, type Recipe, type RecipeWithParams, reci
 export type { JobResult } from "./result.ts";
 export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";
+export { type Secret, secret } from "./secret.ts";
 export { type All, type Any, all, any, type LabelRule, type Not, not } from "./selector.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 export type { Shell } from "./shell-function.ts";
+export type { StdinOptions } from "./stdin.ts";
+export type { Variables } from "./variables.ts";

@@ -16,15 +16,27 @@ interface Environment {
   readonly NO_COLOR?: string;
 }
 
+/** The service replaces `secrets` by asterisks in whatever comes after it was told them. */
 export function githubView(
   out: NodeJS.WriteStream,
   folder: string,
   environment: Environment = process.env as Environment,
+  secrets: ReadonlySet<string> = new Set(),
 ): EventReader {
   const root = environment.GITHUB_WORKSPACE ?? process.cwd();
   const summaryFile = environment.GITHUB_STEP_SUMMARY;
   const summary = jobSummary();
   let token = "";
+  const masked = new Set<string>();
+
+  /** It looks for a mask line by line. */
+  function masks(): string {
+    const lines = [...secrets]
+      .flatMap((secret) => secret.split(/[\r\n]+/))
+      .filter((line) => line !== "" && !masked.has(line));
+    for (const line of lines) masked.add(line);
+    return [...new Set(lines)].map((line) => `::add-mask::${escapeData(line)}\n`).join("");
+  }
 
   const dialect: Dialect = {
     paint: environment.NO_COLOR ? paintNever : paintAlways,
@@ -33,7 +45,7 @@ export function githubView(
     // when the job has already written everything.
     begin(_group, title) {
       token = randomBytes(16).toString("hex");
-      return `::group::${escapeData(title)}\n::stop-commands::${token}\n`;
+      return `${masks()}::group::${escapeData(title)}\n::stop-commands::${token}\n`;
     },
     end: () => `::${token}::\n::endgroup::\n`,
     ended(group, tail) {
@@ -51,6 +63,7 @@ export function githubView(
       }
     },
   };
+  out.write(masks());
   return groupedView(out, folder, dialect);
 }
 

@@ -10,17 +10,18 @@ export type Format = (typeof formats)[number];
 
 /**
  * `auto`: as the CI service shows it that the command runs in, live in a terminal, plain lines elsewhere; where nothing
- * can be redrawn, `live` is plain too. `folder` is the coordinator's.
+ * can be redrawn, `live` is plain too. `secrets` may grow while the run goes on; `folder` is the coordinator's.
  */
 export async function chooseView(
   format: Format,
   out: NodeJS.WriteStream = process.stdout,
   folder = homeOf("coordinator"),
+  secrets: ReadonlySet<string> = new Set(),
 ): Promise<EventReader> {
   if (isDetached) return { on() {}, close() {} };
   if (format === "json") return jsonView(out);
   const service = format === "auto" ? serviceOf(process.env) : format;
-  if (service === "github") return (await import("./github.ts")).githubView(out, folder);
+  if (service === "github") return (await import("./github.ts")).githubView(out, folder, undefined, secrets);
   if (service === "gitlab") return (await import("./gitlab.ts")).gitlabView(out, folder);
   const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
   if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);

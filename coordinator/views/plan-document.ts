@@ -12,7 +12,22 @@ export const planDocument = ({ recipe, jobs }: Plan, kept: ReadonlyMap<JobName, 
 
 function jobDocument(job: PlanJob) {
   const { name, needs, on, steps, env, cwd, timeoutMs, graceMs, leaseMs, at, ...rest } = job;
-  const { container, ssh, user, limits, nice, umask, retry, allowFailure, always, priority, inputs } = rest;
+  const {
+    container,
+    ssh,
+    user,
+    limits,
+    nice,
+    umask,
+    retry,
+    allowFailure,
+    always,
+    priority,
+    inputs,
+    outputs,
+    stdin,
+    secrets,
+  } = rest;
   return {
     name,
     needs,
@@ -28,6 +43,9 @@ function jobDocument(job: PlanJob) {
     always,
     priority,
     inputs,
+    outputs,
+    stdin: typeof stdin === "string" ? { bytes: Buffer.byteLength(stdin) } : stdin,
+    secrets,
     container: container && {
       ...container,
       services: container.services.map(({ env: own, ...service }) => ({ ...service, variables: namesOf(own) })),

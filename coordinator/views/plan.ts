@@ -29,6 +29,13 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
       job.retry && `is tried again up to ${job.retry.count} times`,
     ].filter(Boolean);
     if (how.length > 0) lines.push(`  ${how.join(", ")}`);
+    const more = [
+      job.stdin !== undefined &&
+        `reads ${typeof job.stdin === "string" ? "a text of the recipe" : oneLine(job.stdin.file)}`,
+      job.secrets && `gets the secrets ${[...new Set(job.secrets.map(({ from }) => from))].join(", ")}`,
+      job.outputs && `makes ${Object.keys(job.outputs).join(", ")}`,
+    ].filter(Boolean);
+    if (more.length > 0) lines.push(`  ${more.join(", ")}`);
     const place = placeText(job);
     if (place !== undefined) lines.push(`  ${place}`);
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);

@@ -100,6 +100,22 @@ function readAsGithub(text: string): { commands: string[]; lines: string[] } {
   return { commands, lines };
 }
 
+describe("the GitHub view of a run with secrets", () => {
+  it("has each line of each masked before any output, and those of jobs that join the run before theirs", async () => {
+    const { stream, text } = sink();
+    const secrets = new Set(["one\ntwo%", "one"]);
+    const view = githubView(stream, folder, { NO_COLOR: "1" }, secrets);
+    expect(readAsGithub(text()).commands).toEqual(["::add-mask::one", "::add-mask::two%25"]);
+    secrets.add("three");
+    await tell(view, [{ job: "good", stdout: "three\n" }]);
+    expect(readAsGithub(text()).commands.slice(2)).toEqual([
+      "::add-mask::three",
+      "::group::✔ good: passed (3.0 s)",
+      "::endgroup::",
+    ]);
+  });
+});
+
 describe("the GitHub view", () => {
   const environment = (): { GITHUB_WORKSPACE: string; GITHUB_STEP_SUMMARY: string; NO_COLOR: string } => ({
     GITHUB_WORKSPACE: "/repo",

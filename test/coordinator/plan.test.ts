@@ -71,8 +71,6 @@ describe("the plan", () => {
       [() => plan({ "a/b": lost }), /"a\/b" cannot be a job's name/],
       [() => plan({ a: lost, b: lost }), /two names, a and b/],
       [() => one({ needs: [lost] }), /one needs a job, which recipe\(\) does not list \(made on line \d+\)/],
-      [() => one({ env: { "A B": "1" } }), /one: env/],
-      [() => one({ env: { SORTIE_X: "1" } }), /one: env .*SORTIE_/],
       [() => one({ on: { "a b": "1" } }), /one: on/],
       [() => one({ on: { constructor: "1" } }), /one: on cannot have a label constructor/],
       [() => one({ on: { runner: "a gpu=x" } }), /one: on\.runner/],

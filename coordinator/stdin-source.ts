@@ -1,0 +1,34 @@
+// What a job's command reads, from the coordinator's side: its recipe's text, or a file. prepare.ts asks whether the
+// files are there; dispatch.ts sends them.
+import { createReadStream, statSync } from "node:fs";
+import { SortieError } from "../protocol/errors.ts";
+import type { PlanJob } from "./plan.ts";
+
+/** Throws RECIPE_INVALID for a job whose file is not there. */
+export function checkStdin(jobs: readonly PlanJob[]): void {
+  for (const { name, stdin, at } of jobs) {
+    if (!stdin || typeof stdin === "string") continue;
+    const why = whyNotReadable(stdin.file);
+    if (why !== undefined)
+      throw new SortieError("RECIPE_INVALID", `${name} reads ${stdin.file}, which ${why}.`, {
+        hint: "Correct the path: it is relative to the recipe's folder.",
+        ...(at ? { at } : {}),
+      });
+  }
+}
+
+/** Undefined for a job whose stdin is empty. */
+export function stdinOf({ stdin }: PlanJob): AsyncIterable<Uint8Array> | undefined {
+  if (stdin === undefined) return undefined;
+  return typeof stdin === "string" ? once(Buffer.from(stdin)) : createReadStream(stdin.file);
+}
+
+async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+function whyNotReadable(file: string): string | undefined {
+  const stats = statSync(file, { throwIfNoEntry: false });
+  if (!stats) return "is not there";
+  return stats.isDirectory() ? "is a folder" : undefined;
+}
