@@ -95,12 +95,12 @@ function startWithin(
   const signals: SignalName[] = [];
   let attempt: Attempt | undefined;
 
-  async function begin(): Promise<Attempt> {
+  /** Undefined where it was cancelled before the runner had it. */
+  async function begin(): Promise<Attempt | undefined> {
     const since = performance.now();
     for (let pause: number = limits.reconnectFirstMs; ; pause = Math.min(pause * 2, limits.reconnectMostMs)) {
       if (closed.aborted) throw jobIsOver();
-      if (cancelled.signal.aborted)
-        throw new SortieError("INTERRUPTED", "The command was cancelled before it started.");
+      if (cancelled.signal.aborted) return undefined;
       try {
         return await startAttempt({
           link,
@@ -130,8 +130,9 @@ function startWithin(
 
   async function toTheEnd(): Promise<Exit> {
     if (spec.told) await control({ type: "note", at: Date.now(), from: "$", text: textOf(command) });
-    attempt = await begin();
-    const started = attempt;
+    const started = await begin();
+    if (!started) return CANCELLED;
+    attempt = started;
     const cancel = (): void => started.cancel("run");
     if (cancelled.signal.aborted) cancel();
     cancelled.signal.addEventListener("abort", cancel, { once: true });
@@ -160,6 +161,15 @@ function startWithin(
   };
 }
 
+/** Of a command that never began. */
+const CANCELLED: Exit = {
+  type: "exit",
+  reason: "cancelled",
+  code: null,
+  signal: null,
+  by: "run",
+  bytes: { stdout: 0, stderr: 0 },
+};
 /** Of a command, in a note. */
 const SHOWN_CHARACTERS = 1_000;
 

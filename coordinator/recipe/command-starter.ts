@@ -5,6 +5,7 @@ import type { Exit, SignalName } from "../../protocol/exit.ts";
 
 /** Starts commands where a job is. */
 export interface CommandStarter {
+  /** Never throws: what is wrong is told by the command's end. */
   start(spec: CommandSpec, sink: CommandSink): StartedCommand;
 }
 
@@ -24,12 +25,15 @@ export interface CommandSpec {
 }
 
 export interface CommandSink {
-  /** The runner sends no more than a window beyond what these promises have taken. */
+  /** One at a time for each output. The runner sends no more than a window beyond what these promises have taken. */
   output(stream: "stdout" | "stderr", bytes: Uint8Array): Promise<void> | void;
 }
 
 export interface StartedCommand {
-  /** The exit, once every byte before it was taken by the sink. Rejects with a SortieError where it was lost. */
+  /**
+   * The exit, once every byte before it was taken by the sink; that of a cancellation also where it was cancelled before it
+   * began. Rejects with a SortieError where it was lost, or refused.
+   */
   readonly end: Promise<Exit>;
   signal(name: SignalName): void;
   cancel(): void;

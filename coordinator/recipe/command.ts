@@ -1,20 +1,25 @@
 // A command that a function starts on its job's runner, and the ways to read what it writes. `$` makes it: see
 // shell-function.ts.
 
-import type { Command as CommandText } from "../../protocol/command.ts";
+import * as v from "valibot";
+import { type Command as CommandText, Environment } from "../../protocol/command.ts";
 import { parseDuration } from "../../protocol/duration.ts";
 import { SortieError } from "../../protocol/errors.ts";
-import { type Exit, passed, type SignalName } from "../../protocol/exit.ts";
+import { type Exit, passed, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
+import { Text } from "../../protocol/primitives.ts";
 import { quote } from "../../protocol/quote.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { CommandError } from "./command-error.ts";
 import { bytesOf, type CommandInput } from "./command-input.ts";
+import { jsonOf } from "./command-json.ts";
+import { linesOf } from "./command-lines.ts";
 import type { CommandSpec, CommandStarter, StartedCommand } from "./command-starter.ts";
 import { Handoff } from "./handoff.ts";
 import type { Location } from "./location.ts";
 import type { Duration } from "./place.ts";
-import type { SchemaOutput, StandardSchema } from "./schema.ts";
+import { Reading } from "./reading.ts";
+import { isSchema, type SchemaOutput, type StandardSchema } from "./schema.ts";
 
 /** Of what a command wrote to its standard error. */
 const TAIL_BYTES = 4 * 1024;
@@ -57,12 +62,19 @@ export class Command implements PromiseLike<CommandResult> {
   #signals: SignalName[] = [];
   #sources: readonly Command[] = [];
   #started: StartedCommand | undefined;
-  #over = false;
+  readonly #over = Promise.withResolvers<void>();
+  #isOver = false;
   /** It was ended because the one that it is piped into had ended: no failure of its own. */
   #cutOff = false;
   #stderr = Buffer.alloc(0);
   /** How it came out, whatever that is; rejects where it was lost. */
   #end: Promise<CommandResult> | undefined;
+  /** Why it was ended, where that was neither its own doing nor asked for. */
+  #problem: { readonly error: unknown } | undefined;
+  /** What `.text()` and its like gave. */
+  #reading: Promise<unknown> | undefined;
+  /** `.lines()` was called, and its first line not asked for. */
+  #unread = false;
   /** Whether somebody hears of its failure. */
   #heard = false;
 
@@ -75,52 +87,28 @@ export class Command implements PromiseLike<CommandResult> {
    * Its standard output as text, without the newline at its end; at most 16 MiB. It is logged, and not shown.
    * @example const version = await $`git describe --tags`.text();
    */
-  async text(): Promise<string> {
-    return (await this.bytes()).toString("utf8").replace(/\r?\n$/, "");
-  }
-
-  /** Its standard output as it is; at most 16 MiB. It is logged, and not shown. */
-  async bytes(): Promise<Buffer> {
-    const pieces: Uint8Array[] = [];
-    let length = 0;
-    this.#heard = true;
-    const end = this.#start("logged", (bytes) => {
-      length += bytes.length;
-      if (length <= limits.collectedBytes) pieces.push(Uint8Array.from(bytes));
-      else this.#started?.cancel();
-    });
-    await end;
-    if (length > limits.collectedBytes)
-      throw new SortieError(
-        "OUTPUT_TOO_LONG",
-        `${this.#shown()} wrote more than ${limits.collectedBytes / 1024 / 1024} MiB, which is too much to be collected.`,
-      );
-    await this.#result();
-    return Buffer.concat(pieces);
+  text(): Promise<string> {
+    return this.#read("text", () => this.#text());
   }
 
   /**
-   * Its standard output, parsed as JSON, and checked by a schema of any library that follows Standard Schema.
+   * Its standard output as it is; at most 16 MiB. It is logged, and not shown.
+   * @example const archive = await $`tar cz dist`.bytes();
+   */
+  bytes(): Promise<Buffer> {
+    return this.#read("bytes", () => this.#bytes());
+  }
+
+  /**
+   * Its standard output, parsed as JSON, and checked by a schema of any library that follows Standard Schema; at most 16 MiB.
    * @example const { name } = await $`cat package.json`.json(v.object({ name: v.string() }));
    */
   json<Schema extends StandardSchema>(schema: Schema): Promise<SchemaOutput<Schema>>;
   json(): Promise<unknown>;
-  async json(schema?: StandardSchema): Promise<unknown> {
-    const text = await this.text();
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (error) {
-      throw new TypeError(`${this.#shown()} did not write JSON: ${(error as Error).message}`);
-    }
-    if (!schema) return json;
-    const checked = await schema["~standard"].validate(json);
-    if (!checked.issues) return checked.value;
-    const [issue] = checked.issues;
-    const path = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-    throw new TypeError(
-      `${this.#shown()} wrote what its schema does not take: ${path ? `${path}: ` : ""}${issue?.message}`,
-    );
+  json(schema?: StandardSchema): Promise<unknown> {
+    this.#change("json");
+    if (schema !== undefined && !isSchema(schema)) this.#refuse(".json() takes a schema of valibot, zod or the like.");
+    return this.#read("json", async () => jsonOf(await this.#text(), schema, this.#shown()));
   }
 
   /**
@@ -129,30 +117,31 @@ export class Command implements PromiseLike<CommandResult> {
    * @example for await (const line of $`tail -f log`.lines()) if (line.includes("ready")) break;
    */
   lines(): AsyncGenerator<string, void, undefined> {
+    this.#change("lines");
     const handoff = new Handoff();
-    this.#heard = true;
     const end = this.#start("logged", (bytes) => handoff.push(bytes));
+    let isLost = false;
     end.then(
       () => handoff.end(),
-      (error: unknown) => handoff.end({ error }),
+      () => {
+        isLost = true;
+        handoff.end();
+      },
     );
-    return this.#linesOf(handoff, end);
+    this.#unread = true;
+    return this.#lines(handoff, end, () => isLost);
   }
 
-  async *#linesOf(handoff: Handoff, end: Promise<CommandResult>): AsyncGenerator<string, void, undefined> {
-    const decoder = new TextDecoder();
-    let rest = "";
+  async *#lines(
+    handoff: Handoff,
+    end: Promise<CommandResult>,
+    isLost: () => boolean,
+  ): AsyncGenerator<string, void, undefined> {
+    this.#unread = false;
+    this.#heard = true;
     let whole = false;
     try {
-      for await (const bytes of handoff) {
-        const parts = (rest + decoder.decode(bytes, { stream: true })).split("\n");
-        rest = parts.pop() ?? "";
-        if (rest.length > limits.collectedBytes)
-          throw new SortieError("OUTPUT_TOO_LONG", `${this.#shown()} wrote a line of more than 16 MiB.`);
-        for (const line of parts) yield line.replace(/\r$/, "");
-      }
-      rest += decoder.decode();
-      if (rest !== "") yield rest.replace(/\r$/, "");
+      yield* linesOf(handoff, this.#shown(), isLost);
       whole = true;
     } finally {
       if (!whole) {
@@ -170,8 +159,17 @@ export class Command implements PromiseLike<CommandResult> {
    * @example await also.source`pg_dump app`.pipe($`psql app`);
    */
   pipe(other: Command): Command {
-    other.#change("pipe");
-    if (other.#stdin) throw new TypeError(`${other.#shown()} has a standard input already.`);
+    this.#change("pipe");
+    if (!(typeof other === "object" && other !== null && #origin in other))
+      this.#refuse(".pipe() takes another command, which `$` gave.");
+    if (other === this) this.#refuse(".pipe() takes another command, not itself.");
+    if (other.#end) this.#refuse(`.pipe() takes a command that has not started: ${other.#shown()} has.`);
+    if (other.#stdin) {
+      const error = new TypeError(`${other.#shown()} has a standard input already.`);
+      other.#neverStart(error);
+      this.#neverStart(error);
+      throw error;
+    }
     const handoff = new Handoff();
     other.#stdin = handoff;
     other.#sources = [...this.#sources, this];
@@ -180,15 +178,14 @@ export class Command implements PromiseLike<CommandResult> {
     end.then(
       // Half an input must not look like a whole one: only the end of a command that ended by itself is an end.
       ({ exit }) => {
-        if (exit.reason === "exited" || this.#cutOff) handoff.end();
+        if (exit.reason === "exited") handoff.end();
         else other.kill();
       },
-      () => {
-        other.kill();
-      },
+      () => other.kill(),
     );
-    other.#whenOver(() => {
-      if (this.#over) return;
+    other.#over.promise.then(() => {
+      handoff.leave();
+      if (this.#isOver) return;
       this.#cutOff = true;
       this.kill();
     });
@@ -213,37 +210,54 @@ export class Command implements PromiseLike<CommandResult> {
   timeout(time: Duration): this {
     this.#change("timeout");
     const ms = parseDuration(time);
-    if (!ms) throw new TypeError(`.timeout() takes milliseconds or a duration such as "90s", not ${String(time)}.`);
+    if (!ms) this.#refuse(`.timeout() takes milliseconds or a duration such as "90s", not ${String(time)}.`);
     this.#timeoutMs = ms;
     return this;
   }
 
-  /** Adds variables to those of the job. */
+  /**
+   * Adds variables to those of the job.
+   * @example await $`npm publish`.env({ NODE_AUTH_TOKEN: token });
+   */
   env(variables: Readonly<Record<string, string>>): this {
     this.#change("env");
-    for (const [name, value] of Object.entries(variables))
-      if (typeof value !== "string") throw new TypeError(`.env() has ${name}, which is no text but ${typeof value}.`);
-    this.#env = { ...this.#env, ...variables };
+    const entries = Object.entries(variables ?? {});
+    const other = entries.find(([, value]) => typeof value !== "string");
+    if (other) this.#refuse(`.env() has ${other[0]}, which is no text but ${typeof other[1]}.`);
+    const all = { ...this.#env, ...Object.fromEntries(entries) };
+    const { issues } = v.safeParse(Environment, Object.entries(all));
+    if (issues) this.#refuse(`.env() cannot have ${entries.map(([name]) => name).join(", ")}: ${issues[0].message}.`);
+    this.#env = all;
     return this;
   }
 
   /** Where it runs: absolute, or below the directory of the job. */
   cwd(path: string): this {
     this.#change("cwd");
+    if (!v.is(Directory, path)) this.#refuse(`.cwd() takes a path, not ${path === "" ? "an empty one" : typeof path}.`);
     this.#cwd = path;
     return this;
   }
 
-  /** What it reads. Default: nothing. */
+  /**
+   * What it reads. Where that fails the command is ended, and awaiting it throws the same. Default: nothing.
+   * @example await $`psql app`.stdin("vacuum;");
+   */
   stdin(input: CommandInput): this {
     this.#change("stdin");
-    if (this.#stdin) throw new TypeError(`${this.#shown()} has a standard input already.`);
-    this.#stdin = bytesOf(input);
+    if (this.#stdin) this.#refuse(`${this.#shown()} has a standard input already.`);
+    try {
+      this.#stdin = this.#input(bytesOf(input));
+    } catch (error) {
+      this.#refuse((error as Error).message);
+    }
     return this;
   }
 
-  /** Sends a signal to its whole process tree. */
+  /** Sends a signal, such as `"HUP"`, to its whole process tree. */
   signal(name: SignalName): this {
+    if (!v.is(SignalName, name))
+      throw new TypeError(`.signal() takes a signal's name without SIG, such as "TERM", not ${String(name)}.`);
     if (this.#started) this.#started.signal(name);
     else if (this.#signals.length < MOST_SIGNALS) this.#signals.push(name);
     return this;
@@ -251,10 +265,9 @@ export class Command implements PromiseLike<CommandResult> {
 
   /** Ends it: TERM to its whole process tree, and KILL after the job's grace. */
   kill(): this {
-    if (!this.#over) {
-      if (!this.#started) this.start();
-      this.#started?.cancel();
-    }
+    if (this.#isOver) return this;
+    this.start();
+    this.#started?.cancel();
     return this;
   }
 
@@ -276,23 +289,84 @@ export class Command implements PromiseLike<CommandResult> {
   async settled(): Promise<void> {
     this.start();
     if (this.#heard) await this.#end?.catch(() => {});
-    else await this.#result();
+    else await (this.#reading ?? this.#result());
+  }
+
+  /** @internal The function is over: what waits for it to read more would wait for ever. */
+  noMoreReading(): void {
+    if (!this.#unread || this.#isOver) return;
+    this.#fail(new TypeError(`${this.#shown()} was ended, because nobody took its .lines().`));
+  }
+
+  #read<Value>(what: string, read: () => Promise<Value>): Promise<Value> {
+    this.#change(what);
+    const reading = read();
+    this.#reading = reading;
+    return new Reading(reading, () => {
+      this.#heard = true;
+    });
+  }
+
+  async #text(): Promise<string> {
+    return (await this.#bytes()).toString("utf8").replace(/\r?\n$/, "");
+  }
+
+  async #bytes(): Promise<Buffer> {
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    const end = this.#start("logged", (bytes) => {
+      length += bytes.length;
+      if (length <= limits.collectedBytes) pieces.push(Uint8Array.from(bytes));
+      else this.#started?.cancel();
+    });
+    await end.catch(() => {});
+    if (length > limits.collectedBytes)
+      throw new SortieError(
+        "OUTPUT_TOO_LONG",
+        `${this.#shown()} wrote more than ${limits.collectedBytes / 1024 / 1024} MiB, which is too much to be collected.`,
+      );
+    await this.#result();
+    return Buffer.concat(pieces);
+  }
+
+  /** Half an input must not look like a whole one: where it fails, the command is ended before it sees an end of it. */
+  async *#input(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* input;
+    } catch (error) {
+      this.#fail(error);
+      await this.#over.promise;
+    }
+  }
+
+  /** Ends it for a reason that is not its own. */
+  #fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#problem ??= { error };
+    this.kill();
+  }
+
+  /** What it came to by itself; rejects where it was lost, or could not go on. */
+  async #outcome(): Promise<CommandResult> {
+    const result = await (this.#end as Promise<CommandResult>);
+    if (this.#problem) throw this.#problem.error;
+    return result;
   }
 
   async #result(): Promise<CommandResult> {
     this.start();
-    const sources = await Promise.allSettled(this.#sources.map(async (source) => source.#end));
+    const all = await Promise.allSettled([...this.#sources, this].map((command) => command.#outcome()));
     // What was lost comes first: how the others ended follows from it.
-    for (const source of sources) if (source.status === "rejected") throw source.reason;
-    const own = (await this.#end) as CommandResult;
-    const piped = sources.map((source) => (source as PromiseFulfilledResult<CommandResult>).value);
+    for (const one of all) if (one.status === "rejected") throw one.reason;
+    const piped = all.map((one) => (one as PromiseFulfilledResult<CommandResult>).value);
+    const own = piped.pop() as CommandResult;
     for (const [index, source] of this.#sources.entries()) source.#check(piped[index] as CommandResult);
     this.#check(own);
     return { ...own, piped };
   }
 
   #check({ exit }: CommandResult): void {
-    if (!this.#throws || this.#cutOff || passed(exit)) return;
+    if (!this.#throws || passed(exit) || (this.#cutOff && exit.reason === "cancelled")) return;
     throw new CommandError(this.#shown(), exit, this.#stderr.toString(), this.#origin.location);
   }
 
@@ -300,7 +374,6 @@ export class Command implements PromiseLike<CommandResult> {
     stdout: CommandSpec["stdout"],
     take: ((bytes: Uint8Array) => Promise<void> | void) | undefined,
   ): Promise<CommandResult> {
-    if (this.#end) throw new TypeError(`${this.#shown()} has started: say how it is read where it is written.`);
     const { starter, command } = this.#origin;
     const startedAt = performance.now();
     this.#started = starter.start(
@@ -323,9 +396,7 @@ export class Command implements PromiseLike<CommandResult> {
     );
     for (const name of this.#signals.splice(0)) this.#started.signal(name);
     this.#end = this.#started.end
-      .finally(() => {
-        this.#over = true;
-      })
+      .finally(() => this.#setOver())
       .then((exit) => ({
         code: exit.code,
         exit,
@@ -338,15 +409,27 @@ export class Command implements PromiseLike<CommandResult> {
     return this.#end;
   }
 
-  #whenOver(listener: () => void): void {
-    queueMicrotask(() => {
-      this.start();
-      this.#end?.then(listener, listener);
-    });
+  #setOver(): void {
+    this.#isOver = true;
+    this.#over.resolve();
   }
 
   #change(what: string): void {
-    if (this.#end) throw new TypeError(`${this.#shown()} has started: .${what}() comes too late.`);
+    if (this.#end) throw new TypeError(`${this.#shown()} has started: .${what}() belongs where it is written.`);
+  }
+
+  /** What was asked of it cannot be, so it never starts, also where the error is caught. */
+  #refuse(message: string): never {
+    const error = new TypeError(message);
+    this.#neverStart(error);
+    throw error;
+  }
+
+  #neverStart(error: TypeError): void {
+    this.#heard = true;
+    this.#end = Promise.reject(error);
+    this.#end.catch(() => {});
+    this.#setOver();
   }
 
   #shown(): string {
@@ -356,5 +439,6 @@ export class Command implements PromiseLike<CommandResult> {
   }
 }
 
+const Directory = v.pipe(Text, v.minLength(1));
 /** Signals that wait for a start; what is more is lost. */
 const MOST_SIGNALS = 16;

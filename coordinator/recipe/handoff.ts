@@ -3,12 +3,15 @@
 
 export class Handoff implements AsyncIterable<Uint8Array> {
   #bytes: Uint8Array | undefined;
-  #over: { readonly error?: unknown } | undefined;
+  #over = false;
   #left = false;
   #taken: (() => void) | undefined;
   #came: (() => void) | undefined;
 
-  /** Resolves once the bytes were taken, and what was done with them; at once when the reader has left. */
+  /**
+   * Resolves once the bytes were taken, and what was done with them; at once when the reader has left. One at a time: the
+   * next ones come when these were taken.
+   */
   async push(bytes: Uint8Array): Promise<void> {
     if (this.#left || bytes.length === 0) return;
     this.#bytes = bytes;
@@ -18,21 +21,28 @@ export class Handoff implements AsyncIterable<Uint8Array> {
     });
   }
 
-  /** Nothing more comes; with an error where that is not the end that it should have. */
-  end(over: { readonly error?: unknown } = {}): void {
-    this.#over ??= over;
+  /** Nothing more comes. */
+  end(): void {
+    this.#over = true;
+    this.#came?.();
+  }
+
+  /** Nobody reads any more, also where a reader still waits: whoever writes must not wait for it. */
+  leave(): void {
+    this.#left = true;
+    this.#bytes = undefined;
+    this.#taken?.();
     this.#came?.();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     try {
-      for (;;) {
+      while (!this.#left) {
         if (this.#bytes) {
           yield this.#bytes;
           this.#bytes = undefined;
           this.#taken?.();
         } else if (this.#over) {
-          if ("error" in this.#over) throw this.#over.error;
           return;
         } else {
           await new Promise<void>((resolve) => {
@@ -41,9 +51,7 @@ export class Handoff implements AsyncIterable<Uint8Array> {
         }
       }
     } finally {
-      this.#left = true;
-      this.#bytes = undefined;
-      this.#taken?.();
+      this.leave();
     }
   }
 }

@@ -1,9 +1,10 @@
 // `$`: starts commands where a job is. drive.ts makes one for each place of a job.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "./command.ts";
 import type { CommandStarter } from "./command-starter.ts";
 import { callSite } from "./location.ts";
 import type { Argv } from "./place.ts";
-import { type ShellValue, sh } from "./shell.ts";
+import { checkText, type ShellValue, sh } from "./shell.ts";
 
 /**
  * Starts a command on the job's runner: a template is a shell command in which every interpolation is quoted, as in `sh`; a
@@ -23,15 +24,18 @@ export interface OpenShell {
 
 /** @internal */
 export function createShell(starter: CommandStarter): OpenShell {
+  /** Those that are not over, and those that failed and were not heard of when they started. */
   const commands = new Set<Command>();
+  let made = 0;
 
   function $(first: TemplateStringsArray | Argv, ...values: readonly ShellValue[]): Command {
     const command = new Command({
       starter,
-      command: "raw" in first ? { shell: sh(first, ...values).text } : { argv: checkedArgv(first) },
+      command: isTemplate(first) ? { shell: sh(first, ...values).text } : { argv: checkedArgv(first) },
       location: callSite($),
     });
     commands.add(command);
+    made++;
     // What follows in the same expression says how it is read.
     setImmediate(() => {
       command.start();
@@ -46,18 +50,27 @@ export function createShell(starter: CommandStarter): OpenShell {
   return {
     $,
     async settled() {
-      const all = await Promise.allSettled([...commands].map((command) => command.settled()));
-      const failed = all.find((one) => one.status === "rejected");
-      if (failed) throw failed.reason;
+      for (let waitedFor = -1; waitedFor !== made; ) {
+        waitedFor = made;
+        for (const command of commands) command.noMoreReading();
+        const all = await Promise.allSettled([...commands].map((command) => command.settled()));
+        const failed = all.find((one) => one.status === "rejected");
+        if (failed) throw failed.reason;
+        // Whoever waited for one of them may start another.
+        await nextTurn();
+      }
     },
   };
 }
+
+const isTemplate = (first: unknown): first is TemplateStringsArray => Array.isArray(first) && "raw" in first;
 
 function checkedArgv(argv: unknown): string[] {
   if (!Array.isArray(argv) || argv.length === 0) throw new TypeError("$ takes a template, or a list with a program.");
   for (const part of argv) {
     if (typeof part !== "string") throw new TypeError(`$ takes a list of texts, not one with ${typeof part} in it.`);
-    if (part.includes("\0")) throw new TypeError("$ cannot hold a NUL character.");
+    checkText(part, "$");
   }
+  if (argv[0] === "") throw new TypeError("$ takes a list with a program, and its name is empty.");
   return [...argv];
 }

@@ -63,6 +63,13 @@ function word(value: unknown): string {
     throw new TypeError(`sh\`\` cannot hold ${what}: interpolate a string, a number, a boolean, or a list of those.`);
   }
   const text = String(value);
-  if (text.includes("\0")) throw new TypeError("sh`` cannot hold a NUL character.");
+  checkText(text, "sh``");
   return quoted(text);
+}
+
+/** @internal Throws for what no process can be given: a NUL would end the word, and half of a pair has no bytes in UTF-8. */
+export function checkText(text: string, what: string): void {
+  if (text.includes("\0")) throw new TypeError(`${what} cannot hold a NUL character.`);
+  if (!text.isWellFormed())
+    throw new TypeError(`${what} cannot hold half of a surrogate pair: it is no whole character.`);
 }
