@@ -11,6 +11,7 @@ import { guarded } from "./guard.ts";
 import { isJob } from "./job.ts";
 import { loadError } from "./load-error.ts";
 import { importNatively } from "./native.ts";
+import { provideSdk } from "./own-sdk.ts";
 import { validateParams, withEnvironment, wrongParams } from "./params.ts";
 import { isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./recipe.ts";
 import { mayRepeatName } from "./repeated-name.ts";
@@ -74,6 +75,7 @@ export async function importRecipe(
 ): Promise<{ file: string; source: string; recipe: Recipe | RecipeWithParams }> {
   const file = recipeFile(path);
   const source = readFileSync(file, "utf8");
+  await provideSdk();
   if (mayRepeatName(source)) await checkSource(source, file);
   const tsconfig = tsconfigOf(file);
   const { signal, onImport } = options;

@@ -1,4 +1,5 @@
-import { readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Rig, root } from "../rig/rig.ts";
@@ -69,9 +70,18 @@ describe("coordinator check", () => {
   it("plans what has no TypeScript, and says that types were not checked", async () => {
     await using rig = new Rig();
     const source = recipe(`export default recipe({ a: job({ run: "true" }) });`);
-    const { code, text } = await rig.coordinator(["check", rig.recipe(source)]);
-    expect(code).toBe(0);
-    expect(text).toMatch(/1 job can be planned; types were not checked: its project has no TypeScript/);
+    // An installation has no TypeScript of its own: this repository's is for its development.
+    const installation = join(rig.folder, "installation");
+    cpSync(join(root, "dist"), join(installation, "dist"), { recursive: true });
+    cpSync(join(root, "package.json"), join(installation, "package.json"));
+    mkdirSync(join(installation, "node_modules"));
+    for (const name of ["tsx", "esbuild"])
+      symlinkSync(join(root, "node_modules", name), join(installation, "node_modules", name));
+    const args = [join(installation, "dist/coordinator.js"), "check", rig.recipe(source)];
+    const env = { ...process.env, SORTIE_HOME: rig.home };
+    expect(execFileSync(process.execPath, args, { env, encoding: "utf8" })).toMatch(
+      /1 job can be planned; types were not checked: its project has no TypeScript/,
+    );
     const script = await rig.coordinator(["check", typed(rig, source, "plain.mjs")]);
     expect(script.text).toContain("types were not checked: it is no TypeScript");
   });
