@@ -13,19 +13,25 @@ export class StdinSender {
   #stopped = false;
   /** Counts connections: a loop that writes to an older one ends. */
   #connection = 0;
+  /** Until it is first connected: a job that was refused, and is asked for again, has its input from the beginning. */
+  #begin: (() => void) | undefined;
   #wakeSource: (() => void) | undefined;
   #wakeWriter: (() => void) | undefined;
 
-  /** Reads from the source as fast as it may send. `onFailed`: half an input must never look like a whole one. */
+  /** Reads from the source, once connected, as fast as it may send. `onFailed`: half an input must never look like a whole one. */
   constructor(source: AsyncIterable<Uint8Array>, onFailed: (error: unknown) => void) {
-    this.#readAll(source).catch((error: unknown) => {
-      if (!this.#stopped) onFailed(error);
-    });
+    this.#begin = () => {
+      this.#readAll(source).catch((error: unknown) => {
+        if (!this.#stopped) onFailed(error);
+      });
+    };
   }
 
   /** Sends from now on over this call, whose runner has everything before `offset`. */
   connect(call: RawCarriage, offset: number): void {
     const connection = ++this.#connection;
+    this.#begin?.();
+    this.#begin = undefined;
     this.#wakeWriter?.();
     // A call that is lost is followed by another one.
     this.#writeAll(call, offset, () => connection === this.#connection && !this.#stopped).catch(() => {});
