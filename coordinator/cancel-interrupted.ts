@@ -3,7 +3,10 @@ import { asSortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { startAttempt } from "./attempt.ts";
+import { endDriven } from "./drive.ts";
+import { endPlaces } from "./end-places.ts";
 import { type Fleet, openFleet } from "./fleet.ts";
+import { linkOf } from "./resume.ts";
 import { createLog, reopenLog } from "./store/log.ts";
 import { type AttemptRow, openAttempt, type RunRow } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
@@ -22,8 +25,10 @@ export async function cancelInterrupted(
   const jobs = store.jobs(run).filter(({ name, outcome }) => outcome === null && (only === undefined || only === name));
   const open = jobs.flatMap((job) => openAttempt(job) ?? []);
   const record = store.reader(open.map((attempt) => [attempt.job, attempt.id]));
+  const places = store.places(run).filter(({ job }) => only === undefined || only === job);
   try {
     await record.on({ type: "run-resumed", at: Date.now(), run, recipe: "", jobs: [] });
+    const ended = endPlaces(store, places, (place) => linkOf(fleet, [], place));
     await Promise.all(
       jobs.map(async ({ name }) => {
         const attempt = open.find((one) => one.job === name);
@@ -32,6 +37,7 @@ export async function cancelInterrupted(
         await record.on({ type: "job-ended", at: Date.now(), job: name, outcome: "cancelled", ...how, durationMs });
       }),
     );
+    await ended;
     if (only === undefined)
       await record.on({
         type: "run-ended",
@@ -46,9 +52,20 @@ export async function cancelInterrupted(
   }
 }
 
-async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId }: AttemptRow) {
+const notTold = (error: unknown): { message: string } => ({
+  message: `not told to its runner, whose lease ends it: ${asSortieError(error).message}`,
+});
+
+async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId, driven }: AttemptRow) {
   const pin = fleet.trust.get(runnerId ?? "");
   if (!pin) return { message: "its runner is gone" };
+  if (driven) {
+    const message = "its function ended with the coordinator that ran it";
+    return endDriven(fleet.link(pin), id).then(
+      () => ({ message }),
+      (error: unknown) => notTold(error),
+    );
+  }
   const path = store.logPath({ run, id });
   const stored = reopenLog(path);
   const log = createLog(path);
@@ -63,7 +80,7 @@ async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId }: 
     attempt.cancel("user");
     return await attempt.end;
   } catch (error) {
-    return { message: `not told to its runner, whose lease ends it: ${asSortieError(error).message}` };
+    return notTold(error);
   } finally {
     log.close();
   }

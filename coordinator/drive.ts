@@ -44,6 +44,7 @@ export async function drive(options: DriveOptions): Promise<Dispatched> {
     attemptId,
     runner: runner.name,
     runnerId: runner.id,
+    driven: true,
   });
   const log = new JobLog(logPath(options.folder, run, attemptId));
   const over = new AbortController();
@@ -108,6 +109,17 @@ async function openAll(
       name: place.name,
     })),
   ];
+  for (const { link, request, name } of places)
+    if (name !== undefined)
+      await emit({
+        type: "place-dispatched",
+        at: Date.now(),
+        job: job.name,
+        place: name,
+        attemptId: request.attemptId,
+        runner: link.name,
+        runnerId: link.id,
+      });
   const opening = places.map(({ link, request, name }) =>
     openPlace({
       link,

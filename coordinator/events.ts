@@ -75,6 +75,19 @@ export type RunEvent =
       readonly runner: string;
       /** Its peer ID, or `embedded`. */
       readonly runnerId: string;
+      /** A function drives it, and goes with this process; its log is put together of several journals. */
+      readonly driven?: true;
+    }
+  /** About to be asked of a runner too: another place that the job has, as long as this attempt of it lasts. */
+  | {
+      readonly type: "place-dispatched";
+      readonly at: number;
+      readonly job: JobName;
+      /** Its name in `also`. */
+      readonly place: string;
+      readonly attemptId: AttemptId;
+      readonly runner: string;
+      readonly runnerId: string;
     }
   /** The runner did not take it; nothing ran. */
   | { readonly type: "job-returned"; readonly at: number; readonly job: JobName; readonly attemptId: AttemptId }

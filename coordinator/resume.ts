@@ -67,13 +67,19 @@ export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: reado
     failures,
     begun: new Map(
       begun.map((row) => {
-        const id = row.runnerId ?? "";
-        const runner = runners.find((one) => one.id === id) ?? linkTo(fleet, id, row.runner);
+        const runner = linkOf(fleet, runners, row);
         return [row.job, { attemptId: row.id, runner, startedAt: row.startedAt }];
       }),
     ),
   };
 }
+
+/** The runner that an attempt, or a place, was given to. */
+export const linkOf = (
+  fleet: Fleet,
+  runners: readonly KnownRunner[],
+  { runnerId, runner }: Pick<AttemptRow, "runnerId" | "runner">,
+): RunnerLink => runners.find(({ id }) => id === runnerId) ?? linkTo(fleet, runnerId ?? "", runner);
 
 /** A runner that does not answer now, or is trusted no more; the embedded one went with its process. */
 function linkTo(fleet: Fleet, id: string, name: string): RunnerLink {

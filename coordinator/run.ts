@@ -6,6 +6,7 @@ import { newRunId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { askOn } from "./ask-on.ts";
 import { listenForCancels } from "./cancels.ts";
+import { endPlaces } from "./end-places.ts";
 import type { EventReader, RunEvent, RunOutcome } from "./events.ts";
 import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
@@ -13,7 +14,7 @@ import { gather } from "./gather.ts";
 import { earlierOfKept } from "./keep.ts";
 import type { Plan } from "./plan.ts";
 import { type Asked, prepare, prepareAgain } from "./prepare.ts";
-import { earlierOf, type Resumed } from "./resume.ts";
+import { earlierOf, linkOf, type Resumed } from "./resume.ts";
 import { keptEvent, resumedEvent, startedEvent } from "./run-events.ts";
 import { secretValues } from "./secrets.ts";
 import { checkSelectors } from "./selectors.ts";
@@ -86,6 +87,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     const run = resumed?.run ?? newRunId();
     const startedAt = resumed?.startedAt ?? Date.now();
     const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
+    const given = endPlaces(store, resumed ? store.places(run) : [], (place) => linkOf(fleet, runners, place));
     try {
       await emit(resumed ? resumedEvent(run, prepared) : startedEvent(run, startedAt, prepared));
       options.onStarted?.(run);
@@ -124,6 +126,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
       await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
       return outcome;
     } finally {
+      await given;
       stop();
       await readers.close();
       store.close();

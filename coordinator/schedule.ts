@@ -204,7 +204,8 @@ export class Schedule {
   #unlock(job: PlanJob): void {
     const missing = (this.#missing.get(job.name) ?? 0) - 1;
     this.#missing.set(job.name, missing);
-    if (missing === 0 && this.#unsettled.has(job.name)) this.#ready(job);
+    // One that was taken before it was ready is under way already.
+    if (missing === 0 && this.#unsettled.has(job.name) && !this.#taken.has(job.name)) this.#ready(job);
   }
 
   #ready(job: PlanJob): void {

@@ -53,6 +53,12 @@ const migrations = [
   ALTER TABLE jobs ADD COLUMN kept TEXT;
   ALTER TABLE jobs ADD COLUMN output TEXT;
   ALTER TABLE jobs ADD COLUMN given_by TEXT;
+  ALTER TABLE attempts ADD COLUMN driven INTEGER;
+  CREATE TABLE places (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL, job TEXT NOT NULL, runner TEXT NOT NULL, runner_id TEXT NOT NULL,
+    started_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX places_by_run ON places (run);
 `,
 ];
 

@@ -9,6 +9,11 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
   let run: RunId;
   const attempts = new Map<JobName, AttemptId>(begun);
 
+  /** Jobs that have other places, which end with the attempt. */
+  const placed = new Set<JobName>();
+  const leavePlaces = (job: JobName): Write[] =>
+    placed.delete(job) ? [["DELETE FROM places WHERE run = ? AND job = ?", run, job]] : [];
+
   /** The attempt under way, if there is one: a job may end without, and may begin another after one was lost. */
   const endAttempt = (
     job: JobName,
@@ -21,6 +26,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
     attempts.delete(job);
     if (attempt === undefined) return [];
     return [
+      ...leavePlaces(job),
       [
         "UPDATE attempts SET ended_at = ?, exit = ?, message = ?, gap = ? WHERE id = ?",
         at,
@@ -88,7 +94,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           return flush();
         case "job-dispatched":
           write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"), [
-            "INSERT INTO attempts (id, run, job, attempt, runner, runner_id, started_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attempts (id, run, job, attempt, runner, runner_id, started_at, driven) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             event.attemptId,
             run,
             event.job,
@@ -96,12 +102,25 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
             event.runner,
             event.runnerId,
             event.at,
+            event.driven ? 1 : null,
           ]);
           attempts.set(event.job, event.attemptId);
           return written();
+        case "place-dispatched":
+          placed.add(event.job);
+          write([
+            "INSERT INTO places (id, run, job, runner, runner_id, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+            event.attemptId,
+            run,
+            event.job,
+            event.runner,
+            event.runnerId,
+            event.at,
+          ]);
+          return written();
         case "job-returned":
           attempts.delete(event.job);
-          return write(["DELETE FROM attempts WHERE id = ?", event.attemptId]);
+          return write(["DELETE FROM attempts WHERE id = ?", event.attemptId], ...leavePlaces(event.job));
         case "job-started":
           attempts.set(event.job, event.attemptId);
           return write(["UPDATE attempts SET started_at = ? WHERE id = ?", event.at, event.attemptId]);

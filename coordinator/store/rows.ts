@@ -63,7 +63,12 @@ export interface AttemptRow {
   readonly message: string | null;
   /** What of its outputs did not arrive, by the runner's counts and hashes. */
   readonly gap: string | null;
+  /** A function drove it. */
+  readonly driven: boolean;
 }
+
+/** Another place that a job had when its coordinator ended. */
+export type PlaceRow = Pick<AttemptRow, "id" | "run" | "job" | "runner" | "runnerId" | "startedAt">;
 
 /** How an attempt came out that was not the last, or may not be. One without an exit, or whose log proves nothing, was lost. */
 export const outcomeOfTry = ({ exit, gap }: AttemptRow): "failed" | "lost" =>
@@ -113,6 +118,15 @@ export interface RawAttempt {
   exit: string | null;
   message: string | null;
   gap: string | null;
+  driven: number | null;
+}
+
+export interface RawPlace {
+  id: string;
+  job: string;
+  runner: string;
+  runner_id: string;
+  started_at: number;
 }
 
 export const runOf = (row: RawRun): RunRow => ({
@@ -142,6 +156,7 @@ export const attemptOf = (row: RawAttempt): AttemptRow => ({
   exit: row.exit === null ? undefined : parseStored(Exit, row.exit, `the attempt ${row.id}`),
   message: row.message,
   gap: row.gap,
+  driven: row.driven === 1,
 });
 
 /** What was written down, as it was: a record that somebody damaged is told, not believed. */

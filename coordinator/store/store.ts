@@ -13,9 +13,11 @@ import {
   type AttemptRow,
   attemptOf,
   type JobRow,
+  type PlaceRow,
   parseStored,
   type RawAttempt,
   type RawJob,
+  type RawPlace,
   type RawRun,
   type RunRow,
   runOf,
@@ -51,6 +53,9 @@ export interface Store {
   /** The latest run of the recipe at this absolute path that is over. */
   lastRunOf(recipe: string): RunRow | undefined;
   jobs(run: RunId): JobRow[];
+  /** Other places of its jobs, of which it is not known that they are over. */
+  places(run: RunId): PlaceRow[];
+  forgetPlace(id: AttemptId): void;
   /** By RUN/JOB, by a job's name in the latest run that has it, or by a prefix of an attempt's id. Throws as findRun. */
   findJob(text: string): FoundJob;
   lastAttempt(run: RunId, job: JobName): AttemptRow | undefined;
@@ -175,6 +180,13 @@ export function openStore(folder: string): Store {
           attempts: attempts.get(name) ?? [],
         }));
     },
+    places: (run) =>
+      database
+        .all<RawPlace>("SELECT * FROM places WHERE run = ?", run)
+        .map(({ id, job, runner, runner_id, started_at }) => ({
+          ...{ id: id as AttemptId, run, job: job as JobName, runner, runnerId: runner_id, startedAt: started_at },
+        })),
+    forgetPlace: (id) => database.write(["DELETE FROM places WHERE id = ?", id]),
     findJob(text) {
       const slash = text.indexOf("/");
       if (slash >= 0) return jobOf(findRun(text.slice(0, slash)).id, text.slice(slash + 1));

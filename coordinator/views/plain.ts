@@ -72,6 +72,7 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         const again = event.attempt > 1 ? `, attempt ${event.attempt}` : "";
         return `${rest}${prefix}${paint("dim", `started on ${oneLine(event.runner)}${again}`)}\n`;
       }
+      case "place-dispatched":
       case "job-dispatched":
       case "job-returned":
         return "";

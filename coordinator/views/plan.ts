@@ -26,6 +26,7 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
       job.always && "runs always, once what it needs is over",
       job.allowFailure && "may fail",
       job.priority !== undefined && `priority ${job.priority}`,
+      job.condition && "may be skipped by its `if`",
       job.retry && `is tried again up to ${job.retry.count} times`,
     ].filter(Boolean);
     if (how.length > 0) lines.push(`  ${how.join(", ")}`);
@@ -38,6 +39,8 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
     if (more.length > 0) lines.push(`  ${more.join(", ")}`);
     const place = placeText(job);
     if (place !== undefined) lines.push(`  ${place}`);
+    for (const { name, on } of job.also ?? []) lines.push(`  also ${name}: on ${describeSelector(on)}`);
+    if (job.drive) lines.push("  a function drives it");
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);
   }
   return `${lines.join("\n")}\n`;
