@@ -111,7 +111,7 @@ describe("a function", () => {
     expect(ends.get("bad")).toMatchObject({
       outcome: "failed",
       exit: { code: 7 },
-      message: `echo why >&2; exit 7: exit 7 (${path}:5:15)`,
+      message: `echo why >&2; exit 7: exit 7 (${path}:5:16)`,
     });
     expect(ends.get("thrown")).toMatchObject({
       outcome: "failed",
