@@ -36,6 +36,16 @@ describe("the documentation", () => {
     }
   });
 
+  it("shows functions that run", async () => {
+    await using rig = new Rig();
+    const examples = blocks("docs/function-steps.md", "ts");
+    expect(examples.length).toBeGreaterThanOrEqual(5);
+    for (const [index, source] of examples.entries()) {
+      const { code, stderr, text } = await rig.coordinator(["run", rig.recipe(source, `example-${index}.ts`)]);
+      expect({ source, text, code, stderr }).toMatchObject({ source, code: 0, stderr: "" });
+    }
+  });
+
   it("shows log commands that work", async () => {
     await using rig = new Rig();
     expect((await rig.coordinator(["run", "recipes/hello.ts"])).code).toBe(0);
