@@ -13,6 +13,7 @@ import { outcomeOf } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { JobLog } from "./job-log.ts";
 import type { PlanJob, PlanPlace } from "./plan.ts";
+import type { Questions } from "./questions.ts";
 import { isCommandError } from "./recipe/command-error.ts";
 import type { ConditionContext, JobContext, JobFunction } from "./recipe/function-step.ts";
 import { ownFrame } from "./recipe/own-place.ts";
@@ -26,6 +27,8 @@ export interface DriveOptions extends DispatchOptions {
   readonly context: ConditionContext;
   /** The runners of the job's other places, in the order of `job.also`. */
   readonly also: readonly RunnerLink[];
+  /** What its function may ask the person who runs it. */
+  readonly questions: Questions;
 }
 
 /** What the function came to. */
@@ -229,7 +232,7 @@ async function conduct(
 
 /** Calls the function once every place is ready, and waits for what it has started. Never rejects. */
 async function call(
-  { job, context, emit }: DriveOptions,
+  { job, context, emit, questions }: DriveOptions,
   places: readonly DrivenPlace[],
   log: JobLog,
   signal: AbortSignal,
@@ -251,6 +254,11 @@ async function call(
     waiting -= bytes.length;
   };
   const logged: Promise<void>[] = [];
+  const asker = questions.asker(job.name, signal, async (event) => {
+    if (event.type === "job-asking" || event.by === "option")
+      await log.control({ type: "note", at: event.at, from: "?", text: event.question });
+    await emit(event);
+  });
   const whole: JobContext<readonly unknown[], string> = {
     ...context,
     $,
@@ -260,6 +268,7 @@ async function call(
       logged.push(written);
       return written;
     },
+    ask: asker.ask,
     signal,
     workspace,
   };
@@ -272,6 +281,8 @@ async function call(
   } catch (error) {
     await Promise.allSettled(logged);
     return { error };
+  } finally {
+    await asker.close();
   }
 }
 

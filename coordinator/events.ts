@@ -124,6 +124,24 @@ export type RunEvent =
       readonly from: string;
       readonly text: string;
     }
+  /** A job asks the person at the terminal, and waits. Told again for each answer that did not fit. */
+  | {
+      readonly type: "job-asking";
+      readonly at: number;
+      readonly job: JobName;
+      readonly question: string;
+      /** Answers to it that did not fit. */
+      readonly refusals: number;
+    }
+  /** What it asked is over. The answer is nobody else's: it is in no event. */
+  | {
+      readonly type: "job-answered";
+      readonly at: number;
+      readonly job: JobName;
+      readonly question: string;
+      /** `option`: it was given beforehand, by `--answer`; `nobody`: the job ended first, or no answer was taken. */
+      readonly by: "person" | "option" | "nobody";
+    }
   /** An attempt was lost by the infrastructure, or failed, and the job is tried again: otherwise as `job-ended` tells it. */
   | {
       readonly type: "job-retrying";

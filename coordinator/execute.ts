@@ -3,6 +3,7 @@ import PQueue from "p-queue";
 import { asSortieError, messageOf, SortieError } from "../protocol/errors.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
+import type { Answers } from "./answers.ts";
 import { type Dispatched, dispatch } from "./dispatch.ts";
 import { drive, endDriven } from "./drive.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
@@ -10,6 +11,7 @@ import type { KnownRunner, RunnerLink } from "./fleet.ts";
 import type { KnownResult } from "./known-result.ts";
 import { outputOfFunction, outputOfLog } from "./output.ts";
 import { type JobNames, type Plan, type PlanJob, planMore } from "./plan.ts";
+import { Questions } from "./questions.ts";
 import type { ConditionContext } from "./recipe/function-step.ts";
 import { isJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
@@ -36,6 +38,8 @@ export interface ExecuteOptions {
   /** Whether a job that failed or was lost ends the run. */
   readonly failFast: boolean;
   readonly emit: (event: RunEvent) => void | Promise<void>;
+  /** To what jobs ask, given beforehand. */
+  readonly answers?: Answers;
   readonly cancelled: AbortSignal;
   /** Called with what cancels one job by its name. */
   readonly onCancellable?: (cancelJob: (name: JobName) => void) => void;
@@ -86,6 +90,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     options.runners.map(({ id, info }) => ({ ...info, id })),
   );
   const results = new Results();
+  const questions = new Questions(options.answers);
   results.watch(plan.jobs);
   const queue = new PQueue({ concurrency: options.jobs });
   const places = new Map<string, Place & { readonly runner: KnownRunner }>(
@@ -177,7 +182,13 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       ? dispatch(asked)
       : begun
         ? driven(place, begun)
-        : drive({ ...asked, recipe: plan.recipe, context, also: also.map(({ runner }) => runner) })
+        : drive({
+            ...asked,
+            recipe: plan.recipe,
+            context,
+            questions,
+            also: also.map(({ runner }) => runner),
+          })
     ).finally(() => cancels.delete(job.name));
     schedule.release(job.name);
     if (result.kind === "ended") {

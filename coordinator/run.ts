@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { homeOf } from "../protocol/home.ts";
 import { newRunId, type RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
+import { type Answers, checkAnswers } from "./answers.ts";
 import { askOn } from "./ask-on.ts";
 import { listenForCancels } from "./cancels.ts";
 import { endPlaces } from "./end-places.ts";
@@ -28,6 +29,8 @@ export interface RunOptions extends Asked {
   readonly jobs: number | undefined;
   /** Cancel the rest once a job failed; default: whatever does not need that job goes on. */
   readonly failFast?: boolean;
+  /** To what jobs ask, given beforehand. */
+  readonly answers: Answers;
   /** Use the embedded runner although others are known. */
   readonly local: boolean;
   /** A runner of which nothing is heard for so long is looked for anew; milliseconds. */
@@ -62,6 +65,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const left = plan.jobs.filter(({ name }) => !kept.has(name) && !over.has(name));
   /** Values that views keep to themselves: those of jobs that join the run come in later. */
   const secrets = new Set(secretValues(left, process.env));
+  checkAnswers(options.answers, prepared.whole);
   const fleet = openFleet(folder, options.silenceMs);
   let hurry = (): boolean => false;
   options.onKillable(() => {
@@ -109,6 +113,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         jobs: options.jobs ?? Math.max(1, slots),
         failFast: options.failFast ?? false,
         emit,
+        answers: options.answers,
         cancelled,
         admit(given) {
           const { jobs } = askOn({ recipe: plan.recipe, jobs: given }, prepared.on);

@@ -177,6 +177,16 @@ export const errorCatalog = {
     "Something of a command's output did not arrive, by the runner's own count.",
     "Run it again; a larger --journal-size at the runner holds more while nobody reads.",
   ),
+  QUESTION_UNANSWERED: entry(
+    failed,
+    "A job asked something, and nobody could answer: there is no terminal, or it was closed.",
+    "Run it in a terminal, or give the answer beforehand: --answer JOB=TEXT.",
+  ),
+  ANSWER_REFUSED: entry(
+    failed,
+    "A job asked something, and no answer was what it takes.",
+    "Run it again, with an answer that fits.",
+  ),
   RECIPE_CHANGED: entry(
     usage,
     "The recipe is not the one that the run began with.",

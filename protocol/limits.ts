@@ -229,6 +229,12 @@ export const limits = {
   watchMostMs: 2_000,
   /** Changed files that are named. */
   namedChanges: 3,
+  /** A question of a job is one line that a person reads; so often may an answer not fit; and so many may wait. */
+  questionCharacters: 1_000,
+  answersRefused: 3,
+  questionsWaiting: 10_000,
+  /** What a terminal holds of what was typed before a question was asked is there within this. */
+  typedBeforeMs: 50,
   /** Bars that --timings draws: a screen or two. */
   timedJobs: 60,
 } as const;

@@ -1,6 +1,7 @@
 // `coordinator resume RUN`: goes on with a run whose coordinator was killed.
 import type { Argv } from "yargs";
 import { homeOf } from "../../protocol/home.ts";
+import { answerOption, parseAnswers } from "../answers.ts";
 import { parseSilence, silenceOption } from "../options.ts";
 import { resume } from "../resume.ts";
 import { runToEnd } from "../run-to-end.ts";
@@ -10,6 +11,7 @@ import { type Format, formats } from "../views/index.ts";
 interface Options {
   readonly run: string;
   readonly format: Format;
+  readonly answer: readonly string[] | undefined;
   readonly "silence-after": string | undefined;
 }
 
@@ -17,10 +19,12 @@ export const builder = (yargs: Argv) =>
   yargs
     .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last`" })
     .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" })
+    .option("answer", answerOption)
     .option("silence-after", silenceOption)
     .example("$0 resume last", "jobs that passed are kept, those that run are taken up where they are, the rest go on");
 
 export async function handler(options: Options): Promise<number> {
+  const answers = parseAnswers(options.answer ?? []);
   const silenceMs = parseSilence(options["silence-after"]);
   const store = openStore(homeOf("coordinator"));
   let resumed: ReturnType<typeof resume>;
@@ -31,5 +35,5 @@ export async function handler(options: Options): Promise<number> {
   }
   const { format } = options;
   const { recipe, params } = resumed;
-  return runToEnd({ recipe, params, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
+  return runToEnd({ recipe, params, answers, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
 }

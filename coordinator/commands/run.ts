@@ -3,6 +3,7 @@ import { basename, relative } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { answerOption, parseAnswers } from "../answers.ts";
 import { parseOn } from "../ask-on.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
@@ -21,6 +22,7 @@ interface Options extends ParamOptions {
   readonly on: readonly string[] | undefined;
   readonly from: readonly string[] | undefined;
   readonly after: string | undefined;
+  readonly answer: readonly string[] | undefined;
   readonly "fail-fast": boolean | undefined;
   readonly "dry-run": boolean;
   readonly graph: GraphFormat | undefined;
@@ -57,6 +59,7 @@ export const builder = async (yargs: Argv) =>
       requiresArg: true,
       describe: "Go on from this run instead: its id, a prefix of it, or last; without --from what did not pass is run",
     })
+    .option("answer", answerOption)
     .option("fail-fast", { type: "boolean", describe: "Cancel the rest once a job failed" })
     .option("keep-going", {
       type: "boolean",
@@ -116,6 +119,7 @@ export async function handler(options: Options): Promise<number> {
   const jobs = options.jobs === undefined ? undefined : Number(options.jobs);
   if (jobs !== undefined && !(Number.isInteger(jobs) && jobs > 0))
     throw new SortieError("USAGE", `--jobs takes a number from 1, not ${JSON.stringify(options.jobs)}.`);
+  const answers = parseAnswers(options.answer ?? []);
   const silenceMs = parseSilence(options["silence-after"]);
   if (options.detach) {
     const { runDetached } = await import("../detach.ts");
@@ -124,7 +128,7 @@ export async function handler(options: Options): Promise<number> {
   }
   const { format, local, "fail-fast": failFast = false } = options;
   const reports = await reportsOf(options);
-  return runToEnd({ ...asked, format, jobs, failFast, local, silenceMs, reports });
+  return runToEnd({ ...asked, answers, format, jobs, failFast, local, silenceMs, reports });
 }
 
 /** Throws USAGE for what cannot stand beside it. */

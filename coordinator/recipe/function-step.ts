@@ -1,4 +1,5 @@
 // What a job's function is given, and what its condition is. drive.ts makes the first, execute.ts asks the second.
+import type { Ask } from "./ask.ts";
 import type { Shell } from "./shell-function.ts";
 
 /** What a job's `if` is asked with. */
@@ -26,6 +27,11 @@ export interface JobContext<out Results extends readonly unknown[] = readonly un
    * not be awaited: at most 16 MiB may wait.
    */
   readonly log: (...parts: readonly unknown[]) => Promise<void>;
+  /**
+   * Asks the person who runs the recipe, who types a line.
+   * @example const typed = await ask("Type the version to release it");
+   */
+  readonly ask: Ask;
   /** Aborted when the job is cancelled, its time is up, or its runner was lost: its commands have ended, or are about to. */
   readonly signal: AbortSignal;
   /** The directory where the job's commands run, on its runner, in its container or on its host. */

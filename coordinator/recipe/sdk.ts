@@ -1,4 +1,5 @@
 // What `import { job, recipe, sh } from "sortie"` gives.
+export type { Ask, AskOptions } from "./ask.ts";
 export type { Axes, AxisValue, Cell } from "./cells.ts";
 export type { Command, CommandResult } from "./command.ts";
 export { CommandError } from "./command-error.ts";

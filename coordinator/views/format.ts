@@ -119,3 +119,9 @@ export function joinedText({ by, jobs }: RunEvent & { readonly type: "jobs-joine
   if (jobs.length > MOST_NAMED) named.push("…");
   return `${by} gave ${counted(jobs.length, "job")}: ${named.join(", ")}`;
 }
+
+/** `answered by --answer: Type the version` */
+export function answeredText({ question, by }: RunEvent & { readonly type: "job-answered" }): string {
+  if (by === "option") return `answered by --answer: ${oneLine(question)}`;
+  return by === "person" ? "answered" : "not answered";
+}

@@ -7,6 +7,7 @@ import type { EventReader, PlannedJob, RunEvent } from "../events.ts";
 import { readLog } from "../store/read-log.ts";
 import { logPath } from "../store/store.ts";
 import {
+  answeredText,
   counted,
   duration,
   joinedText,
@@ -181,6 +182,10 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
           return tell(`job ${event.job}: reconnecting, job still running: ${oneLine(event.message)}`);
         case "job-reconnected":
           return tell(`job ${event.job}: connected again`);
+        case "job-asking":
+          return tell(`job ${event.job} asks: ${oneLine(event.question)}`);
+        case "job-answered":
+          return tell(`job ${event.job}: ${answeredText(event)}`);
         case "job-step":
         case "job-output":
         case "job-note":

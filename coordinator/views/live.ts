@@ -171,6 +171,20 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     await writeTo(out, `${[...notes, ...told, summaryOf(event, counts, names, run, paint)].join("\n")}\n`);
   }
 
+  /** The tree makes way for the question, and comes back when it is answered. */
+  async function asking({ job, question }: RunEvent & { type: "job-asking" }): Promise<void> {
+    await stopDrawing?.();
+    await writeTo(out, `${paint("yellow", "?")} ${job}: ${oneLine(question)} ${paint("yellow", "›")} `);
+  }
+
+  async function answered(event: RunEvent & { type: "job-answered" }): Promise<void> {
+    // Its option's answer interrupts nothing.
+    if (event.by === "option" || stopDrawing) return;
+    // Whoever typed it ended the line.
+    if (event.by === "nobody") await writeTo(out, "\n");
+    draw();
+  }
+
   function jobEnded(event: RunEvent & { type: "job-ended" }): void {
     const { job, durationMs } = event;
     const outcome = shownOutcome(event);
@@ -236,6 +250,10 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           row?.notes.splice(0, row.notes.length - TAIL_LINES);
           return;
         }
+        case "job-asking":
+          return asking(event);
+        case "job-answered":
+          return answered(event);
         case "job-retrying":
           // It waits, and begins anew; what the attempt wrote is in its log.
           rows.delete(event.job);

@@ -2,6 +2,7 @@
 import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, RunEvent } from "../events.ts";
 import {
+  answeredText,
   counted,
   duration,
   joinedText,
@@ -103,6 +104,10 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
           .map((line) => `${head}${line}\n`)
           .join("");
       }
+      case "job-asking":
+        return `${prefixOf(event.job)}${paint("yellow", `? ${oneLine(event.question)}`)}\n`;
+      case "job-answered":
+        return `${prefixOf(event.job)}${paint("dim", answeredText(event))}\n`;
       case "job-ended": {
         const { prefix, rest } = takeRow(event.job);
         const outcome = shownOutcome(event);
