@@ -176,6 +176,8 @@ export type RunEvent =
       readonly message?: string;
       readonly durationMs: number;
     }
+  /** Something beside the jobs went wrong, and does not change how the run comes out. */
+  | { readonly type: "warning"; readonly at: number; readonly message: string }
   | { readonly type: "run-cancelling"; readonly at: number; readonly message: string }
   | {
       readonly type: "run-ended";

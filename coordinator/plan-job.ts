@@ -13,6 +13,7 @@ import { type Place, placeOf } from "./recipe/check-place.ts";
 import { type AnyJobOptions, isMatrix, type Job, type Matrix, type OutputAs } from "./recipe/job.ts";
 import type { PlaceOfJob } from "./recipe/job-options.ts";
 import { type Location, nameAt } from "./recipe/location.ts";
+import { type Notify, notifyOf } from "./recipe/notify.ts";
 import { type Retry, retryOf } from "./recipe/retry.ts";
 import type { LabelRule } from "./recipe/selector.ts";
 import type { StdinOptions } from "./recipe/stdin.ts";
@@ -44,6 +45,8 @@ export interface PlanJob extends Place {
   readonly secrets?: readonly PlanSecret[];
   /** What its command reads: a text, or a file by its absolute path. Absent: nothing. */
   readonly stdin?: StdinOptions;
+  /** Who is told how it came out. */
+  readonly notify?: readonly Notify[];
   /** Globs of files that it makes, each under a name. */
   readonly outputs?: Readonly<Record<string, readonly string[]>>;
   readonly cwd?: string;
@@ -132,6 +135,7 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     ...(options.priority ? { priority: options.priority } : {}),
     ...(options.always ? { always: true as const } : {}),
     ...(options.inputs ? { inputs: options.inputs } : {}),
+    ...(options.notify ? { notify: notifyOf(options.notify, here) } : {}),
     ...(options.outputs ? { outputs: outputsOf(options.outputs) } : {}),
     ...(options.stdin === undefined ? {} : { stdin: stdinFrom(options.stdin, path) }),
     ...(drive ? { drive } : {}),

@@ -13,6 +13,7 @@ import { execute } from "./execute.ts";
 import { openFleet } from "./fleet.ts";
 import { gather } from "./gather.ts";
 import { earlierOfKept } from "./keep.ts";
+import { notifications } from "./notify.ts";
 import type { Plan } from "./plan.ts";
 import { type Asked, prepare, prepareAgain } from "./prepare.ts";
 import { earlierOf, linkOf, type Resumed } from "./resume.ts";
@@ -63,8 +64,9 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   options.onPlanned?.(plan);
   const over = new Set(resumed?.jobs.flatMap(({ name, outcome }) => (outcome === null ? [] : [name])));
   const left = plan.jobs.filter(({ name }) => !kept.has(name) && !over.has(name));
+  const { notify } = prepared.loaded.recipe;
   /** Values that views keep to themselves: those of jobs that join the run come in later. */
-  const secrets = new Set(secretValues(left, process.env));
+  const secrets = new Set(secretValues([...left, { name: "notify", notify }], process.env));
   checkAnswers(options.answers, prepared.whole);
   const fleet = openFleet(folder, options.silenceMs);
   let hurry = (): boolean => false;
@@ -87,8 +89,14 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
       await chooseView(options.format, process.stdout, folder, secrets),
       ...(options.reports ?? []),
     ]);
-    const emit = (event: RunEvent): void | Promise<void> => readers.on(event);
     const run = resumed?.run ?? newRunId();
+    const known = resumed?.jobs.flatMap(({ name: job, outcome }) => (outcome === null ? [] : [{ job, outcome }])) ?? [];
+    const told = notifications({ run, recipe: plan.recipe, notify, known, emit });
+    told.add(plan.jobs);
+    function emit(event: RunEvent): void | Promise<void> {
+      told.on(event);
+      return readers.on(event);
+    }
     const startedAt = resumed?.startedAt ?? Date.now();
     const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
     const given = endPlaces(store, resumed ? store.places(run) : [], (place) => linkOf(fleet, runners, place));
@@ -119,6 +127,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
           const { jobs } = askOn({ recipe: plan.recipe, jobs: given }, prepared.on);
           checkStdin(jobs);
           for (const value of secretValues(jobs, process.env)) secrets.add(value);
+          told.add(jobs);
           return jobs;
         },
         onCancellable: cancelsJobs,
@@ -128,7 +137,9 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         ...(resumed ? { earlier: earlierOf(resumed, fleet, runners) } : {}),
         ...(kept.size > 0 ? { earlier: earlierOfKept(prepared) } : {}),
       });
-      await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs: Date.now() - startedAt });
+      const durationMs = Date.now() - startedAt;
+      await told.finish(outcome, durationMs);
+      await emit({ type: "run-ended", at: Date.now(), run, outcome, durationMs });
       return outcome;
     } finally {
       await given;

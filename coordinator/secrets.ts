@@ -3,8 +3,9 @@
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import type { PlanJob } from "./plan.ts";
+import { isSecret } from "./recipe/secret.ts";
 
-type Asking = Pick<PlanJob, "name" | "secrets" | "also" | "at">;
+type Asking = Pick<PlanJob, "secrets" | "also" | "at" | "notify"> & { readonly name: string };
 
 /** What must not be seen of these jobs. Throws SECRET_MISSING where one asks for a variable that is not set, or empty. */
 export const secretValues = (jobs: readonly Asking[], environment: NodeJS.ProcessEnv): string[] => [
@@ -28,8 +29,9 @@ export function withSecrets(job: PlanJob, environment: NodeJS.ProcessEnv): PlanJ
   };
 }
 
-const variablesOf = ({ secrets = [], also = [] }: Asking): string[] => [
+const variablesOf = ({ secrets = [], also = [], notify = [] }: Asking): string[] => [
   ...[secrets, ...also.map((place) => place.secrets ?? [])].flat().map(({ from }) => from),
+  ...notify.flatMap((one) => ("url" in one && isSecret(one.url) ? [one.url.variable] : [])),
 ];
 
 /** A variable that is empty is what CI services make of a secret that they do not have. */

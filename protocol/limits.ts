@@ -218,6 +218,17 @@ export const limits = {
   jobSummaryTailLines: 50,
   /** What a compiler may say of one recipe: some ten thousand errors. */
   typeCheckBytes: 4 * MiB,
+  /** Who is told of one job, or of the run; deliveries at once, of what may be thousands of jobs. */
+  notifiesEach: 10,
+  notifiesAtOnce: 4,
+  /** A command that tells somebody, and of what it said last for a warning; an answer to a POST, and tries after the first. */
+  notifyCommandMs: 60_000,
+  notifySaidCharacters: 2_000,
+  notifyMs: 10_000,
+  notifyRetries: 2,
+  notifyBackoffMs: 1_000,
+  /** Jobs that did not pass, as a notice of a run names them: it stays a message. */
+  notifiedJobs: 100,
   /** A job's stdin within its recipe: whatever is longer is a file. */
   stdinTextBytes: 1 * MiB,
   /** Names that one job's outputs have, and patterns of each: far above any recipe. */

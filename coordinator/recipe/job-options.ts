@@ -1,5 +1,6 @@
 // The options of job(), as recipes write them: job.ts checks them, plan.ts makes of them what is asked of a runner.
 import type { ConditionContext } from "./function-step.ts";
+import type { NotifyOptions } from "./notify.ts";
 import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { LabelRule } from "./selector.ts";
@@ -79,6 +80,12 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
    * @example stdin: { file: "fixtures/input.sql" }
    */
   readonly stdin?: StdinOptions;
+  /**
+   * Who is told how the job came out. Default: nobody.
+   * @example notify: { url: secret("HOOK_URL") }
+   * @example notify: { command: ["./tell-the-team"], on: ["passed", "failed"] }
+   */
+  readonly notify?: NotifyOptions | readonly NotifyOptions[];
   /**
    * Files that the job makes, each under a name: globs relative to the job's directory. They are part of the plan; nothing
    * is moved by it yet. Default: none.

@@ -22,6 +22,7 @@ import type { JobFunction } from "./function-step.ts";
 import type { CommandRun, OptionsOfJob, PlaceOfJob } from "./job-options.ts";
 import { callSite, type Location } from "./location.ts";
 import { withLocation } from "./marked.ts";
+import { notifyOf } from "./notify.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { JobResult } from "./result.ts";
 import { retryOf } from "./retry.ts";
@@ -106,7 +107,7 @@ type OutputOf<Returned, As> = [Returned] extends [NoFunction] ? OutputOfCommand<
 
 const jobNames = [
   ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease"],
-  ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "stdin"],
+  ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "stdin", "notify"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof AnyJobOptions)[];
 
@@ -171,6 +172,7 @@ export function job<
     throw wrong(`priority must be a number, not ${shown(priority)}.`);
   if (condition !== undefined && typeof condition !== "function")
     throw wrong(`if must be a function, not ${shown(condition)}.`);
+  notifyOf((options as AnyJobOptions).notify, wrong);
   checkInputs(inputs, wrong);
   checkOutputs(outputs, wrong);
   checkStdin(stdin, typeof run === "function" ? 0 : stepsOf(run).length, wrong);

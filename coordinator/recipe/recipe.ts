@@ -3,6 +3,7 @@ import { checkNames, checkStrings, isRecord, shown, type Wrong } from "./check.t
 import { isJob, isMatrix, type Job, type Matrix } from "./job.ts";
 import { callSite, type Location } from "./location.ts";
 import { withLocation } from "./marked.ts";
+import { type Notify, type NotifyOptions, notifyOf } from "./notify.ts";
 import { RecipeError } from "./recipe-error.ts";
 import { isSchema, type SchemaInput, type SchemaOutput, type StandardSchema } from "./schema.ts";
 
@@ -15,11 +16,21 @@ export type Jobs = Readonly<Record<string, Job | Matrix>>;
 export interface Recipe {
   readonly [RECIPE]: true;
   readonly jobs: Readonly<Record<string, Job>>;
+  readonly notify: readonly Notify[];
   readonly location: Location | undefined;
 }
 
+/** Options of a recipe. */
+export interface RecipeOptions {
+  /**
+   * Who is told how a run of the recipe came out. Default: nobody.
+   * @example recipe({ build, test }, { notify: { url: secret("HOOK_URL"), on: ["failed", "passed"] } })
+   */
+  readonly notify?: NotifyOptions | readonly NotifyOptions[];
+}
+
 /** What a recipe with params is made of. */
-export interface ParamsOptions<Schema extends StandardSchema> {
+export interface ParamsOptions<Schema extends StandardSchema> extends RecipeOptions {
   /**
    * What the params must be: an object schema of any library that follows Standard Schema (valibot, zod, arktype, …). A
    * value is given as text, by `--set KEY=VALUE`, `--set-file KEY=PATH` or the environment. The schema gets the text as
@@ -38,6 +49,7 @@ export interface ParamsOptions<Schema extends StandardSchema> {
 /** A recipe whose jobs are known once its params are. */
 export interface RecipeWithParams<Schema extends StandardSchema = StandardSchema> extends ParamsOptions<Schema> {
   readonly [RECIPE]: true;
+  readonly notify: readonly Notify[];
   readonly location: Location | undefined;
 }
 
@@ -50,8 +62,11 @@ export function recipe<Schema extends StandardSchema>(options: ParamsOptions<Sch
  * Describes a recipe: its jobs, each under the name that it goes by everywhere.
  * @example export default recipe({ build, test });
  */
-export function recipe(jobs: Jobs): Recipe;
-export function recipe(options: Jobs | ParamsOptions<StandardSchema>): Recipe | RecipeWithParams {
+export function recipe(jobs: Jobs, options?: RecipeOptions): Recipe;
+export function recipe(
+  options: Jobs | ParamsOptions<StandardSchema>,
+  more: RecipeOptions = {},
+): Recipe | RecipeWithParams {
   const location = callSite(recipe);
   const wrong: Wrong = (message) => new RecipeError(message, location, "recipe");
   if (isRecord(options) && hasParams(options)) {
@@ -61,13 +76,17 @@ export function recipe(options: Jobs | ParamsOptions<StandardSchema>): Recipe | 
       throw wrong(`params must be a schema (of valibot, zod, arktype or the like), not ${shown(params)}.`);
     if (typeof jobs !== "function") throw wrong("jobs must be a function that makes the jobs of the params.");
     checkStrings("env", env, wrong);
-    const kept = { [RECIPE]: true as const, params, jobs, ...(env ? { env: Object.freeze({ ...env }) } : {}) };
+    const notify = notifyOf(options.notify, wrong);
+    const kept = { [RECIPE]: true as const, params, jobs, notify, ...(env ? { env: Object.freeze({ ...env }) } : {}) };
     return withLocation(kept, location);
   }
-  return withLocation({ [RECIPE]: true as const, jobs: checkedJobs(options, location) }, location);
+  if (!isRecord(more)) throw wrong("recipe() takes an object of options behind the jobs.");
+  checkNames("recipe()", more, ["notify"], wrong);
+  const notify = notifyOf(more.notify, wrong);
+  return withLocation({ [RECIPE]: true as const, jobs: checkedJobs(options, location), notify }, location);
 }
 
-const paramsNames = ["params", "env", "jobs"] satisfies (keyof ParamsOptions<StandardSchema>)[];
+const paramsNames = ["params", "env", "jobs", "notify"] satisfies (keyof ParamsOptions<StandardSchema>)[];
 
 /** A job may be called `params`, or `jobs`, too. */
 const hasParams = (options: object): options is ParamsOptions<StandardSchema> =>
@@ -93,8 +112,10 @@ export function checkedJobs(jobs: unknown, location: Location | undefined): Read
 }
 
 /** @internal The recipe that the params make of it. */
-export const recipeOf = ({ jobs, location }: Pick<RecipeWithParams, "jobs" | "location">, params: unknown): Recipe =>
-  withLocation({ [RECIPE]: true as const, jobs: checkedJobs(jobs(params), location) }, location);
+export const recipeOf = (
+  { jobs, notify, location }: Pick<RecipeWithParams, "jobs" | "notify" | "location">,
+  params: unknown,
+): Recipe => withLocation({ [RECIPE]: true as const, jobs: checkedJobs(jobs(params), location), notify }, location);
 
 /** @internal */
 export const isRecipe = (value: unknown): value is Recipe | RecipeWithParams => isRecord(value) && RECIPE in value;

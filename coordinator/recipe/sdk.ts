@@ -17,6 +17,7 @@ export {
 } from "./job.ts";
 export type { CommandRun, OptionsOfJob, PlaceOfJob, Selection, Step } from "./job-options.ts";
 export { type MatrixOptions, matrix } from "./matrix.ts";
+export type { NotifyOptions, NotifyOutcome } from "./notify.ts";
 export type {
   Argv,
   ContainerOptions,
@@ -31,7 +32,14 @@ export type {
   SshOptions,
   TmpfsOptions,
 } from "./place.ts";
-export { type Jobs, type ParamsOptions, type Recipe, type RecipeWithParams, recipe } from "./recipe.ts";
+export {
+  type Jobs,
+  type ParamsOptions,
+  type Recipe,
+  type RecipeOptions,
+  type RecipeWithParams,
+  recipe,
+} from "./recipe.ts";
 export type { JobResult } from "./result.ts";
 export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";

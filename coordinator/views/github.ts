@@ -48,6 +48,7 @@ export function githubView(
       return `${masks()}::group::${escapeData(title)}\n::stop-commands::${token}\n`;
     },
     end: () => `::${token}::\n::endgroup::\n`,
+    warning: (text) => `::warning::${escapeData(text)}\n`,
     ended(group, tail) {
       summary.add(group, tail);
       return group.outcome === "failed" || group.outcome === "lost" ? annotation(group, root) : "";

@@ -49,6 +49,8 @@ export interface Dialect {
   line(text: string): string;
   begin(group: Group, title: string): string;
   end(group: Group): string;
+  /** One mark of the service's own; without it, it is a line. */
+  warning?(text: string): string;
   /** After the group, with the end of its output. */
   ended?(group: Group, tail: Tail): string;
   /** After everything. */
@@ -194,6 +196,11 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
         case "job-retrying":
         case "job-ended":
           return over(event);
+        case "warning": {
+          const text = `warning: ${oneLine(event.message)}`;
+          const mark = dialect.warning?.(oneLine(event.message));
+          return mark === undefined ? tell(text) : later(() => writeTo(out, mark));
+        }
         case "run-cancelling":
           return tell(oneLine(event.message));
         case "run-ended":

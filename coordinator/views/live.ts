@@ -260,6 +260,9 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
           return;
         case "job-ended":
           return jobEnded(event);
+        case "warning":
+          notes.push(paint("yellow", `warning: ${oneLine(event.message)}`));
+          return;
         case "run-cancelling":
           isCancelling = true;
           notes.push(paint("yellow", oneLine(event.message)));

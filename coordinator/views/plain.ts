@@ -119,6 +119,8 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
         const took = paint("dim", `(${duration(event.durationMs)})`);
         return `${rest}${prefix}${paint(outcomeColour[outcome], end)} ${took}\n`;
       }
+      case "warning":
+        return `${paint("yellow", `warning: ${oneLine(event.message)}`)}\n`;
       case "run-cancelling":
         return `${paint("yellow", oneLine(event.message))}\n`;
       case "run-ended":

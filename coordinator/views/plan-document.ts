@@ -3,6 +3,7 @@
 import type { Environment } from "../../protocol/command.ts";
 import type { JobName, RunId } from "../../protocol/ids.ts";
 import type { Plan, PlanJob } from "../plan.ts";
+import { describeNotify } from "../recipe/notify.ts";
 
 /** `kept`: jobs that are not run, and the run in which each of them passed. */
 export const planDocument = ({ recipe, jobs }: Plan, kept: ReadonlyMap<JobName, RunId> = new Map()) => ({
@@ -30,6 +31,7 @@ function jobDocument(job: PlanJob) {
     outputs: job.outputs,
     stdin: typeof stdin === "string" ? { bytes: Buffer.byteLength(stdin) } : stdin,
     secrets: job.secrets,
+    notify: job.notify?.map((one) => ({ on: one.on, to: describeNotify(one) })),
     function: job.drive ? true : undefined,
     if: job.condition ? true : undefined,
     output: output === undefined || typeof output === "string" ? output : "schema",

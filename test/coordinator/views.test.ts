@@ -9,6 +9,7 @@ import type { RunEvent } from "../../coordinator/events.ts";
 import { safeLine } from "../../coordinator/views/format.ts";
 import { chooseView } from "../../coordinator/views/index.ts";
 import { jsonView } from "../../coordinator/views/json.ts";
+import { liveView } from "../../coordinator/views/live.ts";
 import { plainView } from "../../coordinator/views/plain.ts";
 import { createTail } from "../../coordinator/views/tail.ts";
 import { terminalText } from "../../coordinator/views/terminal-text.ts";
@@ -294,6 +295,18 @@ describe("text of others", () => {
 });
 
 describe("the live view", () => {
+  it("tells warnings, and what was kept, with its last words", async () => {
+    const { stream, text } = sink();
+    const view = await liveView(stream);
+    await view.on({ type: "warning", at: 1, message: "hooks.example could not be told\u001b[2J" });
+    await view.on({ ...ended("a"), kept: "run0" as RunId, message: "passed in the run run0" } as RunEvent);
+    await view.on({ type: "run-ended", at: 1, run: "run1" as RunId, outcome: "passed", durationMs: 1 });
+    expect(text().split("\n").slice(0, 2)).toEqual([
+      "warning: hooks.example could not be told·[2J",
+      "run passed: 1 kept in 0.0 s",
+    ]);
+  });
+
   it("shows the jobs that run in a real terminal, then what failed with its last lines, and gives the terminal back", async () => {
     await using rig = new Rig();
     const gate = join(rig.folder, "gate");
