@@ -4,7 +4,6 @@ import { join } from "node:path";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
-import { loadIdentity } from "../protocol/identity.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
@@ -52,9 +51,12 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
 
   async function startedNode(): Promise<Node> {
     node ??= (async () => {
-      const [{ startNode }, identity] = await Promise.all([import("../protocol/node.ts"), loadIdentity(folder)]);
+      const [{ startNode }, { loadIdentity }] = await Promise.all([
+        import("../protocol/node.ts"),
+        import("../protocol/identity.ts"),
+      ]);
       return startNode({
-        identity,
+        identity: await loadIdentity(folder),
         listen: [],
         silenceMs,
         trusts: (peer) => trust.has(peer),

@@ -24,6 +24,8 @@ export interface InputPipe {
 }
 
 export interface PipePool {
+  /** Makes the first ones, so that no command has to wait for them. Where that fails, it is tried again by who needs one. */
+  fill(): void;
   output(): Promise<OutputPipe>;
   input(): Promise<InputPipe>;
   close(): Promise<void>;
@@ -114,6 +116,7 @@ export function pipePool(folder: string): PipePool {
   }
 
   return {
+    fill: () => void refill().catch(() => {}),
     async output() {
       const path = await take();
       const [ours, childEnd] = openEnds(path, [constants.O_RDONLY | constants.O_NONBLOCK, constants.O_WRONLY]);

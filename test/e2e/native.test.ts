@@ -112,8 +112,12 @@ const cases: Readonly<Record<string, Case>> = {
       "recipe.ts": `import { value } from "valibot";`,
     },
   },
-  CommonJS: { by: "tsx", files: { ...esm, "recipe.cts": "const value = 7;" } },
   "a package that says nothing of its modules": {
+    by: "node",
+    files: { "package.json": "{}", ...helper, "recipe.ts": `import { value } from "./helper.ts";` },
+  },
+  CommonJS: { by: "tsx", files: { ...esm, "recipe.cts": "const value = 7;" } },
+  "require, in a package that says nothing of its modules": {
     by: "tsx",
     files: { "package.json": "{}", ...helper, "recipe.ts": `const { value } = require("./helper");` },
   },

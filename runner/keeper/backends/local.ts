@@ -56,6 +56,7 @@ interface Surroundings {
 /** `folder` holds the backend's FIFOs; close() removes it. */
 export function localBackend(folder: string): Backend {
   const pipes = pipePool(folder);
+  pipes.fill();
   const waiting = new Set<string>();
   let sweeping: Promise<void> | undefined;
   let nextSweep = 0;
