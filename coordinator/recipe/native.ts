@@ -73,6 +73,7 @@ function mayLoad(file: string, tsconfig: string | false): boolean {
   return (
     Number.parseInt(process.versions.node, 10) >= STRIPS_SINCE &&
     !/\.c[jt]s$/.test(file) &&
+    !isPackage(file) &&
     // Through a link, a file is another one to each of the two.
     realpathSync(file) === file &&
     (tsconfig === false || !TSX_SETTINGS.test(readFileSync(tsconfig, "utf8")))

@@ -60,7 +60,8 @@ describe("a pool of pipes", () => {
         // An odd and an even number of descriptors each: every way to run out comes up.
         for (let index = 0; index < 60; index++) {
           const site = await backend.open(request, "/", { mark() {}, note() {} }, new AbortController().signal);
-          const running = await site.start({ argv: ["sleep", "0.2"] }, index % 3 === 0);
+          const command = { command: { argv: ["sleep", "0.2"] }, stdin: index % 3 === 0 };
+          const running = await site.start(command, new AbortController().signal);
           running.stdout.resume();
           running.stderr.resume();
           started.push(running.settled);
