@@ -54,6 +54,16 @@ export async function* firstByte(): AsyncGenerator<[name: string, text: string]>
       ["nothing cached, and no record yet", cold, zx(script.ts)],
     ];
     for (const [name, ours, theirs] of pairs) yield [name, await inTurn(ours, theirs)];
+    const coordinator = (...args: readonly string[]): Measure => {
+      return () => timed([join(root, "dist/coordinator.js"), ...args], home("warm"), "whole");
+    };
+    yield* parts([
+      ["Node, and nothing", () => timed(["-e", "0"], {}, "whole")],
+      ["coordinator --version", coordinator("--version")],
+      ["run --dry-run", coordinator("run", recipe.ts, "--dry-run")],
+      ["run --dry-run, with tsx", coordinator("run", recipe.tsx, "--dry-run")],
+      ["run, to the first byte", sortie(recipe.ts)],
+    ]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -61,6 +71,19 @@ export async function* firstByte(): AsyncGenerator<[name: string, text: string]>
 
 /** What Node cannot take away from TypeScript, as it has to be made into something. */
 const enumIn = (source: string): string => `${source}enum Level { low }\nvoid Level.low;\n`;
+
+/** Each does what the one before it does, and more; all in turn. */
+async function* parts(steps: readonly [name: string, measure: Measure][]): AsyncGenerator<[string, string]> {
+  for (const [, measure] of steps) await measure();
+  const rounds: number[][] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const row: number[] = [];
+    for (const [, measure] of steps) row.push((await measure()).first);
+    rounds.push(row);
+  }
+  for (const [index, [name]] of steps.entries())
+    yield [name, `${median(rounds.map((row) => row[index] ?? 0)).toFixed(0)} ms`];
+}
 
 async function inTurn(ours: Measure, theirs: Measure): Promise<string> {
   await ours();
@@ -75,7 +98,8 @@ async function inTurn(ours: Measure, theirs: Measure): Promise<string> {
   return `first byte ${figure("first")}, whole ${figure("whole")} (less is better)`;
 }
 
-function timed(args: readonly string[], environment: NodeJS.ProcessEnv): Promise<Times> {
+/** `until` the byte, or the end where there is none. */
+function timed(args: readonly string[], environment: NodeJS.ProcessEnv, until: keyof Times = "first"): Promise<Times> {
   return new Promise((resolve, reject) => {
     const began = performance.now();
     const child = spawn(process.execPath, args, {
@@ -90,7 +114,9 @@ function timed(args: readonly string[], environment: NodeJS.ProcessEnv): Promise
     });
     child.once("error", reject);
     child.once("close", (code) => {
-      if (code === 0 && first !== undefined) resolve({ first, whole: performance.now() - began });
+      const whole = performance.now() - began;
+      if (until === "whole") first = whole;
+      if (code === 0 && first !== undefined) resolve({ first, whole });
       else reject(new Error(`${args.join(" ")} exited with ${code}: ${text}`));
     });
   });
