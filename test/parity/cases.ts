@@ -1,6 +1,7 @@
 // What a job may rely on wherever it runs, one case a promise: each gives what it saw, which is compared with what is
 // promised. Where a backend cannot keep a promise, the case says what it does instead, and that is compared.
 import { createHash } from "node:crypto";
+import { PassThrough } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
 import { processesOf, until } from "../rig/rig.ts";
@@ -458,6 +459,100 @@ export const cases: readonly Case[] = [
       return how(await begun.outcome);
     },
     promised: ["signaled", null, "KILL"],
+  },
+  {
+    title: "commands of a function step: one directory, and each its own exit, variables and directory",
+    run: async (place) => {
+      const job = await place.drive({
+        env: [
+          ["ONE", "job"],
+          ["TWO", "job"],
+        ],
+      });
+      const { run } = job.within;
+      const seen = [
+        how(await run("pwd > where; mkdir -p a/b; exit 3")),
+        (await run("cat where")).stdout === `${job.cwd}\n`,
+        (await run('echo "$ONE $TWO"', { env: [["TWO", "command"]] })).stdout,
+        (await run('echo "$ONE $TWO"')).stdout,
+        (await run("pwd", { cwd: "a/b" })).stdout === `${job.cwd}/a/b\n`,
+        (await run("pwd", { cwd: "/tmp" })).stdout,
+        how(await run(["no-such-command"])),
+        (await run(["cat"], { input: Buffer.from("in") })).stdout,
+      ];
+      job.finish(7);
+      return [...seen, how(await job.outcome)];
+    },
+    promised: [
+      ["exited", 3, null],
+      true,
+      "job command\n",
+      "job job\n",
+      true,
+      "/tmp\n",
+      ["failed-to-start", 127, null],
+      "in",
+      ["exited", 7, null],
+    ],
+  },
+  {
+    title: "fifty commands of a function step, one after the other",
+    thorough: true,
+    run: async (place) => {
+      const job = await place.drive();
+      let last = "";
+      for (let index = 0; index < 50; index++)
+        last = (await job.within.run("echo x >> all; wc -l < all")).stdout.trim();
+      job.finish(0);
+      return [last, how(await job.outcome)];
+    },
+    promised: ["50", ["exited", 0, null]],
+  },
+  {
+    title: "a command of a function step that is fed by another one, 64 MiB",
+    run: async (place) => {
+      const job = await place.drive();
+      const pipe = new PassThrough({ highWaterMark: 65_536 });
+      const counting = await job.within.begin(["wc", "-c"], { input: pipe });
+      const source = await job.within.begin(`head -c ${64 * MiB} /dev/zero`, { pipe });
+      const ends = [how(await source.outcome), (await counting.outcome).stdout.trim()];
+      job.finish(0);
+      return [...ends, how(await job.outcome)];
+    },
+    promised: [["exited", 0, null], String(64 * MiB), ["exited", 0, null]],
+  },
+  {
+    title: "a cancellation of one command of a function step, and then of all",
+    run: async (place) => {
+      const job = await place.drive();
+      const { begin } = job.within;
+      const one = await begin("setsid sleep 4971 & echo up; sleep 4971");
+      const two = await begin("setsid sleep 4972 & echo up; sleep 4972");
+      await Promise.all([one.said("up\n"), two.said("up\n")]);
+      one.cancel();
+      const first = [
+        cancelled(await one.outcome),
+        await gone("sleep\x004971"),
+        processesOf("sleep\x004972").length > 0,
+      ];
+      job.cancel("run");
+      return [first, cancelled(await two.outcome), cancelled(await job.outcome), await gone("sleep\x004972")];
+    },
+    promised: [[["cancelled", "user"], 0, true], ["cancelled", "run"], ["cancelled", "run"], 0],
+  },
+  {
+    title: "what a command of a function step leaves running, until its job ends",
+    run: async (place) => {
+      const job = await place.drive();
+      await job.within.run("(setsid sleep 4973 >/dev/null 2>&1 </dev/null &) ; sleep 0.2");
+      await delay(1_000);
+      const later = processesOf("sleep\x004973").length > 0;
+      job.finish(0);
+      await job.outcome;
+      return [later, await gone("sleep\x004973")];
+    },
+    promised: [true, 0],
+    but: { container: { says: "until the command ends", seen: [false, 0] } },
   },
   {
     title: "fifty at once",

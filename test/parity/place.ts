@@ -1,6 +1,8 @@
 // A job at one of the backends, asked for as a coordinator asks: through a runner's calls, by the coordinator's own
 // attempt, which proves every byte. A case of the parity suite knows nothing else of where it runs.
 import { createHash, type Hash } from "node:crypto";
+import { once } from "node:events";
+import type { PassThrough } from "node:stream";
 import { startAttempt } from "../../coordinator/attempt.ts";
 import type { RunnerLink } from "../../coordinator/fleet.ts";
 import type { Command } from "../../protocol/command.ts";
@@ -21,6 +23,8 @@ export interface Outcome {
 
 export interface Options extends Partial<JobRequest> {
   readonly input?: Buffer | AsyncIterable<Uint8Array>;
+  /** Takes its stdout, and is ended with it. */
+  readonly pipe?: PassThrough;
 }
 
 export interface Begun {
@@ -34,6 +38,18 @@ export interface Begun {
 export interface Place {
   begin(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Begun>;
   run(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Outcome>;
+  /** A driven job, ready for commands. */
+  drive(options?: Options): Promise<Driven>;
+}
+
+export interface Driven {
+  /** Where its commands run. */
+  readonly cwd: string;
+  /** Commands within it. */
+  readonly within: Pick<Place, "begin" | "run">;
+  cancel(by?: CancelledBy): void;
+  finish(code: number): void;
+  readonly outcome: Promise<Outcome>;
 }
 
 const KEPT = 1024 * 1024;
@@ -42,8 +58,33 @@ const KEPT = 1024 * 1024;
 export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
   const link: RunnerLink = { id: "test", name: "w1", open: async () => dial(runner) };
 
-  async function begin(what: Parameters<Place["begin"]>[0], { input, ...options }: Options = {}): Promise<Begun> {
-    const wanted = request("", { ...job, ...options, steps: stepsOf(what), stdin: input !== undefined });
+  const begin = (what: Parameters<Place["begin"]>[0], { input, pipe: _, ...options }: Options = {}) =>
+    start(request("", { ...job, ...options, steps: stepsOf(what), stdin: input !== undefined }), { input });
+
+  async function drive(options: Options = {}): Promise<Driven> {
+    const wanted = request("", { ...job, ...options, steps: [], driven: true });
+    const ready = Promise.withResolvers<string>();
+    const { outcome, cancel, finish } = await start(wanted, {}, (message) => {
+      if (message.type === "ready") ready.resolve(message.cwd);
+    });
+    outcome.then(({ exit }) => ready.reject(new Error(`it ended: ${JSON.stringify(exit)}`)), ready.reject);
+    const cwd = await ready.promise;
+    const beginWithin: Place["begin"] = (what, { input, pipe, ...more } = {}) => {
+      const own = { run: wanted.run, within: wanted.attemptId, steps: stepsOf(what), stdin: input !== undefined };
+      return start(request("", { ...more, ...own }), { input, pipe });
+    };
+    const within = {
+      begin: beginWithin,
+      run: async (...asked: Parameters<Place["run"]>) => (await beginWithin(...asked)).outcome,
+    };
+    return { cwd, within, cancel, finish, outcome };
+  }
+
+  async function start(
+    wanted: JobRequest,
+    { input, pipe }: { input?: Options["input"] | undefined; pipe?: PassThrough | undefined },
+    onControl: (message: JournalControl) => void = () => {},
+  ): Promise<Begun & Pick<Driven, "finish">> {
     const kept = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
     const bytes = { stdout: 0, stderr: 0 };
     const hashes: Record<"stdout" | "stderr", Hash> = { stdout: createHash("sha256"), stderr: createHash("sha256") };
@@ -58,17 +99,22 @@ export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
       stdin: input === undefined ? undefined : Buffer.isBuffer(input) ? pieces(input) : input,
       sink: {
         store() {},
-        output(stream, data) {
+        async output(stream, data) {
+          if (stream === "stdout" && pipe && !pipe.write(Buffer.from(data))) await once(pipe, "drain");
           hashes[stream].update(data);
           if (bytes[stream] < KEPT) kept[stream].push(Buffer.from(data));
           bytes[stream] += data.length;
           if (text.length < KEPT) text += Buffer.from(data).toString();
           for (const listener of listeners) listener();
         },
-        control: (message) => void controls.push(message),
+        control(message) {
+          controls.push(message);
+          onControl(message);
+        },
       },
     });
     const outcome = attempt.end.then(({ exit, gap }) => {
+      pipe?.end();
       if (gap !== undefined) throw new Error(`bytes are missing: ${gap}`);
       return {
         exit,
@@ -84,6 +130,7 @@ export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
       outcome,
       cancel: (by = "user") => attempt.cancel(by),
       signal: (name) => attempt.signal(name),
+      finish: (code) => attempt.finish(code),
       said: (wantedText) =>
         new Promise((resolve, reject) => {
           const look = (): void => {
@@ -104,7 +151,7 @@ export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
     };
   }
 
-  return { begin, run: async (what, options) => (await begin(what, options)).outcome };
+  return { begin, run: async (what, options) => (await begin(what, options)).outcome, drive };
 }
 
 /** A script, argv, or steps. */

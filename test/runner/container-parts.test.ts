@@ -4,12 +4,12 @@ import { pipeline } from "node:stream/promises";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
+import { carried, ownChanges } from "../../runner/keeper/backends/container/changes.ts";
 import { endedWith, ending } from "../../runner/keeper/backends/container/command.ts";
 import { registryOf } from "../../runner/keeper/backends/container/credentials.ts";
 import { demux } from "../../runner/keeper/backends/container/demux.ts";
 import { wordsOf } from "../../runner/keeper/backends/container/engine-error.ts";
 import { refusalIn, withoutInitFailure } from "../../runner/keeper/backends/container/init-failure.ts";
-import { hasChanged } from "../../runner/keeper/backends/container/keep-files.ts";
 import { markOf, parseMark } from "../../runner/keeper/backends/container/mark.ts";
 import { isFor } from "../../runner/keeper/backends/container/pull.ts";
 import { until } from "../rig/rig.ts";
@@ -201,11 +201,30 @@ describe("how a container ended", () => {
 });
 
 it("tells what a step changed from what the engine mounted", () => {
+  const changed = (paths: readonly string[], mounted: readonly string[]): string[] =>
+    ownChanges(
+      paths.map((Path) => ({ Path, Kind: 0 })),
+      mounted,
+    ).map(({ Path }) => Path);
   expect(
-    hasChanged(["/sbin", "/sbin/docker-init", "/etc", "/workspace", "/mnt", "/mnt/in"], ["/workspace", "/mnt/in"]),
-  ).toBe(false);
-  expect(hasChanged(["/etc", "/etc/new"], ["/workspace"])).toBe(true);
-  expect(hasChanged(["/workspaces"], ["/workspace"])).toBe(true);
+    changed(["/sbin", "/sbin/docker-init", "/etc", "/workspace", "/mnt", "/mnt/in"], ["/workspace", "/mnt/in"]),
+  ).toEqual([]);
+  expect(changed(["/etc", "/etc/new"], ["/workspace"])).toEqual(["/etc/new"]);
+  expect(changed(["/workspaces"], ["/workspace"])).toEqual(["/workspaces"]);
+});
+
+it("carries what is new with all that is in it, what changed alone, and what is gone", () => {
+  const changes = [
+    { Path: "/a", Kind: 0 },
+    { Path: "/a/changed", Kind: 0 },
+    { Path: "/a/gone", Kind: 2 },
+    { Path: "/a/new", Kind: 1 },
+    { Path: "/a/new/in", Kind: 1 },
+    { Path: "/a/newer", Kind: 1 },
+  ];
+  const { removed, written } = carried(changes);
+  expect(removed).toEqual(["/a/gone"]);
+  expect(written.map(({ Path }) => Path)).toEqual(["/a/changed", "/a/new", "/a/newer"]);
 });
 
 it("finds an image's registry", () => {

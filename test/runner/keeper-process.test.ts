@@ -30,6 +30,7 @@ import {
   testRunner,
   untilSaid,
 } from "./calls.ts";
+import { drive, drivenRequest, within } from "./driven-jobs.ts";
 
 let folder: string;
 let keepers: string;
@@ -127,6 +128,33 @@ describe("a keeper process", () => {
     const call = await attach(runner, wanted);
     writeFileSync(join(folder, "go"), "");
     expect(await finish(call)).toMatchObject({ stdout: "before\nafter\n", exit: { reason: "exited", code: 0 } });
+  });
+
+  it("goes on with a driven job and its commands when its front is killed, and takes more by the next front", async () => {
+    await keeper();
+    const job = drivenRequest();
+    const wanted = within(job, "echo before; while ! [ -e go ]; do sleep 0.02; done; echo after");
+    const given = { window: 65_536, holder: "one", owner: "test", slots: 1, leaseMs: null };
+    const code = `
+      import { keeperProcess } from ${sourceUrl("runner/keeper/keeper-link.ts")};
+      import { callRaw } from ${sourceUrl("protocol/make-call.ts")};
+      const link = await keeperProcess(${JSON.stringify(keepers)});
+      const run = async (request) => callRaw(await link.open(), "/keeper/run", { request, ...${JSON.stringify(given)} });
+      const job = await run(${JSON.stringify(job)});
+      for (let said = ""; !said.includes('"ready"'); ) said += Buffer.from(await job.read());
+      const command = await run(${JSON.stringify(wanted)});
+      for (let said = ""; !said.includes("before"); ) said += Buffer.from(await command.read());
+      process.kill(process.pid, "SIGKILL");`;
+    const front = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: "ignore" });
+    expect((await once(front, "exit"))[1]).toBe("SIGKILL");
+    const runner = await testRunner(folder, { keeper: await keeper() });
+    expect(runner.info().busy).toBe(1);
+    const call = await attach(runner, job);
+    const other = within(job, "touch go; echo other");
+    expect((await finish(await startJob(runner, other))).stdout).toBe("other\n");
+    expect(await finish(await attach(runner, wanted))).toMatchObject({ stdout: "before\nafter\n", exit: { code: 0 } });
+    await call.write(encodeControl({ type: "finish", code: 3 }));
+    expect((await finish(call)).exit).toMatchObject({ reason: "exited", code: 3 });
   });
 
   it("is one, however many fronts ask for it at the same time", async () => {
@@ -228,6 +256,31 @@ describe("a keeper process", () => {
     await link.close();
     for (const one of [again.pid, pid]) expect(await isGone(one)).toBe(true);
     expect(processesOf(folder)).toEqual([]);
+  });
+
+  it("loses driven jobs with their commands when it is killed, and ends whatever those left", async () => {
+    const link = await keeper();
+    const runner = await testRunner(folder, { keeper: link });
+    const job = await drive(runner);
+    // The one that clears its environment is found by its group, and the one that leaves its group by its environment.
+    const hidden = job.command("env -i sleep 4913 >/dev/null 2>&1 & exec env -i sleep 4914");
+    const daemon = job.command("setsid sleep 4915 & echo up; wait");
+    const calls = [await startJob(runner, hidden), await startJob(runner, daemon)];
+    const marks = ["4913", "4914", "4915"];
+    const left = (): number => marks.flatMap((seconds) => processesOf(`sleep\0${seconds}`)).length;
+    expect(await until(left, (count) => count === 3)).toBe(3);
+    process.kill((await infoOf(link)).pid, "SIGKILL");
+    await Promise.allSettled([job.end, ...calls.map(endOf)]);
+    for (const wanted of [job.wanted, hidden, daemon])
+      expect((await finish(await attachSoon(runner, wanted))).exit).toMatchObject({ reason: "lost", code: null });
+    expect(left()).toBe(0);
+    expect(readdirSync(join(keepers, "work"))).toEqual([]);
+    expect(await codeOf(startJob(runner, job.command("true")))).toBe("NOT_FOUND");
+    expect((await listJobs(runner)).map(({ within: of }) => of)).toEqual([
+      job.wanted.attemptId,
+      job.wanted.attemptId,
+      undefined,
+    ]);
   });
 
   it("starts anew after it was killed, ends what it left as lost, and its front serves on", async () => {

@@ -21,7 +21,7 @@ import {
 } from "../backend.ts";
 import { notStarted } from "../not-started.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
-import { directoryOf, type Place, stepBody } from "./create-body.ts";
+import { type Base, directoryOf, type Place, stepBody } from "./create-body.ts";
 import { connect, type Engine, findEngine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { keepFiles } from "./keep-files.ts";
@@ -150,27 +150,25 @@ function site(
   services: Services | undefined,
   remove: () => Promise<boolean>,
 ): Site {
-  /** The last step's container, and what its own was made of. */
-  let last: Docker.Container | undefined;
-  /** What a start goes on with after it was cancelled. */
-  let busy: Promise<unknown> = Promise.resolve();
-  let madeOf = { image: image.Id, layers: image.RootFS?.Layers?.length ?? 0 };
-  const hasVolumes = Object.keys(image.Config?.Volumes ?? {}).length > 0;
+  const files = keepFiles(engine, image, container, place.labels);
+  /** Starts, and removals of what was started too late: they may go on after they were cancelled. */
+  const busy = new Set<Promise<unknown>>();
+  const track = (work: Promise<unknown>): void => {
+    const done = work.catch(() => {}).finally(() => busy.delete(done));
+    busy.add(done);
+  };
 
   async function startNext(command: SiteCommand, cancelled: AbortSignal): Promise<StartedStep> {
-    const before = last;
     const none = (running: RunningCommand): StartedStep => ({ running, container: undefined });
-    if (cancelled.aborted) return none(neverWas());
-    if (before && !container.readOnly) {
-      try {
-        const kept = await keepFiles(before, madeOf, container, place.labels, cancelled);
-        if (!kept) return none(notStarted(TOO_MANY_LAYERS));
-        madeOf = kept;
-      } catch (error) {
-        return none(cancelled.aborted ? neverWas() : notStarted(refusalOf(error, container.image)));
-      }
+    let base: Base | undefined;
+    try {
+      base = await files.next(cancelled);
+    } catch (error) {
+      return none(cancelled.aborted ? neverWas() : notStarted(refusalOf(error, container.image)));
     }
-    const body = stepBody(request, container, command, madeOf.image, hasVolumes ? before?.id : undefined, place);
+    if (cancelled.aborted) return none(neverWas());
+    if (!base) return none(notStarted(TOO_MANY_LAYERS));
+    const body = stepBody(request, container, command, base, place);
     const step = {
       body,
       platform: container.platform,
@@ -178,11 +176,11 @@ function site(
       stdin: command.stdin,
       newPrivileges: container.newPrivileges,
     };
-    if (cancelled.aborted) return none(neverWas());
     const started = await startStep(engine, step, cancelled);
-    // What was started of it keeps its volumes.
-    if (started.container) void before?.remove({ force: true, v: true }).catch(() => {});
-    last = started.container ?? before;
+    const { container: one, running } = started;
+    const { image: madeOf } = base;
+    const variables = command.own?.env.map(([name]) => name) ?? [];
+    if (one) void running.settled.then(() => files.ended({ container: one, image: madeOf, variables }));
     return started;
   }
 
@@ -190,7 +188,7 @@ function site(
     enter: async () => directoryOf(request),
     async start(command, cancelled): Promise<RunningCommand> {
       const starting = startNext(command, cancelled);
-      busy = starting.catch(() => {});
+      track(starting);
       const patience = Promise.withResolvers<undefined>();
       const wait = (): void => void within(starting, limits.engineCancelledMs).then(() => patience.resolve(undefined));
       if (cancelled.aborted) wait();
@@ -198,12 +196,19 @@ function site(
       const started = await Promise.race([starting, patience.promise]);
       cancelled.removeEventListener("abort", wait);
       if (started) return started.running;
-      busy = starting.then((late) => late.container?.remove({ force: true, v: true })).catch(() => {});
+      // Nobody reads what it writes; what it changed until then is kept like any other's.
+      track(
+        starting.then(({ running }) => {
+          running.stdout.resume();
+          running.stderr.resume();
+          running.killNow();
+        }),
+      );
       return neverWas();
     },
     end: async () => services?.end(),
     async close() {
-      await within(busy, limits.killedWithinMs);
+      await within(Promise.all(busy), limits.killedWithinMs);
       return remove();
     },
   };

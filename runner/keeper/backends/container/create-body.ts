@@ -25,18 +25,27 @@ export interface Place {
 export const argvOf = (command: Command): readonly string[] =>
   "argv" in command ? command.argv : ["/bin/sh", "-c", command.shell];
 
-/** `from`: a container whose volumes it shares, since a committed image does not hold them. */
+/** What a command's container is made of. */
+export interface Base {
+  readonly image: string;
+  /** A container whose volumes it shares. */
+  readonly volumesFrom: string | undefined;
+  /** Variables as the job's image had them, where a command before changed them for itself. */
+  readonly restored: readonly string[];
+}
+
 export function stepBody(
   request: JobRequest,
   container: Container,
   { command, stdin, own }: SiteCommand,
-  image: string,
-  from: string | undefined,
+  base: Base,
   place: Place,
 ): ContainerCreateOptions {
+  const variables = variablesOf(request, own);
+  const restored = base.restored.filter((entry) => !Object.hasOwn(variables, entry.split("=", 1)[0] as string));
   return {
-    ...started(image, [...(container.entrypoint ?? []), ...argvOf(command)]),
-    Env: Object.entries(variablesOf(request, own)).map(([name, value]) => `${name}=${value}`),
+    ...started(base.image, [...(container.entrypoint ?? []), ...argvOf(command)]),
+    Env: [...Object.entries(variables).map(([name, value]) => `${name}=${value}`), ...restored],
     WorkingDir: posix.resolve(directoryOf(request), own?.cwd ?? ""),
     ...(request.user === undefined ? {} : { User: request.user }),
     Labels: { ...place.labels },
@@ -55,7 +64,7 @@ export function stepBody(
       CapDrop: [...container.capabilities.drop],
       ReadonlyRootfs: container.readOnly,
       Mounts: [workspaceMount(place), ...container.mounts.map(bind)],
-      ...(from === undefined ? {} : { VolumesFrom: [from] }),
+      ...(base.volumesFrom === undefined ? {} : { VolumesFrom: [base.volumesFrom] }),
       ...(container.shm === undefined ? {} : { ShmSize: container.shm }),
       ...(container.gpus === undefined ? {} : { DeviceRequests: [gpus(container.gpus)] }),
       ...networkMode(place.network ?? container.network),
