@@ -181,7 +181,10 @@ export class Command implements PromiseLike<CommandResult> {
         if (exit.reason === "exited") handoff.end();
         else other.kill();
       },
-      () => other.kill(),
+      // Not what kill() gives, which is a command: it would be awaited.
+      () => {
+        other.kill();
+      },
     );
     other.#over.promise.then(() => {
       handoff.leave();

@@ -3,6 +3,7 @@
 // dollar-quoting.test.ts use it.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
+import { Readable } from "node:stream";
 import type {
   CommandSink,
   CommandSpec,
@@ -111,22 +112,14 @@ function startLocally(spec: CommandSpec, sink: CommandSink, shell: readonly [str
   }
 
   const over = toTheEnd();
-  const whole = Promise.race([over, lost.promise]);
-  void feed(
-    child,
-    spec.stdin,
-    whole.then(
-      () => true,
-      () => true,
-    ),
-  );
+  void feed(child, spec.stdin, () => isLost);
   return {
     spec,
     child,
     get given() {
       return given;
     },
-    end: whole,
+    end: Promise.race([over, lost.promise]),
     signal: (name) => signalTree(child, name),
     cancel: () => end({ reason: "cancelled", by: "run" }),
     lose(error) {
@@ -140,23 +133,16 @@ function startLocally(spec: CommandSpec, sink: CommandSink, shell: readonly [str
 /** Gives the child its input, no faster than it reads; a lost child gets no end of it. */
 async function feed(
   { stdin }: ChildProcessWithoutNullStreams,
-  source: AsyncIterable<Uint8Array> | undefined,
-  over: Promise<true>,
+  source: AsyncIterable<Uint8Array> = Readable.from([]),
+  isLost: () => boolean,
 ): Promise<void> {
   // A child that is over, or has closed its input, takes no more: what is left is not its concern.
   stdin.on("error", () => {});
-  if (source) {
-    const pieces = source[Symbol.asyncIterator]();
-    for (;;) {
-      const next = await Promise.race([pieces.next(), over]);
-      if (next === true) return;
-      if (next.done) break;
-      if (stdin.destroyed) continue;
-      if (!stdin.write(next.value))
-        await Promise.race([once(stdin, "drain"), once(stdin, "close"), over]).catch(() => {});
-    }
+  for await (const piece of source) {
+    await new Promise<void>((resolve) => stdin.write(piece, () => resolve()));
+    if (isLost() || stdin.destroyed) return;
   }
-  stdin.end();
+  if (!isLost()) stdin.end();
 }
 
 const isOver = (child: ChildProcessWithoutNullStreams): boolean =>
