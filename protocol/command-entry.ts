@@ -4,6 +4,11 @@ import type { Argv } from "yargs";
 /** A command's module. */
 export interface CommandModule<Arguments> {
   readonly builder: (yargs: Argv) => Argv<Arguments> | Promise<Argv<Arguments>>;
+  /**
+   * Candidates for the value of an option or a positional that has no fixed choices, each with its description; `words` are those
+   * of the command line so far. It starts nothing and writes nothing.
+   */
+  readonly complete?: (name: string, words: readonly string[]) => Promise<readonly (readonly [string, string])[]>;
   /** Resolves with the exit code; nothing means 0. */
   readonly handler: (options: Arguments & { readonly "--"?: readonly string[] }) => Promise<number | void>;
 }

@@ -4,6 +4,7 @@ import type { Argv } from "yargs";
 import type { CommandEntry } from "./command-entry.ts";
 import {
   COMPLETE,
+  type Completed,
   completionScript,
   completionsOf,
   type Known,
@@ -51,9 +52,12 @@ export async function runCommandLine(name: string, own: readonly CommandEntry[],
   const [{ default: yargs }, { version }] = await Promise.all([import("yargs"), import("./version.ts")]);
   const [first, ...words] = process.argv.slice(2);
   if (first === COMPLETE) {
-    const knownOf = async (entry: CommandEntry): Promise<Known> =>
-      (await entry.load()).builder(yargs([]).help().option("debug", debugOption)) as unknown as Known;
-    process.stdout.write(await completionsOf(words, commands, knownOf));
+    const completedOf = async (entry: CommandEntry): Promise<Completed> => {
+      const { builder, complete } = await entry.load();
+      const known = (await builder(yargs([]).help().option("debug", debugOption))) as unknown as Known;
+      return { known, ...(complete ? { complete } : {}) };
+    };
+    process.stdout.write(await completionsOf(words, commands, completedOf));
     return leave(0);
   }
   let code = 0;

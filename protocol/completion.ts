@@ -1,13 +1,19 @@
 // Shell completion of both commands: a script for each shell, which asks the command itself, and the answer. Answering
-// loads the options of one command and nothing else: no recipe, no state.
+// loads the options of one command, and what the record has of earlier runs: it runs no recipe and writes nothing.
 import { closest } from "./closest.ts";
-import type { CommandEntry } from "./command-entry.ts";
+import type { CommandEntry, CommandModule } from "./command-entry.ts";
 
 export const shells = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof shells)[number];
 
 /** The first argument of a question; the words before the cursor follow, the last as far as it is written. */
 export const COMPLETE = "--get-completions";
+
+/** A command, as far as completion is concerned. */
+export interface Completed {
+  readonly known: Known;
+  readonly complete?: CommandModule<never>["complete"];
+}
 
 /** What yargs knows once a command has told it its options; its types leave these out. */
 export interface Known {
@@ -22,12 +28,12 @@ export interface Known {
 
 /**
  * Candidates for the last word, one a line, each with its description behind a tab. Nothing where a file or somebody
- * else's word belongs. `knownOf` gives a command's options.
+ * else's word belongs. `completedOf` gives a command's options.
  */
 export async function completionsOf(
   words: readonly string[],
   commands: readonly CommandEntry[],
-  knownOf: (entry: CommandEntry) => Promise<Known>,
+  completedOf: (entry: CommandEntry) => Promise<Completed>,
 ): Promise<string> {
   // bash cuts a word at its equals sign.
   const given = words.at(-1) === "=" ? [...words, ""] : words;
@@ -42,7 +48,7 @@ export async function completionsOf(
     );
   const entry = commands.find((one) => nameOf(one) === before[0]);
   if (!entry) return "";
-  const known = await knownOf(entry);
+  const { known, complete } = await completedOf(entry);
   const { key, alias, boolean, choices } = known.getOptions();
   const descriptions = known.getInternalMethods().getUsageInstance().getDescriptions();
   const full = (dashed: string | undefined): string | undefined => {
@@ -50,19 +56,17 @@ export async function completionsOf(
     if (name === undefined) return undefined;
     return Object.hasOwn(key, name) ? name : Object.keys(alias).find((one) => alias[one]?.includes(name));
   };
+  const valuesOf = async (name: string): Promise<readonly (readonly [string, string])[]> =>
+    choices[name]?.map((one) => [one, ""] as const) ?? (await complete?.(name, before)) ?? [];
   const takesValue = (name: string | undefined): name is string => name !== undefined && !boolean.includes(name);
   const [, option, value] = /^(--[^=]+)=(.*)$/s.exec(last) ?? [];
   if (option !== undefined)
     return listed(
-      (choices[full(option) ?? ""] ?? []).map((one) => [`${option}=${one}`, ""]),
+      (await valuesOf(full(option) ?? "")).map(([one, about]) => [`${option}=${one}`, about]),
       `${option}=${value}`,
     );
   const previous = full(before.at(-1));
-  if (takesValue(previous))
-    return listed(
-      (choices[previous] ?? []).map((one) => [one, ""]),
-      last,
-    );
+  if (takesValue(previous)) return listed(await valuesOf(previous), last);
   const positionals = [...entry.command.matchAll(/[<[](\w+)/g)].map(([, name = ""]) => name);
   if (last.startsWith("-")) {
     const options = Object.keys(key).filter((one) => one.length > 1 && !positionals.includes(one));
@@ -75,10 +79,8 @@ export async function completionsOf(
   const count = before
     .slice(1)
     .filter((word, index) => !word.startsWith("-") && !takesValue(full(before[index]))).length;
-  return listed(
-    (choices[positionals[count] ?? ""] ?? []).map((one) => [one, ""]),
-    last,
-  );
+  const isList = /\.\.[\]>]$/.test(entry.command);
+  return listed(await valuesOf(positionals[isList ? Math.min(count, positionals.length - 1) : count] ?? ""), last);
 }
 
 function listed(candidates: readonly (readonly [string, string])[], begin: string): string {

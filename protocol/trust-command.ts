@@ -18,10 +18,17 @@ export function trustCommand(side: "runner" | "coordinator"): CommandModule<Opti
   return {
     builder: (yargs) =>
       yargs
-        .positional("action", { choices: ["list", "remove", "rename"] as const, demandOption: true })
+        .positional("action", {
+          choices: ["list", "remove", "rename"] as const,
+          demandOption: true,
+          describe: "What to do",
+        })
         .positional("peer", { type: "string", describe: "A name, or a prefix or the end of a peer ID" })
         .positional("name", { type: "string", describe: "The new name, for rename" })
-        .option("json", { type: "boolean", default: false, describe: "Print JSON" }),
+        .option("json", { type: "boolean", default: false, describe: "Print JSON" })
+        .example("$0 trust list", "who is trusted, and since when")
+        .example("$0 trust remove w1", "it is not, from now on")
+        .example("$0 trust rename w1 gpu-1", "only here, and only the name"),
     async handler({ action, peer, name, json }) {
       const expected = { list: 0, remove: 1, rename: 2 }[action];
       const given = [peer, name].filter((one) => one !== undefined).length;

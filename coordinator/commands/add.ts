@@ -16,7 +16,8 @@ export const builder = (yargs: Argv) =>
       demandOption: true,
       describe: "The URL that `runner start` or `runner invite` printed, in quotes",
     })
-    .option("name", { type: "string", describe: "What to call the runner here; default: its own name" });
+    .option("name", { type: "string", describe: "What to call the runner here; default: its own name" })
+    .example("$0 add 'sortie:…' --name w1", "the URL in quotes, for it holds characters that a shell reads");
 
 export async function handler({ invite: url, name }: { invite: string; name: string | undefined }): Promise<void> {
   const invite = parseInvite(url);

@@ -10,7 +10,10 @@ import { watchRun } from "../watch-run.ts";
 export const builder = (yargs: Argv) =>
   yargs
     .positional("run", { type: "string", demandOption: true, describe: "A run's id or a prefix of it; `last`" })
-    .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" });
+    .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" })
+    .example("$0 attach last", "the latest run, from its beginning; Ctrl-C leaves it as it is");
+
+export const complete = async (name: string) => (name === "run" ? (await import("../completions.ts")).knownRuns() : []);
 
 export async function handler({ run: text, format }: { run: string; format: Format }): Promise<number> {
   const store = openStore(homeOf("coordinator"));

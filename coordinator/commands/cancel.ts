@@ -16,7 +16,15 @@ export const builder = (yargs: Argv) =>
       demandOption: true,
       describe: "A run's id or a prefix of it, `last`, RUN/JOBNAME, or a job's name (in its latest run)",
     })
-    .option("wait", { type: "boolean", default: true, describe: "--wait=false returns once it is asked for" });
+    .option("wait", { type: "boolean", default: true, describe: "--wait=false returns once it is asked for" })
+    .example("$0 cancel last", "the latest run, and waits for its end")
+    .example("$0 cancel last/test", "one job of it");
+
+export async function complete(name: string) {
+  if (name !== "what") return [];
+  const { jobsOfLastRun, knownRuns } = await import("../completions.ts");
+  return [...knownRuns(), ...jobsOfLastRun()];
+}
 
 export async function handler({ what, wait }: { what: string; wait: boolean }): Promise<number> {
   const folder = homeOf("coordinator");

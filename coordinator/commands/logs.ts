@@ -58,7 +58,12 @@ export const builder = (yargs: Argv) =>
       describe: "Only what stands behind this byte of the log, chunk headers included",
     })
     .option("n", { alias: "lines", type: "string", describe: "Only the last lines" })
-    .example("$0 logs -f last/build", "follow a job of the latest run");
+    .example("$0 logs -f last/build", "follow a job of the latest run")
+    .example("$0 logs build --stderr -n 20", "the last lines of one output")
+    .example("$0 logs --from w1", "what a runner itself has; `--from w1 ATTEMPT` shows it");
+
+export const complete = async (name: string) =>
+  name === "job" ? (await import("../completions.ts")).jobsOfLastRun() : [];
 
 export async function handler(options: Options): Promise<number> {
   const folder = homeOf("coordinator");

@@ -23,6 +23,8 @@ export const builder = (yargs: Argv) =>
     .option("silence-after", silenceOption)
     .example("$0 resume last", "jobs that passed are kept, those that run are taken up where they are, the rest go on");
 
+export const complete = async (name: string) => (name === "run" ? (await import("../completions.ts")).knownRuns() : []);
+
 export async function handler(options: Options): Promise<number> {
   const answers = parseAnswers(options.answer ?? []);
   const silenceMs = parseSilence(options["silence-after"]);

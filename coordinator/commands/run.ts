@@ -108,6 +108,12 @@ export const builder = async (yargs: Argv) =>
     .example("$0 run recipes/ci.ts --junit junit.xml --timings", "with a report, and where the time went")
     .epilogue(await describeParams());
 
+export async function complete(name: string, words: readonly string[]) {
+  const { jobsOfRecipe, knownRuns } = await import("../completions.ts");
+  if (["job", "only", "skip", "from"].includes(name)) return jobsOfRecipe(words);
+  return name === "after" ? knownRuns() : [];
+}
+
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
   if (options.watch) return watch(options.recipe, options);

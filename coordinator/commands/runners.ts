@@ -5,7 +5,9 @@ import { describeLabels } from "../selectors.ts";
 import { oneLine, table } from "../views/format.ts";
 
 export const builder = (yargs: Argv) =>
-  yargs.option("json", { type: "boolean", default: false, describe: "Print JSON" });
+  yargs
+    .option("json", { type: "boolean", default: false, describe: "Print JSON" })
+    .example("$0 runners", "names, labels, slots, and how far away each is");
 
 export async function handler({ json }: { json: boolean }): Promise<void> {
   const fleet = openFleet();

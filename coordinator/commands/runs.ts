@@ -10,7 +10,8 @@ import { duration, oneLine, table } from "../views/format.ts";
 export const builder = (yargs: Argv) =>
   yargs
     .option("n", { type: "string", default: "20", describe: "How many" })
-    .option("json", { type: "boolean", default: false, describe: "Print JSON" });
+    .option("json", { type: "boolean", default: false, describe: "Print JSON" })
+    .example("$0 runs -n 5", "the latest five");
 
 export async function handler({ n, json }: { n: string; json: boolean }): Promise<void> {
   const most = Number(n);

@@ -16,7 +16,10 @@ export const builder = (yargs: Argv) =>
       demandOption: true,
       describe: "A run's id or a prefix of it; `last` for the latest",
     })
-    .option("json", { type: "boolean", default: false, describe: "Print JSON" });
+    .option("json", { type: "boolean", default: false, describe: "Print JSON" })
+    .example("$0 show last", "each attempt, how it ended, and whether its log is whole");
+
+export const complete = async (name: string) => (name === "run" ? (await import("../completions.ts")).knownRuns() : []);
 
 export async function handler({ run: text, json }: { run: string; json: boolean }): Promise<void> {
   const store = openStore(homeOf("coordinator"));

@@ -12,7 +12,9 @@ export const builder = (yargs: Argv) =>
       type: "string",
       array: true,
       describe: "Multiaddr under which the runner is reached, where it is not the one it listens on",
-    });
+    })
+    .example("$0 invite", "prints a URL for `coordinator add`, good for ten minutes and one use")
+    .example("$0 invite --ttl 1d --address /dns4/w1.example/tcp/7700", "for somebody who comes later, from elsewhere");
 
 export async function handler({ ttl, address }: { ttl: string; address: string[] | undefined }): Promise<void> {
   const ttlMs = parseTtl(ttl);

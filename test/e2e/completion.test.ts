@@ -1,6 +1,6 @@
 // Completion in real shells, with the built commands in their PATH.
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Rig, root } from "../rig/rig.ts";
@@ -48,6 +48,33 @@ describe("completion", () => {
     expect([existsSync(join(rig.folder, "ran")), existsSync(rig.home)]).toEqual([false, false]);
   });
 
+  it("has the jobs of a recipe's last run, and runs, out of the record", async () => {
+    await using rig = new Rig();
+    const ran = join(rig.folder, "ran");
+    const path = rig.recipe(
+      `import { job, recipe } from "sortie"; import { appendFileSync } from "node:fs"; appendFileSync(${JSON.stringify(ran)}, "x");
+      export default recipe({ build: job({ run: "true" }), bench: job({ run: "exit 3" }), test: job({ run: "true" }) });`,
+    );
+    const ask = async (...words: string[]): Promise<string[]> =>
+      (await rig.coordinator(["--get-completions", ...words])).text.trim().split("\n");
+    expect(await ask("run", path, "b")).toEqual([""]);
+    expect((await rig.coordinator(["run", path])).code).toBe(1);
+    expect(await ask("run", path, "b")).toEqual(["build\tpassed", "bench\tfailed"]);
+    expect(await ask("run", path, "build", "t")).toEqual(["test\tpassed"]);
+    expect(await ask("run", path, "--from", "be")).toEqual(["bench\tfailed"]);
+    expect(await ask("run", path, "--skip=te")).toEqual(["--skip=test\tpassed"]);
+    expect(await ask("run", path, "--on", "o")).toEqual([""]);
+    expect(await ask("logs", "last/t")).toEqual(["last/test\tpassed"]);
+    expect(await ask("logs", "last/test", "l")).toEqual([""]);
+    const [last, run] = await ask("show", "");
+    expect(last).toBe("last\tthe latest");
+    expect(run).toMatch(/^\w{12}\t.*recipe\.ts, failed$/);
+    expect(await ask("run", path, "--after", "la")).toEqual(["last\tthe latest"]);
+    expect(await ask("cancel", "last/be")).toEqual(["last/bench\tfailed"]);
+    // The recipe was run once, by `run`.
+    expect(readFileSync(ran, "utf8")).toBe("x");
+  });
+
   it("is there as soon as one types", async () => {
     await using rig = new Rig();
     const times: number[] = [];
@@ -90,9 +117,38 @@ describe("completion", () => {
     const option = await rig.coordinator(["run", "recipes/hello.ts", "--fromat", "json"]);
     expect(option.code).toBe(2);
     expect(option.stderr).toContain("hint: Did you mean --format?");
+    for (const [typed, meant] of [
+      ["--fom", "--from"],
+      ["--wacth", "--watch"],
+      ["--keep-goin", "--keep-going"],
+      ["--aftr=last", "--after"],
+    ] as const) {
+      const { code, stderr } = await rig.coordinator(["run", "recipes/hello.ts", typed]);
+      expect({ typed, code }).toEqual({ typed, code: 2 });
+      expect(stderr).toContain(`hint: Did you mean ${meant}?`);
+    }
     const command = await rig.coordinator(["rnu"]);
     expect(command.code).toBe(2);
     expect(command.stderr).toContain("Did you mean run?");
     expect((await rig.coordinator(["completion", "tcsh"])).code).toBe(2);
+  });
+
+  it("is not all: every command's --help has examples, of itself", async () => {
+    await using rig = new Rig();
+    for (const name of ["coordinator", "runner"] as const) {
+      const help = async (...args: string[]): Promise<string> =>
+        (name === "runner"
+          ? await rig.runner([...args, "--help"], rig.home)
+          : await rig.coordinator([...args, "--help"])
+        ).text;
+      const commands = [...(await help()).matchAll(new RegExp(`^  ${name} (\\w+)`, "gm"))].map(
+        ([, command = ""]) => command,
+      );
+      expect(commands.length).toBeGreaterThan(4);
+      for (const command of commands) {
+        const [, examples = ""] = (await help(command)).split("Examples:");
+        expect({ command, examples: examples.includes(`${name} ${command}`) }).toEqual({ command, examples: true });
+      }
+    }
   });
 });
