@@ -1,0 +1,4 @@
+import { words } from "@example/words";
+
+/** Greets whoever the text names. */
+export const greet = (text) => `Hello, ${words(text).join(" and ")}!`;
