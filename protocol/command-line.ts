@@ -60,7 +60,8 @@ export async function runCommandLine(name: string, own: readonly CommandEntry[],
     process.stdout.write(await completionsOf(words, commands, completedOf));
     return leave(0);
   }
-  let code = 0;
+  /** Ends yargs' part: it would lay out the help that nobody asked for once a command has begun, on its way. */
+  const chosen = new Error("a command was chosen");
   const cli: Argv = yargs(process.argv.slice(2))
     .scriptName(name)
     .usage(`$0 <command>`)
@@ -84,24 +85,29 @@ export async function runCommandLine(name: string, own: readonly CommandEntry[],
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .fail((message, error) => {
+      if (error) throw error;
       const near = nearestOption(message ?? "", argumentsOf(process.argv.slice(2)), cli as unknown as Known);
       const hint = near === undefined ? `See ${name} --help.` : `Did you mean ${near}?`;
-      throw error ?? new SortieError("USAGE", message ?? "The command line is wrong.", { hint });
+      throw new SortieError("USAGE", message ?? "The command line is wrong.", { hint });
     });
+  let run: (() => Promise<number | void>) | undefined;
   for (const entry of commands) {
     cli.command(
       entry.command,
       entry.describe,
       async (yargs) => (await entry.load()).builder(yargs),
-      async (options) => {
+      (options) => {
         failureCode = entry.failureCode;
-        code = (await (await entry.load()).handler(options)) ?? 0;
+        run = async () => (await entry.load()).handler(options);
+        throw chosen;
       },
     );
   }
   try {
-    await cli.parseAsync();
-    await leave(code);
+    await cli.parseAsync().catch((error: unknown) => {
+      if (error !== chosen) throw error;
+    });
+    await leave((await run?.()) ?? 0);
   } catch (error) {
     await fail(error);
   }
