@@ -142,24 +142,27 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
     const parent = within === undefined ? undefined : parentOf(within, input.owner);
-    // A command is in its driven job's slots.
-    const wanted = parent ? 0 : (request.slots ?? 1);
-    if (wanted > slots)
-      throw new SortieError("NO_RUNNER", `The job takes ${wanted} slots, and the runner has ${slots}.`);
-    if (taken + wanted > slots)
-      throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
+    // A command is in its driven job's slots, also where a front that came later has fewer.
+    if (!parent) checkSlots(request, slots);
     // Without it on disk a keeper after this one would not know the job: nothing is started then.
     writeDown(record);
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
-    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, request, journal, wanted);
+    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, request, journal);
     jobs.set(attemptId, kept);
     return kept;
   }
 
-  function startOwn(record: JobRecord, request: JobRequest, journal: Journal, wanted: number): KeptJob {
-    const { attemptId } = request;
+  function checkSlots({ slots: wanted = 1 }: JobRequest, slots: number): void {
+    if (wanted > slots)
+      throw new SortieError("NO_RUNNER", `The job takes ${wanted} slots, and the runner has ${slots}.`);
+    if (taken + wanted > slots)
+      throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
+  }
+
+  function startOwn(record: JobRecord, request: JobRequest, journal: Journal): KeptJob {
+    const { attemptId, slots: wanted = 1 } = request;
     const count = (by: 1 | -1): void => {
       running += by;
       taken += by * wanted;

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { beforeEach, describe, expect, it } from "vitest";
 import { startAttempt } from "../../coordinator/attempt.ts";
+import type { ByteChannel } from "../../protocol/channel.ts";
 import { encodeChunk, encodeControl, STDIN } from "../../protocol/chunk.ts";
+import { SortieError } from "../../protocol/errors.ts";
 import { passed } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
@@ -160,6 +162,13 @@ describe("a driven job", () => {
     expect(small.info().busy).toBe(0);
   });
 
+  it("takes commands also by a front with fewer slots than it has", async () => {
+    const job = await drive(runner, { slots: 2 });
+    const smaller = await testRunner(folder, { keeper: { ...keeper, close: async () => {} }, slots: 1 });
+    expect((await finish(await startJob(smaller, job.command("echo x")))).stdout).toBe("x\n");
+    await job.finish();
+  });
+
   it("cannot be opened in a directory that is not there: it never started, and took no command", async () => {
     const wanted = drivenRequest({ cwd: "/no/such/folder" });
     const { exit, controls } = await finish(await startJob(runner, wanted));
@@ -258,6 +267,33 @@ describe("the end of a driven job", () => {
     await job.run("(setsid sleep 4875 >/dev/null 2>&1 </dev/null &); sleep 0.1");
     await job.finish();
     expect(await left("sleep\x004875")).toBe(0);
+  });
+
+  it("is told again by a coordinator that was cut off when it said so", async () => {
+    const channels: ByteChannel[] = [];
+    const open = async (): Promise<ByteChannel> => {
+      channels.push(dial(runner));
+      return channels.at(-1) as ByteChannel;
+    };
+    const wanted = drivenRequest();
+    const ready = Promise.withResolvers<void>();
+    const attempt = await startAttempt({
+      link: { id: "test", name: "w1", open },
+      attemptId: wanted.attemptId,
+      request: wanted,
+      reconnectMs: 5_000,
+      sink: {
+        store() {},
+        output() {},
+        control: ({ type }) => (type === "ready" ? ready.resolve() : undefined),
+      },
+    });
+    await ready.promise;
+    channels[0]?.abort(new SortieError("CONNECTION_LOST", "gone"));
+    attempt.finish(9);
+    attempt.finish(10);
+    expect((await attempt.end).exit).toMatchObject({ reason: "exited", code: 9 });
+    expect(channels.length).toBeGreaterThan(1);
   });
 
   it("is told also while it is being opened", async () => {
