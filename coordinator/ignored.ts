@@ -15,6 +15,8 @@ export function ignoredFrom(folder: string): Ignored {
   const rules = new Map<string, Ignore | undefined>();
   const chains = new Map<string, readonly string[]>();
 
+  const isWithin = (one: string): boolean => !relative(folder, one).startsWith("..");
+
   function rulesOf(one: string): Ignore | undefined {
     if (!rules.has(one)) {
       const file = join(one, ".gitignore");
@@ -32,24 +34,31 @@ export function ignoredFrom(folder: string): Ignored {
       chain.unshift(at);
       if (existsSync(join(at, ".git"))) break;
       if (at !== dirname(at)) continue;
-      chain.splice(0, chain.length, ...chain.filter((above) => !relative(folder, above).startsWith("..")));
+      chain.splice(0, chain.length, ...chain.filter(isWithin));
       break;
     }
     chains.set(one, chain);
     return chain;
   }
 
+  function isIgnored(path: string, isFolder: boolean, isCounted: (folder: string) => boolean): boolean {
+    let ignored = false;
+    for (const one of chainOf(dirname(path)).filter(isCounted)) {
+      const found = rulesOf(one)?.test(`${relative(one, path)}${isFolder ? "/" : ""}`);
+      if (found?.ignored) ignored = true;
+      else if (found?.unignored) ignored = false;
+    }
+    return ignored;
+  }
+
+  /** Where the repository ignores the recipe's whole folder, its rules from there on are all that counts. */
+  const isOutside = isIgnored(folder, true, () => true);
+  const counts = (one: string): boolean => !isOutside || isWithin(one);
+
   return {
     has(path, isFolder = false) {
       const name = basename(path);
-      if (name === ".git" || name === "node_modules") return true;
-      let ignored = false;
-      for (const one of chainOf(dirname(path))) {
-        const found = rulesOf(one)?.test(`${relative(one, path)}${isFolder ? "/" : ""}`);
-        if (found?.ignored) ignored = true;
-        else if (found?.unignored) ignored = false;
-      }
-      return ignored;
+      return name === ".git" || name === "node_modules" || isIgnored(path, isFolder, counts);
     },
     forget() {
       rules.clear();

@@ -26,7 +26,8 @@ export const Told = v.variant("type", [
 ]);
 export type Told = v.InferOutput<typeof Told>;
 
-const tell = (told: Told): void => void process.send?.(told);
+/** A watcher that is gone is told nothing: the run goes on. */
+const tell = (told: Told): void => void (process.connected && process.send?.(told, undefined, undefined, () => {}));
 
 export const tellWatcher = {
   onImport: (file: string): void => tell({ type: "imported", file }),

@@ -64,6 +64,18 @@ describe("what is never looked at", () => {
     expect([has("app/keep.log"), has("app/made")]).toEqual([true, false]);
   });
 
+  it("is not the recipe's folder itself, though its repository ignores that", () => {
+    write(".git/HEAD");
+    write(".gitignore", "scratch\n*.log\n");
+    write("scratch/.gitignore", "made\n");
+    const ignored = ignoredFrom(join(folder, "scratch"));
+    expect(["a.ts", "x.log", "made"].map((name) => ignored.has(join(folder, "scratch", name)))).toEqual([
+      false,
+      false,
+      true,
+    ]);
+  });
+
   it("is named by the recipe's own folder alone where there is no repository", () => {
     write(".gitignore", "*.ts\n");
     write("app/.gitignore", "*.log\n");

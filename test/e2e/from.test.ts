@@ -94,6 +94,23 @@ describe("a run that goes on from an earlier one", () => {
     expect(other.stderr).toContain("recipe.ts, not of");
   });
 
+  it("hands on what a job that is kept gave, however often", async () => {
+    await using rig = new Rig();
+    const mended = JSON.stringify(`test -e '${join(rig.folder, "mended")}'`);
+    const path = rig.recipe(`import { job, recipe } from "sortie";
+      const version = job({ run: "echo 1.2.3; exit 0", output: "text" });
+      const check = job({ needs: [version], run: ${mended} });
+      const ship = job({ needs: [version, check], run: async ({ needs: [version], log }) => log("ships " + version.output) });
+      export default recipe({ version, check, ship });`);
+    expect((await rig.coordinator(["run", path])).code).toBe(1);
+    expect((await rig.coordinator(["run", path, "--from", "check"])).text).toContain("1 kept");
+    writeFileSync(join(rig.folder, "mended"), "");
+    const { code, text } = await rig.coordinator(["run", path, "--from", "check"]);
+    expect(text).toMatch(/ship +│ ships 1\.2\.3/);
+    expect(text).toContain("run passed: 1 kept, 2 passed");
+    expect(code).toBe(0);
+  });
+
   it("takes the jobs that were asked for, and the runners, from the earlier run", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ["-A", "--label", "zone=a"]);
