@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { execute } from "../coordinator/execute.ts";
 import type { PlanJob } from "../coordinator/plan.ts";
 import { type Placement, Schedule } from "../coordinator/schedule.ts";
+import { openStore } from "../coordinator/store/store.ts";
 import { type JobName, newRunId } from "../protocol/ids.ts";
 import { simulatedRunner } from "../test/rig/simulated-fleet.ts";
 import { median } from "./rig.ts";
@@ -21,6 +22,7 @@ const EACH = 1_000;
 export async function* scheduleAtSize(): AsyncGenerator<[name: string, text: string]> {
   yield await flatness("a job of a run, without its runner", async (jobs) => {
     const folder = mkdtempSync(join(tmpdir(), "sortie-bench-"));
+    const store = openStore(folder);
     try {
       const runners = Array.from({ length: RUNNERS }, (_, index) =>
         simulatedRunner(`w${index}`, SLOTS, labelsOf(index)),
@@ -32,6 +34,7 @@ export async function* scheduleAtSize(): AsyncGenerator<[name: string, text: str
         params: {},
         runners,
         folder,
+        claims: store.claims,
         jobs: RUNNERS * SLOTS,
         failFast: false,
         cancelled: new AbortController().signal,
@@ -39,6 +42,7 @@ export async function* scheduleAtSize(): AsyncGenerator<[name: string, text: str
       });
       return performance.now() - began;
     } finally {
+      store.close();
       rmSync(folder, { recursive: true, force: true });
     }
   });

@@ -65,6 +65,8 @@ export type RunEvent =
     }
   | { readonly type: "runner-connected"; readonly at: number; readonly runner: string; readonly slots: number }
   | { readonly type: "runner-unreachable"; readonly at: number; readonly runner: string; readonly message: string }
+  /** It could start, but its group is full. */
+  | { readonly type: "job-waiting"; readonly at: number; readonly job: JobName; readonly message: string }
   /** About to be asked of a runner: from here on it may run there, whatever becomes of this coordinator. */
   | {
       readonly type: "job-dispatched";

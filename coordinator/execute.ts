@@ -18,7 +18,9 @@ import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Results } from "./results.ts";
 import { Schedule, type Skip } from "./schedule.ts";
 import { fits } from "./selectors.ts";
+import type { Claims } from "./store/claims.ts";
 import { logPath } from "./store/store.ts";
+import { Waits } from "./waits.ts";
 
 /** Attempts of a job that the infrastructure failed. */
 const MOST_ATTEMPTS = 3;
@@ -33,6 +35,8 @@ export interface ExecuteOptions {
   readonly params: Readonly<Record<string, unknown>>;
   readonly runners: readonly KnownRunner[];
   readonly folder: string;
+  /** Places of jobs in their groups, of all runs. */
+  readonly claims: Claims;
   /** Attempts under way at once, over all runners. */
   readonly jobs: number;
   /** Whether a job that failed or was lost ends the run. */
@@ -112,8 +116,25 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const cancels = new Map<JobName, AbortController>();
   const finished = Promise.withResolvers<void>();
 
+  const waits = new Waits({
+    run: options.run,
+    claims: options.claims,
+    emit,
+    admit: (name) => schedule.admit(name),
+    late,
+    cancel: cancelFor,
+    failed: fail,
+    changed: () => void step(),
+  });
+  /** Jobs that waited too long while they were on their way to a runner. */
+  const tooLate = new Map<JobName, string>();
+
   function emit(event: RunEvent): void | Promise<void> {
-    if (event.type === "job-started") results.started(event.job);
+    if (event.type === "job-started") {
+      results.started(event.job);
+      waits.started(event.job);
+      tooLate.delete(event.job);
+    }
     if (event.type === "job-output") results.wrote(event.job, event.stream, event.bytes);
     return options.emit(event);
   }
@@ -123,6 +144,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const allowed = outcome === "failed" && job.allowFailure === true;
     if (!allowed) outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
+    waits.over(job);
     await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...(allowed ? { allowed } : {}), ...how });
     await skip(skipped);
     if (options.failFast && !allowed && (outcome === "failed" || outcome === "lost") && !stopping.signal.aborted) {
@@ -158,6 +180,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   }
 
   async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: AttemptId): Promise<void> {
+    // It waited too long for its turn.
+    if (schedule.isSettled(job.name)) return;
     const not = begun ? undefined : whyNot(job);
     if (not) {
       schedule.release(job.name);
@@ -321,6 +345,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const cannot = (outcome: JobOutcome): Promise<void> =>
       settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
     if (stoppingOf(job).aborted) return cannot("cancelled");
+    const message = tooLate.get(job.name);
+    if (message !== undefined) return settle(job, "lost", { message, durationMs: 0 });
     switch (error.code) {
       case "NOT_FOUND":
         // It never reached its runner before the earlier coordinator ended.
@@ -367,6 +393,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           durationMs: 0,
         });
       }
+      for (let job = schedule.takeDelayed(); job; job = schedule.takeDelayed()) await waits.ready(job);
       for (const { job, runner, also = [] } of schedule.place()) {
         const place = places.get(runner) as Place;
         const others = also.map((id) => places.get(id) as Place);
@@ -383,6 +410,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     failure.reject(error);
     abandoning.abort(error);
     schedule.stop(true);
+    waits.close();
     for (const { timer } of waiting.values()) clearTimeout(timer);
   }
 
@@ -396,6 +424,22 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const job = schedule.take(name);
     if (job)
       void settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 }).then(step, fail);
+  }
+
+  /** Before a runner has begun it. One that is on its way to a runner ends once that has not taken it. */
+  function late(job: PlanJob, message: string): void {
+    tooLate.set(job.name, message);
+    if (cancels.has(job.name)) return;
+    schedule.take(job.name);
+    void settle(job, "lost", { message, durationMs: 0 }).then(step, fail);
+  }
+
+  /** For a newer job of its group. */
+  function cancelFor(name: JobName, group: string, message: string): void {
+    void (async () => {
+      await emit({ type: "job-note", at: Date.now(), job: name, from: group, text: message });
+      cancelJob(name);
+    })().catch(fail);
   }
 
   /** Goes on with what the earlier process left of these jobs. */
@@ -416,6 +460,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       const under = begun.get(name);
       const job = under && schedule.take(name, [under.runner.id]);
       if (!job) continue;
+      waits.runs(job);
       const { attemptId, runner, startedAt } = under;
       const attemptNumber = attempts.get(name) ?? 1;
       await emit({
@@ -445,6 +490,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       for (const { name, always } of plan.jobs)
         if (!always) await giveUp(name, "the run was cancelled before it was tried again");
       for (const job of never) {
+        waits.over(job);
         outcomes.add("cancelled");
         await emit({
           type: "job-ended",
@@ -481,6 +527,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   } finally {
     cancelled.removeEventListener("abort", onCancelled);
     await queue.onIdle();
+    waits.close();
     for (const place of places.values()) clearTimeout(place.pause);
     for (const { timer } of waiting.values()) clearTimeout(timer);
   }

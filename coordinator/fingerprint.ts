@@ -18,7 +18,7 @@ const digestOf = (value: unknown): string => createHash("sha256").update(JSON.st
 
 function describeJob({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, container, ...rest }: PlanJob): object {
   const { ssh, user, limits, nice, umask, retry, allowFailure, always, priority, also } = rest;
-  const { drive, condition, output, secrets, stdin, outputs } = rest;
+  const { drive, condition, output, secrets, stdin, outputs, queueMs, group } = rest;
   const functions = { drive: drive?.toString(), condition: condition?.toString(), output: namedOutput(output) };
   const places = also?.map(({ env: own, on: asks, ...place }) => ({
     ...place,
@@ -27,7 +27,21 @@ function describeJob({ name, needs, on, steps, env, cwd, timeoutMs, graceMs, con
   }));
   const place = { container: container && withoutValues(container), ssh, user, limits, nice, umask };
   const asked = { name, needs, on: selectorKey(on), steps, variables: namesOf(env), cwd, timeoutMs, graceMs };
-  return { ...asked, ...place, retry, allowFailure, always, priority, ...functions, places, secrets, stdin, outputs };
+  return {
+    ...asked,
+    ...place,
+    retry,
+    allowFailure,
+    always,
+    priority,
+    ...functions,
+    places,
+    secrets,
+    stdin,
+    outputs,
+    queueMs,
+    group,
+  };
 }
 
 /** A schema is code: that there is one is all that can be told. */

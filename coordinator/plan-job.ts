@@ -2,14 +2,16 @@
 // together. Pure.
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import type { Command, Environment } from "../protocol/command.ts";
+import type { Environment, Step } from "../protocol/command.ts";
 import { parseDuration } from "../protocol/duration.ts";
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { LabelName, RunnerName } from "../protocol/messages.ts";
+import type { Group } from "./group.ts";
 import { serviceSecretsOf } from "./recipe/check-container.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
+import { groupOf } from "./recipe/concurrency.ts";
 import { type AnyJobOptions, isMatrix, type Job, type Matrix, type OutputAs } from "./recipe/job.ts";
 import type { PlaceOfJob } from "./recipe/job-options.ts";
 import { type Location, nameAt } from "./recipe/location.ts";
@@ -18,6 +20,7 @@ import { type Retry, retryOf } from "./recipe/retry.ts";
 import type { LabelRule } from "./recipe/selector.ts";
 import type { StdinOptions } from "./recipe/stdin.ts";
 import { stepsOf } from "./recipe/steps.ts";
+import { timeoutsOf } from "./recipe/timeout.ts";
 import { type PlanSecret, variablesOf } from "./recipe/variables.ts";
 import type { Selector } from "./selectors.ts";
 
@@ -39,7 +42,7 @@ export interface PlanJob extends Place {
   readonly name: JobName;
   readonly needs: readonly JobName[];
   readonly on: Selector;
-  readonly steps: readonly Command[];
+  readonly steps: readonly Step[];
   readonly env: Environment;
   /** Variables besides, whose values are read when a runner is asked. */
   readonly secrets?: readonly PlanSecret[];
@@ -51,6 +54,10 @@ export interface PlanJob extends Place {
   readonly outputs?: Readonly<Record<string, readonly string[]>>;
   readonly cwd?: string;
   readonly timeoutMs?: number;
+  /** How long it may wait, once it is ready, until a runner starts it. */
+  readonly queueMs?: number;
+  /** So many jobs of it run at once, of all runs. */
+  readonly group?: Group;
   readonly graceMs: number;
   /** How long it goes on without its coordinator; null: for ever. Absent: as the runner has it. */
   readonly leaseMs?: number | null;
@@ -110,12 +117,12 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
   const drive = typeof run === "function" ? run : undefined;
   const here = (message: string): Error => fail(`${name}: ${message}`);
   const place = placeOf(options, here);
-  const timeoutMs = parseDuration(options.timeout);
+  const { stepTimeoutMs, ...timeouts } = timeoutsOf(options.timeout, drive !== undefined, here);
   const leaseMs = options.lease === "none" ? null : parseDuration(options.lease);
   const graceMs = parseDuration(options.grace) ?? limits.graceMs;
   if (graceMs > limits.graceMaximumMs)
     throw fail(`${name}: grace is at most ${limits.graceMaximumMs / 60_000} minutes.`);
-  const steps = typeof run === "function" ? [] : stepsOf(run);
+  const steps = typeof run === "function" ? [] : stepsOf(run, stepTimeoutMs);
   if (steps.length > limits.stepsPerJob) throw fail(`${name} has more than ${limits.stepsPerJob} steps.`);
   if (steps.some((step) => ("argv" in step ? step.argv : [step.shell]).some((text) => text.includes("\0"))))
     throw fail(`${name}: run holds a NUL character.`);
@@ -128,8 +135,9 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     graceMs,
     ...place,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...timeouts,
     ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(options.concurrency === undefined ? {} : { group: groupOf(options.concurrency, here) }),
     ...(options.retry === undefined ? {} : { retry: retryOf(options.retry, fail) }),
     ...(options.allowFailure ? { allowFailure: true as const } : {}),
     ...(options.priority ? { priority: options.priority } : {}),

@@ -118,6 +118,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         params: prepared.loaded.values,
         runners,
         folder,
+        claims: store.claims,
         jobs: options.jobs ?? Math.max(1, slots),
         failFast: options.failFast ?? false,
         emit,

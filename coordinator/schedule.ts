@@ -33,6 +33,10 @@ export class Schedule {
   /** Jobs that are over, and whether what needs them goes on. */
   readonly #over = new Map<JobName, boolean>();
   readonly #hopeless: PlanJob[] = [];
+  /** Ready jobs that wait for more than a runner, or not for ever; not told yet. */
+  readonly #delayed: PlanJob[] = [];
+  /** Those that have no place in their group yet: they stand in no line. */
+  readonly #held = new Set<JobName>();
   #stopped: "not" | "but-always" | "all" = "not";
 
   constructor(plan: Plan, runners: readonly PlacingRunner[]) {
@@ -49,6 +53,10 @@ export class Schedule {
   /** What placing has cost so far, in steps. */
   get looks(): number {
     return this.#placing.looks;
+  }
+
+  isSettled(name: JobName): boolean {
+    return !this.#unsettled.has(name);
   }
 
   job(name: JobName): PlanJob | undefined {
@@ -83,6 +91,17 @@ export class Schedule {
       this.#taken.add(job.name);
       return { job, runner, ...(also.length > 0 ? { also } : {}) };
     });
+  }
+
+  /** A job that has become ready, and has a group or a queue timeout. One with a group is placed once it is admitted. */
+  takeDelayed(): PlanJob | undefined {
+    return this.#delayed.shift();
+  }
+
+  /** The job has a place in its group. */
+  admit(name: JobName): void {
+    const job = this.#byName.get(name);
+    if (job && this.#held.delete(name) && this.#unsettled.has(name) && !this.#taken.has(name)) this.#wait(job);
   }
 
   /** Takes one job off its line, for somebody who knows where it is already; those runners' slots are its own then. */
@@ -210,7 +229,9 @@ export class Schedule {
 
   #ready(job: PlanJob): void {
     this.#since.set(job.name, this.#since.size);
-    this.#wait(job);
+    if (job.group || job.queueMs !== undefined) this.#delayed.push(job);
+    if (job.group) this.#held.add(job.name);
+    else this.#wait(job);
   }
 
   #wait(job: PlanJob): void {

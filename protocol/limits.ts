@@ -71,6 +71,8 @@ export const limits = {
   inviteTtlMs: 10 * 60_000,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,
+  /** Processes of one coordinator look this often for a place in a full group: what they look at is a local file. */
+  groupLookMs: 200,
   /** Places of one job: a function names each of them. */
   placesPerJob: 50,
   /** Runners that are tried for the places of one job, until it is said that they cannot be had together: some ten milliseconds. */

@@ -1,4 +1,5 @@
 // The options of job(), as recipes write them: job.ts checks them, plan.ts makes of them what is asked of a runner.
+import type { ConcurrencyOptions } from "./concurrency.ts";
 import type { ConditionContext } from "./function-step.ts";
 import type { NotifyOptions } from "./notify.ts";
 import type { Argv, Duration, PlaceOptions } from "./place.ts";
@@ -6,6 +7,7 @@ import type { RetryOptions } from "./retry.ts";
 import type { LabelRule } from "./selector.ts";
 import type { ShellCommand } from "./shell.ts";
 import type { StdinOptions } from "./stdin.ts";
+import type { TimeoutOptions } from "./timeout.ts";
 import type { Variables } from "./variables.ts";
 
 /** One command of a job that has several. */
@@ -105,10 +107,19 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
    */
   readonly cwd?: string;
   /**
-   * The time all steps have together; then the job is ended and its exit says `timeout`. Default: no limit.
+   * The time all steps have together; then the job is ended and its exit says `timeout`. Or an object, for the time of
+   * each step, and for how long the job may wait in the queue. Default: no limits.
    * @example timeout: "10m"
+   * @example timeout: { job: "1h", step: "10m", queue: "30m" }
    */
-  readonly timeout?: Duration;
+  readonly timeout?: Duration | TimeoutOptions;
+  /**
+   * A group of which so many jobs run at once, of all runs of this coordinator, in all its processes; by its name, or an
+   * object that says more. Default: none.
+   * @example concurrency: "deploy"
+   * @example concurrency: { group: "preview", when: "cancel-older" }
+   */
+  readonly concurrency?: string | ConcurrencyOptions;
   /**
    * How long the job goes on when its coordinator is gone: its computer sleeps, or the network is cut. Then it is
    * cancelled, and its exit says `lease`. `"none"`: for ever. Default: the runner's, five minutes.

@@ -18,6 +18,7 @@ import {
   type Wrong,
 } from "./check.ts";
 import { placeOf } from "./check-place.ts";
+import { groupOf } from "./concurrency.ts";
 import type { JobFunction } from "./function-step.ts";
 import type { CommandRun, OptionsOfJob, PlaceOfJob } from "./job-options.ts";
 import { callSite, type Location } from "./location.ts";
@@ -30,6 +31,7 @@ import { isSchema, type SchemaOutput, type StandardSchema } from "./schema.ts";
 import { checkRule } from "./selector.ts";
 import { checkStdin } from "./stdin.ts";
 import { stepsOf } from "./steps.ts";
+import { timeoutsOf } from "./timeout.ts";
 import { variablesOf } from "./variables.ts";
 
 const JOB = Symbol.for("sortie.job");
@@ -106,7 +108,7 @@ interface NoFunction {
 type OutputOf<Returned, As> = [Returned] extends [NoFunction] ? OutputOfCommand<As> : OutputOfFunction<Returned>;
 
 const jobNames = [
-  ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease"],
+  ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease", "concurrency"],
   ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "stdin", "notify"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof AnyJobOptions)[];
@@ -155,16 +157,17 @@ export function job<
   const wrong: Wrong = (message) => new RecipeError(message, location, "job");
   if (!isRecord(options)) throw wrong("job() takes an object of options.");
   checkNames("job()", options, jobNames, wrong);
-  const { run, needs, timeout, grace, lease, retry, allowFailure, always, priority } = options as AnyJobOptions;
+  const { run, needs, timeout, concurrency, grace, lease, retry, allowFailure, always, priority } =
+    options as AnyJobOptions;
   const { output, also, inputs, outputs, stdin, if: condition } = options as AnyJobOptions;
   if (typeof run !== "function") checkRun(run, wrong);
   checkNeeds(needs, (need) => isJob(need) || isMatrix(need), wrong);
-  checkDuration("timeout", timeout, wrong);
+  timeoutsOf(timeout, typeof run === "function", wrong);
+  if (concurrency !== undefined) groupOf(concurrency, wrong);
   if (lease !== "none") checkDuration("lease", lease, wrong);
   if (lease !== undefined && lease !== "none" && (parseDuration(lease) ?? 0) < limits.leaseMinimumMs)
     throw wrong(`lease must be at least ${limits.leaseMinimumMs / 1_000} s.`);
   checkDuration("grace", grace, wrong);
-  if (timeout !== undefined && parseDuration(timeout) === 0) throw wrong("timeout must be at least a millisecond.");
   if (retry !== undefined) retryOf(retry, wrong);
   checkFlag("allowFailure", allowFailure, wrong);
   checkFlag("always", always, wrong);

@@ -60,6 +60,13 @@ const migrations = [
   ) WITHOUT ROWID;
   CREATE INDEX places_by_run ON places (run);
 `,
+  `
+  CREATE TABLE claims (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, run TEXT NOT NULL, job TEXT NOT NULL,
+    pid INTEGER NOT NULL, pid_started TEXT NOT NULL, has INTEGER NOT NULL, cancelled_by TEXT, UNIQUE (run, job)
+  );
+  CREATE INDEX claims_by_name ON claims (name, has, id);
+`,
 ];
 
 /** A prepared statement's text, and its values. */

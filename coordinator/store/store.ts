@@ -6,6 +6,7 @@ import { SortieError } from "../../protocol/errors.ts";
 import { type AttemptId, JobName, type RunId } from "../../protocol/ids.ts";
 import { quote } from "../../protocol/quote.ts";
 import type { EventReader } from "../events.ts";
+import { type Claims, claimsOf } from "./claims.ts";
 import { openDatabase } from "./database.ts";
 import { processStarted } from "./process-started.ts";
 import { recorder } from "./recorder.ts";
@@ -66,6 +67,8 @@ export interface Store {
   /** Whether more may be written to the attempt's log. */
   isLive(attempt: { readonly run: RunId; readonly id: AttemptId }): boolean;
   logPath(attempt: { readonly run: RunId; readonly id: AttemptId }): string;
+  /** Places of jobs in their groups. */
+  readonly claims: Claims;
   close(): void;
 }
 
@@ -216,6 +219,7 @@ export function openStore(folder: string): Store {
     isLive: ({ id, run }) =>
       database.all("SELECT 1 FROM attempts WHERE id = ? AND ended_at IS NULL", id).length > 0 && isRunning(run),
     logPath: ({ run, id }) => logPath(folder, run, id),
+    claims: claimsOf(database),
     close: database.close,
   };
 }

@@ -180,6 +180,8 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
           const again = event.attempt > 1 ? `, attempt ${event.attempt}` : "";
           return tell(`job ${event.job} started on ${oneLine(event.runner)}${again}`);
         }
+        case "job-waiting":
+          return tell(`job ${event.job}: waiting: ${oneLine(event.message)}`);
         case "job-reconnecting":
           return tell(`job ${event.job}: reconnecting, job still running: ${oneLine(event.message)}`);
         case "job-reconnected":

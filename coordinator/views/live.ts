@@ -55,6 +55,8 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
   const { Listr, ListrLogger, ProcessOutput } = await import("listr2");
   const paint = paintFor(out);
   const rows = new Map<string, Row>();
+  /** What jobs wait for that could start otherwise. */
+  const waits = new Map<string, string>();
   const counts = new Map<ShownOutcome, number>();
   const failures: Failure[] = [];
   const failed: string[] = [];
@@ -96,6 +98,10 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
       const last = lastLinesOf(row).findLast((line) => line.trim() !== "");
       const space = width - head.length - 3;
       lines.push(last && space > 8 ? `${head}${paint("dim", ` │ ${last.slice(0, space)}`)}` : head);
+    }
+    for (const [job, why] of waits) {
+      if (lines.length >= room) break;
+      lines.push(paint("dim", `${job} waiting: ${why}`));
     }
     if (rows.size > shown) lines.push(paint("dim", `and ${rows.size - shown} more running`));
     drawnLines = lines.length + 1;
@@ -190,6 +196,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
     const outcome = shownOutcome(event);
     const row = rows.get(job);
     rows.delete(job);
+    waits.delete(job);
     counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
     if (event.gap !== undefined) notes.push(paint("yellow", `${job}: its log is incomplete: ${oneLine(event.gap)}`));
     if (outcome !== "failed" && outcome !== "lost") {
@@ -220,7 +227,11 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
         case "runner-unreachable":
           notes.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
           return;
+        case "job-waiting":
+          waits.set(event.job, oneLine(event.message));
+          return;
         case "job-started":
+          waits.delete(event.job);
           rows.set(event.job, {
             startedAt: event.at,
             runner: oneLine(event.runner),

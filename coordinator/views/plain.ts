@@ -77,6 +77,8 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
       case "job-dispatched":
       case "job-returned":
         return "";
+      case "job-waiting":
+        return `${prefixOf(event.job)}${paint("dim", `waiting: ${oneLine(event.message)}`)}\n`;
       case "job-reconnecting":
         return `${prefixOf(event.job)}${paint("yellow", `reconnecting, job still running: ${oneLine(event.message)}`)}\n`;
       case "job-reconnected":

@@ -2,6 +2,7 @@
 // not part of it, since they may be secrets, and this is read by CI systems.
 import type { Environment } from "../../protocol/command.ts";
 import type { JobName, RunId } from "../../protocol/ids.ts";
+import type { Group } from "../group.ts";
 import type { Plan, PlanJob } from "../plan.ts";
 import { describeNotify } from "../recipe/notify.ts";
 
@@ -22,6 +23,8 @@ function jobDocument(job: PlanJob) {
     graceMs: job.graceMs,
     cwd: job.cwd,
     timeoutMs: job.timeoutMs,
+    queueMs: job.queueMs,
+    concurrency: job.group && concurrencyOf(job.group),
     leaseMs: job.leaseMs,
     retry: job.retry,
     allowFailure: job.allowFailure,
@@ -48,5 +51,11 @@ function jobDocument(job: PlanJob) {
     location: job.at,
   };
 }
+
+const concurrencyOf = ({ name, limit, cancelsOlder }: Group) => ({
+  group: name,
+  limit,
+  when: cancelsOlder ? "cancel-older" : "queue",
+});
 
 const namesOf = (env: Environment): string[] => env.map(([name]) => name);

@@ -26,6 +26,8 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
       job.always && "runs always, once what it needs is over",
       job.allowFailure && "may fail",
       job.priority !== undefined && `priority ${job.priority}`,
+      job.queueMs !== undefined && `waits ${duration(job.queueMs)} at most`,
+      job.group && `at most ${job.group.limit} of the group ${job.group.name} at once`,
       job.condition && "may be skipped by its `if`",
       job.retry && `is tried again up to ${job.retry.count} times`,
     ].filter(Boolean);

@@ -8,6 +8,7 @@ import { execute } from "../../coordinator/execute.ts";
 import type { PlanJob } from "../../coordinator/plan.ts";
 import { type Placement, Schedule } from "../../coordinator/schedule.ts";
 import type { Selector } from "../../coordinator/selectors.ts";
+import { openStore } from "../../coordinator/store/store.ts";
 import { type JobName, newRunId } from "../../protocol/ids.ts";
 import { type SimulatedRunner, simulatedRunner } from "../rig/simulated-fleet.ts";
 
@@ -107,6 +108,7 @@ async function executed(jobs: readonly PlanJob[], fleet: readonly SimulatedRunne
   const runners = fleet.map((runner) => ({ ...runner, info: counted(runner.info, "infos") }));
   const order: string[] = [];
   const outcomes = new Map<string, string>();
+  const store = openStore(folder);
   try {
     const outcome = await execute({
       run: newRunId(),
@@ -114,6 +116,7 @@ async function executed(jobs: readonly PlanJob[], fleet: readonly SimulatedRunne
       params: {},
       runners,
       folder,
+      claims: store.claims,
       jobs: 2_000,
       failFast: false,
       cancelled: new AbortController().signal,
@@ -130,6 +133,7 @@ async function executed(jobs: readonly PlanJob[], fleet: readonly SimulatedRunne
     };
     return { fleet, order, outcome, outcomes, reads };
   } finally {
+    store.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }
