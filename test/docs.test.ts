@@ -40,8 +40,11 @@ describe("the documentation", () => {
     await using rig = new Rig();
     const examples = blocks("docs/function-steps.md", "ts");
     expect(examples.length).toBeGreaterThanOrEqual(5);
+    const [, answer = ""] = /--answer (\S+=\S+)/.exec(blocks("docs/function-steps.md", "text").join("")) ?? [];
     for (const [index, source] of examples.entries()) {
-      const { code, stderr, text } = await rig.coordinator(["run", rig.recipe(source, `example-${index}.ts`)]);
+      const path = rig.recipe(source, `example-${index}.ts`);
+      const answers = source.includes("await ask(") ? ["--answer", answer] : [];
+      const { code, stderr, text } = await rig.coordinator(["run", path, ...answers]);
       expect({ source, text, code, stderr }).toMatchObject({ source, code: 0, stderr: "" });
     }
   });

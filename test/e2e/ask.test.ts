@@ -1,10 +1,10 @@
 // Jobs that ask: in a real terminal, where there is none, and with answers given beforehand.
 import { execFileSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { Rig, root, until } from "../rig/rig.ts";
+import { Rig } from "../rig/rig.ts";
+import { terminal } from "../rig/terminal.ts";
 
 const SECRET = "x7-answer-y9";
 
@@ -19,26 +19,6 @@ const release = `import { job, recipe } from "sortie";
     },
   });
   export default recipe({ ready, release });`;
-
-/** A terminal of its own with a shell in it, which lives through Ctrl-C. */
-function terminal(rig: Rig, command: string) {
-  const socket = `sortie-${randomUUID()}`;
-  const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
-  const whole = `cd ${root}; export SORTIE_HOME=${rig.home}; unset CI; node() { ${process.execPath} "$@"; }; ${command}; echo "code=$?"; read end`;
-  tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "30", "sh", "-c", `trap : INT; ${whole}`);
-  return {
-    type: (text: string) => tmux("send-keys", "-l", text),
-    press: (key: string) => tmux("send-keys", key),
-    /** The screen once it has the text; the test fails where it never does. */
-    async shows(text: string | RegExp): Promise<string> {
-      const look = (screen: string): boolean => (typeof text === "string" ? screen.includes(text) : text.test(screen));
-      const screen = await until(() => tmux("capture-pane", "-p"), look);
-      expect(screen).toMatch(text);
-      return screen;
-    },
-    [Symbol.dispose]: () => void tmux("kill-server"),
-  };
-}
 
 /** Everything that the coordinator keeps: its database, with what is not yet in its main file, and its logs. */
 const kept = (folder: string): string =>
