@@ -95,7 +95,7 @@ export class Command implements PromiseLike<CommandResult> {
    * Its standard output as it is; at most 16 MiB. It is logged, and not shown.
    * @example const archive = await $`tar cz dist`.bytes();
    */
-  bytes(): Promise<Buffer> {
+  bytes(): Promise<Uint8Array> {
     return this.#read("bytes", () => this.#bytes());
   }
 

@@ -105,7 +105,7 @@ describe(`${LISTS} lists of words in $ (SORTIE_SEED=${seed})`, () => {
     const { $ } = createShell(starter);
     let seen = 0;
     for (const batch of batches()) {
-      const came = shown(await show($, batch).bytes());
+      const came = shown(Buffer.from(await show($, batch).bytes()));
       expect(came.length).toBe(batch.length);
       for (const [index, list] of batch.entries()) expect(came[index]).toEqual(list);
       seen += batch.length;
