@@ -10,8 +10,11 @@ export interface Ignored {
   forget(): void;
 }
 
-/** `folder` is where the .gitignore files count from, where there is no repository around it. */
-export function ignoredFrom(folder: string): Ignored {
+/**
+ * `folder` is where the .gitignore files count from, where there is no repository around it. `own` are paths that Sortie itself
+ * writes.
+ */
+export function ignoredFrom(folder: string, own: readonly string[] = []): Ignored {
   const rules = new Map<string, Ignore | undefined>();
   const chains = new Map<string, readonly string[]>();
 
@@ -58,7 +61,7 @@ export function ignoredFrom(folder: string): Ignored {
   return {
     has(path, isFolder = false) {
       const name = basename(path);
-      return name === ".git" || name === "node_modules" || isIgnored(path, isFolder, counts);
+      return name === ".git" || name === "node_modules" || own.includes(path) || isIgnored(path, isFolder, counts);
     },
     forget() {
       rules.clear();

@@ -18,10 +18,13 @@ import { MARK, Told } from "./watched.ts";
 
 const WATCH = /^--watch(=.*)?$/;
 
-/** Ends with Ctrl-C, and its exit code is 130. `say` gets whole lines. Throws RECIPE_NOT_FOUND and WATCH_FAILED. */
-export async function watchRecipe(path: string, say: (line: string) => void): Promise<number> {
+/**
+ * Ends with Ctrl-C, and its exit code is 130. `own` are paths that the run itself writes; `say` gets whole lines. Throws
+ * RECIPE_NOT_FOUND and WATCH_FAILED.
+ */
+export async function watchRecipe(path: string, own: readonly string[], say: (line: string) => void): Promise<number> {
   const recipe = recipeFile(path);
-  const files = await watchFiles(recipe);
+  const files = await watchFiles(recipe, own);
   const interrupted = Promise.withResolvers<void>();
   let isInterrupted = false;
   let child: ChildProcess | undefined;
@@ -85,10 +88,10 @@ interface WatchedFiles {
 }
 
 /** Watches the recipe's folder, and what it learns that jobs and the recipe depend on elsewhere. */
-async function watchFiles(recipe: string): Promise<WatchedFiles> {
+async function watchFiles(recipe: string, own: readonly string[]): Promise<WatchedFiles> {
   const folder = dirname(recipe);
   const changes = gatherChanges();
-  const ignored = ignoredFrom(folder);
+  const ignored = ignoredFrom(folder, own);
   /** The recipe itself, and what it imports. */
   const source = new Set([recipe]);
   let jobs: readonly Watched[] | undefined;

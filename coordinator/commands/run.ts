@@ -1,5 +1,5 @@
 // `coordinator run [recipe] [job..]`
-import { basename, relative } from "node:path";
+import { basename, relative, resolve } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
@@ -139,14 +139,19 @@ export async function handler(options: Options): Promise<number> {
 
 /** Throws USAGE for what cannot stand beside it. */
 async function watch(recipe: string, options: Options): Promise<number> {
-  const { detach, graph, from, after, format } = options;
+  const { detach, graph, from, after, format, junit } = options;
   const others = { detach, graph, from, after, "dry-run": options["dry-run"] };
   const other = Object.entries(others).find(([, value]) => value !== undefined && value !== false);
   if (other) throw new SortieError("USAGE", `--watch and --${other[0]} cannot stand together.`);
   const { watchRecipe } = await import("../watch.ts");
   // What a program reads stays as it is.
   const out = format === "json" ? process.stderr : process.stdout;
-  return watchRecipe(recipe, (line) => void out.write(`${line}\n`));
+  const own = [homeOf("coordinator"), homeOf("runner"), ...(junit === undefined ? [] : [junit, `${junit}.partial`])];
+  return watchRecipe(
+    recipe,
+    own.map((path) => resolve(path)),
+    (line) => void out.write(`${line}\n`),
+  );
 }
 
 /** Throws USAGE. */

@@ -141,6 +141,24 @@ describe("coordinator run --watch", () => {
     expect(live.stdout()).toContain("■ cancelled: cancelled by the user");
   });
 
+  it("is not started again by what the run itself writes: its record, and its report", async () => {
+    await using rig = new Rig();
+    const path = rig.recipe(
+      'import { job, recipe } from "sortie"; export default recipe({ a: job({ run: "echo hi" }) });',
+    );
+    const project = join(rig.folder, "project");
+    const live = rig.spawnCoordinator(["run", path, "--watch", "--junit", "junit.xml"], {
+      cwd: project,
+      env: { SORTIE_HOME: "state" },
+    });
+    await live.waitFor(new RegExp(WAITING));
+    writeFileSync(join(project, "x"), "");
+    await live.waitFor(new RegExp(`(?:[\\s\\S]*?${WAITING}){2}`));
+    expect(existsSync(join(project, "junit.xml")) && existsSync(join(project, "state", "coordinator"))).toBe(true);
+    expect(live.stdout().match(/^.*changed: .*$/gm)).toEqual(["x changed: a, what needs it and what did not pass"]);
+    await stopped(live);
+  });
+
   it("is an error beside what runs nothing, and of a recipe that is not there", async () => {
     await using rig = new Rig();
     for (const other of ["--detach", "--dry-run", "--from=greet", "--graph=dot"]) {
