@@ -10,8 +10,8 @@ export interface AskedPlace {
 
 /**
  * A runner for each place, in order; `rooms` are the slots of each that may be used, and earlier ones of `runners` are
- * taken rather than later ones. Undefined where there are none, or where it takes too long to say: the same question has the same answer,
- * so that a job which passes this with whole runners will find its places once they are free.
+ * taken rather than later ones. Undefined where there are none, or where it takes too long to say: the same question has
+ * the same answer, so that a job which passes this with whole runners will find its places once they are free.
  */
 export function assign(
   places: readonly AskedPlace[],

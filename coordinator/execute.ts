@@ -122,7 +122,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     emit,
     admit: (name) => schedule.admit(name),
     late,
-    cancel: cancelFor,
+    cancel: cancelJob,
     failed: fail,
     changed: () => void step(),
   });
@@ -432,14 +432,6 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (cancels.has(job.name)) return;
     schedule.take(job.name);
     void settle(job, "lost", { message, durationMs: 0 }).then(step, fail);
-  }
-
-  /** For a newer job of its group. */
-  function cancelFor(name: JobName, group: string, message: string): void {
-    void (async () => {
-      await emit({ type: "job-note", at: Date.now(), job: name, from: group, text: message });
-      cancelJob(name);
-    })().catch(fail);
   }
 
   /** Goes on with what the earlier process left of these jobs. */

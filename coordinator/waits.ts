@@ -17,7 +17,7 @@ export interface WaitsOptions {
   /** It waited for as long as it may. */
   readonly late: (job: PlanJob, message: string) => void;
   /** A newer job of its group cancels it. */
-  readonly cancel: (name: JobName, group: string, message: string) => void;
+  readonly cancel: (name: JobName) => void;
   /** Jobs were admitted, out of turn. */
   readonly changed: () => void;
   /** The record cannot be used. */
@@ -113,14 +113,24 @@ export class Waits {
     return admitted;
   }
 
+  /** Once. */
+  #tellCancelled(job: JobName, from: string, by: string): void {
+    if (this.#told.has(job)) return;
+    this.#told.add(job);
+    const text = `cancelled: ${by} of the same group came after it`;
+    (async () => this.#options.emit({ type: "job-note", at: Date.now(), job, from, text }))().catch(
+      this.#options.failed,
+    );
+  }
+
   /** Other processes give places up, and want jobs of this one cancelled. */
   #lookAgain(): void {
     this.#looking ??= setInterval(() => {
       try {
         for (const { job, group, by } of this.#options.claims.cancelled(this.#options.run)) {
-          if (this.#told.has(job)) continue;
-          this.#told.add(job);
-          this.#options.cancel(job, group, `cancelled: ${by} of the same group came after it`);
+          this.#tellCancelled(job, group, by);
+          // Each time: on its way to a runner a job cannot be cancelled yet.
+          this.#options.cancel(job);
         }
         // Each: one group's turn says nothing of another's.
         if ([...this.#lines.keys()].filter((group) => this.#look(group)).length > 0) this.#options.changed();

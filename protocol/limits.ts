@@ -75,7 +75,7 @@ export const limits = {
   groupLookMs: 200,
   /** Places of one job: a function names each of them. */
   placesPerJob: 50,
-  /** Runners that are tried for the places of one job, until it is said that they cannot be had together: some ten milliseconds. */
+  /** Runners that are tried for the places of one job, until it is said that they cannot be had: some ten milliseconds. */
   assignTries: 10_000,
   /** Steps of one job, and environment variables of one job: far above any recipe, far below what hurts. */
   stepsPerJob: 1_000,

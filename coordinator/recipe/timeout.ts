@@ -10,8 +10,8 @@ export interface TimeoutOptions {
   /** Each step of its own. For commands; those of a function take `.timeout()`. */
   readonly step?: Duration;
   /**
-   * How long the job may wait, once all that it needs is over, for its group and a runner to start it. After that it is lost: the
-   * run ends with exit code 3.
+   * How long the job may wait, once all that it needs is over, for its group and a runner to start it. After that it is
+   * lost: the run ends with exit code 3.
    */
   readonly queue?: Duration;
 }

@@ -74,6 +74,25 @@ describe("a group of jobs", () => {
     expect((await second.ended).code).toBe(0);
   });
 
+  it("is taken again by a run that is resumed, for the job that went on meanwhile", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1", ["-A", "--slots", "4"]);
+    const [one, two] = ["one", "two"].map((name) => held(rig, name, '"deploy"'));
+    const first = rig.spawnCoordinator(["run", one?.path ?? ""]);
+    await first.waitFor(/one runs/);
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const resumed = rig.spawnCoordinator(["resume", runOf(first)]);
+    await resumed.waitFor(/one │ started/);
+    const second = rig.spawnCoordinator(["run", two?.path ?? ""]);
+    await second.waitFor(/waiting: its group deploy is full: \w+\/one is before it/);
+    one?.go();
+    expect((await resumed.ended).code).toBe(0);
+    await second.waitFor(/two runs/);
+    two?.go();
+    expect((await second.ended).code).toBe(0);
+  });
+
   it("has a newer run's job cancel what is older, running and waiting, and not what is of the same run", async () => {
     await using rig = new Rig();
     const newest = '{ group: "preview", when: "cancel-older" }';
