@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { Rig } from "../rig/rig.ts";
 import { runRecipe } from "./run.ts";
 
-it.each(["rolling-deploy", "database-dump", "soak"])("the recipe %s runs as it stands", async (name) => {
+it.each(["rolling-deploy", "database-dump", "soak", "flaky"])("the recipe %s runs as it stands", async (name) => {
   await using rig = new Rig();
   const { code, jobs } = await runRecipe(rig, name);
   expect({ code, jobs }).toMatchObject({ code: 0 });
