@@ -1,5 +1,6 @@
 /**
- * Backup: packs a folder with its checksum, and keeps the last few. Every night by cron:
+ * Backup: packs a folder with its checksum, and keeps the last few.
+ * Every night by cron:
  * `0 3 * * * cd PROJECT && npx coordinator run recipes/backup.ts --set folder=/srv/data --set to=/backup`
  */
 import { tmpdir } from "node:os";
