@@ -22,6 +22,7 @@ export default recipe({
   jobs: ({ folder, to, keep }) => ({
     backup: job({
       timeout: "6h",
+      concurrency: "backup",
       async run({ $, log }) {
         // By its name the latest is the last.
         const name = `backup-${new Date().toISOString().replaceAll(":", "-")}.tar.gz`;

@@ -24,7 +24,7 @@ export default recipe({
           return code === 0 ? "good" : code === 125 ? "skip" : "bad";
         }
         await $`git clone --quiet ${repository} .`;
-        const hashOf = (commit: string): Promise<string> => $`git rev-parse ${commit}`.text();
+        const hashOf = (commit: string): Promise<string> => $`git rev-parse --verify ${commit}`.text();
         const from = good ? await hashOf(good) : await $`git rev-list --max-parents=0 HEAD | tail -n 1`.text();
         const to = await hashOf(bad);
         for (const [commit, wanted] of [

@@ -25,6 +25,7 @@ export default recipe({
     const touched = new Set<string>();
 
     const roll = job({
+      concurrency: "rolling-deploy",
       async run({ $, log, signal }) {
         await using standIns = await startStandIns(hosts.length > 0 ? 0 : 3);
         const all = [...hosts, ...standIns.hosts];
@@ -48,6 +49,7 @@ export default recipe({
     // A job of its own that always runs: one that was cancelled starts no more commands.
     const back = job({
       needs: [roll],
+      concurrency: "rolling-deploy",
       always: true,
       if: ({ needs: [rolled] }) => rolled.outcome !== "passed",
       async run({ $ }) {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { Rig } from "../rig/rig.ts";
+import { processesOf, Rig } from "../rig/rig.ts";
 import { terminal } from "../rig/terminal.ts";
 
 const SECRET = "x7-answer-y9";
@@ -133,6 +133,24 @@ describe("a job that asks", () => {
     await window.shows(/\? (release: )?Type the version/);
     window.press("C-d");
     expect(await window.shows("code=")).toMatch(/its terminal was closed[\s\S]*code=1/);
+  });
+
+  it("is over when its job's time is up, and takes --answer when its run is resumed", async () => {
+    await using rig = new Rig();
+    const late = rig.recipe(release.replace("needs: [ready],", 'needs: [ready], timeout: "1s",'), "late.ts");
+    {
+      using window = terminal(rig, `node dist/coordinator.js run ${late} --format plain`);
+      const screen = await window.shows("code=1");
+      expect(screen).toMatch(/\? Type the version[\s\S]*not answered[\s\S]*✖ failed: .*1(\.0)? s/);
+    }
+    const path = rig.recipe(release);
+    using window = terminal(rig, `node dist/coordinator.js run ${path} --format plain`);
+    await window.shows("? Type the version");
+    for (const pid of processesOf(`coordinator.js\0run\0${path}`)) process.kill(pid, "SIGKILL");
+    await window.shows("code=137");
+    const resumed = await rig.coordinator(["resume", "last", "--answer", `release=${SECRET}`]);
+    expect([resumed.code, resumed.text]).toEqual([0, expect.stringContaining("│ 12 characters\n")]);
+    expect(kept(rig.home)).not.toContain(SECRET);
   });
 
   it("fails where there is no terminal, and says what to do; what was given beforehand is its answer", async () => {

@@ -54,7 +54,10 @@ it("leaves the copy as it was when the dump is killed in its middle", async () =
   writeFileSync(copy, "what was there");
   const live = rig.spawnCoordinator(["run", "recipes/database-dump.ts", ...setOf({ database, copy })]);
   const isSource = (): number[] => processesOf(`${database}\0.dump`);
-  const [source = 0] = await until(isSource, (pids) => pids.length > 0);
+  const [source] = await until(isSource, (pids) => pids.length > 0);
+  if (source === undefined) throw new Error("no dump was seen");
+  // It waits, so that it cannot be over before.
+  process.kill(source, "SIGSTOP");
   await until(() => existsSync(`${copy}.new`), Boolean);
   process.kill(source, "SIGKILL");
   const { code, text } = await live.ended;

@@ -1,5 +1,5 @@
 // A real terminal for a test, by tmux.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import { type Rig, root, until } from "./rig.ts";
@@ -20,6 +20,7 @@ export function terminal(rig: Rig, command: string) {
       expect(screen).toMatch(text);
       return screen;
     },
-    [Symbol.dispose]: () => void tmux("kill-server"),
+    // It may have ended by itself.
+    [Symbol.dispose]: () => void spawnSync("tmux", ["-L", socket, "kill-server"]),
   };
 }
