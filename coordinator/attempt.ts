@@ -99,6 +99,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   let finishedWith: number | undefined;
   let state: { at: number; exit?: Exit } = { at: Date.now() };
   let call: RawCarriage | undefined;
+  let onLeft: ((reason: Error) => void) | undefined;
   /** Whether the runner is known to have taken it. */
   let taken = request === undefined;
   /** Whether there was a connection to lose. */
@@ -121,8 +122,16 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     call?.write(encodeControl(message)).catch(() => {});
   };
 
+  /** Waits for the sink, but no longer than until this is left. */
+  const orLeft = (taken: Promise<void>): Promise<void> =>
+    new Promise((resolve, reject) => {
+      onLeft = reject;
+      taken.then(resolve, reject);
+    });
+
   function leave(reason: Error): void {
     left.abort(reason);
+    onLeft?.(reason);
     call?.abort(reason);
   }
 
@@ -243,17 +252,18 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
       }
       if (!bytes) return undefined;
       const stored = sink.store(bytes, base + decoder.offset + bytes.length);
-      if (stored) await stored;
+      if (stored) await orLeft(stored);
       for (const part of decoder.push(bytes)) {
         if (state.exit) throw new SortieError("PROTOCOL", "The runner sent more after the exit.");
         if (part.kind === "control") {
           const message = note(part.json);
           if (message.type === "received") sender?.received(message.offset);
-          await sink.control?.(message);
+          const told = sink.control?.(message);
+          if (told) await orLeft(told);
         } else if (part.stream === STDOUT || part.stream === STDERR) {
           proof.output(part.stream, part.payload);
           const shown = sink.output(part.stream === STDOUT ? "stdout" : "stderr", part.payload, state.at);
-          if (shown) await shown;
+          if (shown) await orLeft(shown);
         } else throw new SortieError("PROTOCOL", "The runner sent a chunk of stdin.");
       }
       if (state.exit) {

@@ -29,6 +29,10 @@ export interface DrivenPlace {
   /** Settles with the attempt's end. */
   readonly over: Promise<AttemptEnd>;
   readonly starter: CommandStarter;
+  /** Resolves once all commands that were started are over, and what they wrote was taken. */
+  commandsOver(): Promise<void>;
+  /** What they still write is taken by nobody. */
+  leaveCommands(): void;
 }
 
 /** Nothing was taken: asked again until the time is up. */
@@ -57,6 +61,8 @@ export async function openPlace(options: PlaceOptions): Promise<DrivenPlace> {
   // Whoever waits for it hears of it; nobody else needs to.
   over.catch(() => {});
   const closed = new AbortController();
+  const left = new AbortController();
+  const ends = new Set<Promise<Exit>>();
   over.then(
     () => closed.abort(),
     (error: unknown) => closed.abort(error),
@@ -65,13 +71,25 @@ export async function openPlace(options: PlaceOptions): Promise<DrivenPlace> {
     attempt,
     ready: ready.promise,
     over,
-    starter: { start: (spec, sink) => startWithin(options, closed.signal, spec, sink) },
+    starter: {
+      start(spec, sink) {
+        const started = startWithin(options, { closed: closed.signal, left: left.signal }, spec, sink);
+        ends.add(started.end);
+        const forget = (): void => void ends.delete(started.end);
+        started.end.then(forget, forget);
+        return started;
+      },
+    },
+    async commandsOver() {
+      while (ends.size > 0) await Promise.allSettled(ends);
+    },
+    leaveCommands: () => left.abort(jobIsOver()),
   };
 }
 
 function startWithin(
   { link, request, reconnectMs, control, output }: PlaceOptions,
-  closed: AbortSignal,
+  { closed, left }: { readonly closed: AbortSignal; readonly left: AbortSignal },
   spec: CommandSpec,
   sink: CommandSink,
 ): StartedCommand {
@@ -99,7 +117,7 @@ function startWithin(
   async function begin(): Promise<Attempt | undefined> {
     const since = performance.now();
     for (let pause: number = limits.reconnectFirstMs; ; pause = Math.min(pause * 2, limits.reconnectMostMs)) {
-      if (closed.aborted) throw jobIsOver();
+      if (closed.aborted || left.aborted) throw jobIsOver();
       if (cancelled.signal.aborted) return undefined;
       try {
         return await startAttempt({
@@ -122,7 +140,7 @@ function startWithin(
         const { code } = asSortieError(error);
         if (!AGAIN.includes(code) || performance.now() - since > reconnectMs) throw error;
         await delay(pause * (0.5 + Math.random()), undefined, {
-          signal: AbortSignal.any([closed, cancelled.signal]),
+          signal: AbortSignal.any([closed, left, cancelled.signal]),
         }).catch(() => {});
       }
     }
@@ -140,7 +158,11 @@ function startWithin(
     const abandon = (): void => {
       if (closed.reason instanceof SortieError) started.abandon(closed.reason);
     };
+    const leave = (): void => started.abandon(left.reason as Error);
     closed.addEventListener("abort", abandon, { once: true });
+    left.addEventListener("abort", leave, { once: true });
+    if (closed.aborted) abandon();
+    if (left.aborted) leave();
     for (const name of signals.splice(0)) started.signal(name);
     try {
       const { exit, gap } = await started.end;
@@ -148,6 +170,7 @@ function startWithin(
       return exit;
     } finally {
       closed.removeEventListener("abort", abandon);
+      left.removeEventListener("abort", leave);
     }
   }
 

@@ -13,7 +13,7 @@ import { outputOfFunction, outputOfLog } from "./output.ts";
 import { type JobNames, type Plan, type PlanJob, planMore } from "./plan.ts";
 import { Questions } from "./questions.ts";
 import type { ConditionContext } from "./recipe/function-step.ts";
-import { isJobs } from "./recipe/recipe.ts";
+import { givesJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Results } from "./results.ts";
 import { Schedule, type Skip } from "./schedule.ts";
@@ -258,7 +258,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     { kind: _, outcome, runnerGone: __, attemptId, given, ...how }: Dispatched & { readonly kind: "ended" },
   ): Promise<{ outcome: JobOutcome; how: How }> {
     if (outcome !== "passed" || (!job.output && !job.drive)) return { outcome, how };
-    if (isJobs(given)) {
+    if (givesJobs(given)) {
       if (stopping.signal.aborted)
         return { outcome: "cancelled", how: { ...how, message: "the run was cancelled before the jobs that it gave" } };
       try {
@@ -269,6 +269,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         return { outcome: "failed", how: { ...how, message: messageOf(error) } };
       }
     }
+    if (job.output && how.gap !== undefined)
+      return { outcome: "failed", how: { ...how, message: `its output is not whole: ${how.gap}` } };
     const output = job.output
       ? await outputOfLog(job.output, logPath(options.folder, options.run, attemptId))
       : outputOfFunction(given);

@@ -1,6 +1,7 @@
 // The log of a job that a function drives: what its commands write comes in several journals, each of them proven by its
 // own exit, and is put together here as it arrives. drive.ts writes it.
 import { type DataStream, encodeChunk, encodeControl, STDERR, STDOUT } from "../protocol/chunk.ts";
+import { SortieError } from "../protocol/errors.ts";
 import type { Exit } from "../protocol/exit.ts";
 import { OutputTally } from "../protocol/hash.ts";
 import { limits } from "../protocol/limits.ts";
@@ -12,6 +13,7 @@ export class JobLog {
   readonly #tally = new OutputTally();
   #last: Promise<void> = Promise.resolve();
   #markedAt = 0;
+  #ended = false;
 
   constructor(path: string) {
     this.#log = createLog(path);
@@ -38,17 +40,22 @@ export class JobLog {
   async end(exit: Exit): Promise<Exit> {
     await this.#last;
     const whole: Exit = { ...exit, bytes: { ...this.#tally.bytes }, hash: this.#tally.hash() };
-    await this.control(whole);
+    const written = this.control(whole);
+    this.#ended = true;
+    await written;
     return whole;
   }
 
   async close(): Promise<void> {
+    this.#ended = true;
     await this.#last.catch(() => {});
     this.#log.close();
   }
 
   /** One after the other; once one has failed, so do all behind it. */
   #write(bytes: () => Uint8Array): Promise<void> {
+    // Nothing stands behind an exit.
+    if (this.#ended) return Promise.reject(new SortieError("INTERRUPTED", "The job is over, and its log with it."));
     this.#last = this.#last.then(() => this.#log.write(bytes()));
     return this.#last;
   }

@@ -1,7 +1,9 @@
 // What the output of a job is to the jobs that see it: of a command what its log holds, as its option says; of a function
 // what it gave, as JSON. execute.ts asks once the job has passed.
+import { messageOf } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { OutputAs } from "./recipe/job.ts";
+import type { SchemaResult } from "./recipe/schema.ts";
 import { readLog } from "./store/read-log.ts";
 
 /** A value of JSON, or undefined; or why there is none. */
@@ -28,30 +30,38 @@ export async function outputOfLog(as: OutputAs, path: string): Promise<Output> {
     return { problem: "its output is not UTF-8" };
   }
   if (as === "text") return { value: text.replace(/\r?\n$/, "") };
-  if (as === "lines") return { value: text === "" ? [] : text.replace(/\r?\n$/, "").split(/\r?\n/) };
+  if (as === "lines") return { value: Object.freeze(text === "" ? [] : text.replace(/\r?\n$/, "").split(/\r?\n/)) };
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
     return { problem: `its output is not JSON: ${(error as Error).message}` };
   }
-  if (as === "json") return { value: json };
-  const checked = await as["~standard"].validate(json);
-  if (!checked.issues) return { value: checked.value };
+  if (as === "json") return asJson(json, "its output");
+  let checked: SchemaResult<unknown>;
+  try {
+    checked = await as["~standard"].validate(json);
+  } catch (error) {
+    return { problem: `its output's schema threw ${messageOf(error)}` };
+  }
+  if (!checked.issues) return asJson(checked.value, "what its output's schema made");
   const [issue] = checked.issues;
-  const path_ = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  return { problem: `its output is not what its schema takes: ${path_ ? `${path_}: ` : ""}${issue?.message ?? ""}` };
+  const where = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+  return { problem: `its output is not what its schema takes: ${where ? `${where}: ` : ""}${issue?.message ?? ""}` };
 }
 
-/** Others get a copy, as they would from a run that is gone on with. */
-export function outputOfFunction(given: unknown): Output {
-  if (given === undefined) return { value: undefined };
+export const outputOfFunction = (given: unknown): Output =>
+  given === undefined ? { value: undefined } : asJson(given, "what its function gave");
+
+/** A copy that nobody can change, as others would get it from a run that is gone on with. */
+function asJson(value: unknown, what: string): Output {
   let text: string | undefined;
   try {
-    text = JSON.stringify(given);
+    text = JSON.stringify(value);
   } catch (error) {
-    return { problem: `what its function gave cannot be JSON: ${(error as Error).message}` };
+    return { problem: `${what} cannot be JSON: ${messageOf(error)}` };
   }
-  if (text === undefined) return { problem: `what its function gave cannot be JSON: a ${typeof given}` };
-  return text.length > limits.outputBytes ? tooLong("what its function gave") : { value: JSON.parse(text) };
+  if (text === undefined) return { problem: `${what} cannot be JSON: a ${typeof value}` };
+  if (Buffer.byteLength(text) > limits.outputBytes) return tooLong(what);
+  return { value: JSON.parse(text, (_key, part: unknown) => Object.freeze(part)) };
 }

@@ -93,9 +93,11 @@ const hasParams = (options: object): options is ParamsOptions<StandardSchema> =>
   ("params" in options && !isJob(options.params) && !isMatrix(options.params)) ||
   ("jobs" in options && typeof options.jobs === "function");
 
-/** @internal Whether a function gave jobs: at least one, and nothing else. */
-export const isJobs = (value: unknown): value is Jobs =>
-  isRecord(value) && Object.keys(value).length > 0 && Object.values(value).every((one) => isJob(one) || isMatrix(one));
+/** @internal Whether a function gave jobs; checkedJobs() tells whether it gave them as it should. */
+export const givesJobs = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && (isOne(value) || Object.values(value).some(isOne));
+
+const isOne = (value: unknown): boolean => isJob(value) || isMatrix(value);
 
 /** @internal With the jobs of each matrix under their own names. Throws where something is no job, at the recipe's line. */
 export function checkedJobs(jobs: unknown, location: Location | undefined): Readonly<Record<string, Job>> {
