@@ -19,10 +19,14 @@ export default recipe({
       ),
       { [major]: dirname(process.execPath) },
     ),
+    probe: v.optional(
+      v.pipe(v.string(), v.description("exits 0 where there is a container engine")),
+      "docker version || podman --remote version",
+    ),
   }),
-  jobs: ({ folder, versions, installed }) => {
+  jobs: ({ folder, versions, installed, probe }) => {
     const engine = job({
-      run: async ({ $ }) => (await $`docker version || podman --remote version`.quiet().nothrow()).code === 0,
+      run: async ({ $ }) => (await $(["sh", "-c", probe]).quiet().nothrow()).code === 0,
     });
 
     /** On that version, in a copy of the package: what one version builds, the others do not see. */
@@ -36,7 +40,7 @@ export default recipe({
         if: ({ needs: [{ output: hasEngine }] }) => isInstalled || hasEngine,
         timeout: "15m",
         run: [
-          sh`tar -C ${source} --exclude node_modules -cf - . | tar -xf -`,
+          sh`cp -R ${source}/. .`,
           sh`PATH=${programs}:"$PATH"; node --version && npm ci --no-audit --no-fund`,
           ...scripts.map((script) => sh`PATH=${programs}:"$PATH"; npm run ${script} --if-present`),
         ],

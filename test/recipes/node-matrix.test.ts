@@ -2,7 +2,9 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { testEngine } from "../rig/engine.ts";
 import { Rig, root } from "../rig/rig.ts";
+import { nodeImage } from "./node-image.ts";
 
 /** The machine's own Node, beside that of this repository; where there is none, that is both. */
 const machines = ["/usr/bin/node", "/usr/local/bin/node"].find(existsSync) ?? process.execPath;
@@ -66,12 +68,34 @@ describe("recipes/node-matrix.ts", () => {
     expect(readFileSync(join(folder, "package.json"), "utf8")).toBe(JSON.stringify(manifest));
   });
 
-  it("takes a container of the version's image where the version is not installed", async () => {
+  it("leaves out versions that are neither installed nor, without an engine, in reach", async () => {
     await using rig = new Rig();
+    const params = ['versions=["24"]', "installed={}", "probe=false"];
     const { code, text } = await rig.coordinator([
-      ...["run", "recipes/node-matrix.ts", "--dry-run", "--set", 'versions=["24"]', "--set", "installed={}"],
+      ...["run", "recipes/node-matrix.ts", ...params.flatMap((param) => ["--set", param])],
     ]);
     expect(code).toBe(0);
-    expect(text).toMatch(/^test\[node=24\].*\n(?:.*\n)*?.*node:24/m);
+    expect(text).toMatch(/summary +│ node=24 +skipped/);
+  });
+});
+
+const engine = await testEngine("docker");
+const missing = "missing" in engine ? engine.missing : undefined;
+
+describe.skipIf(missing !== undefined)(`recipes/node-matrix.ts in containers${missing ? ` (${missing})` : ""}`, () => {
+  it("takes a container of the version's image where the version is not installed", async () => {
+    const host = "host" in engine ? engine.host : "";
+    // Never the name of an image that somebody has.
+    using _ = nodeImage(host, "node:sortie-test");
+    await using rig = new Rig();
+    const params = ['versions=["sortie-test"]', "installed={}", "probe=true"];
+    const { code, text } = await rig.coordinator(
+      ["run", "recipes/node-matrix.ts", ...params.flatMap((param) => ["--set", param])],
+      { env: { DOCKER_HOST: host } },
+    );
+    expect(code).toBe(0);
+    expect(text).toMatch(new RegExp(`test\\[node=sortie-test\\] +│ ${process.version}\n`));
+    expect(text).toMatch(/test\[node=sortie-test\] +│ ✔ everybody is greeted/);
+    expect(text).toMatch(/summary +│ node=sortie-test +passed in/);
   });
 });
