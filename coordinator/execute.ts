@@ -302,12 +302,19 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   ): Promise<void> {
     const again = (): void => {
       waiting.delete(job.name);
-      schedule.requeue(job.name);
-      void step();
+      requeue(job).then(step, fail);
     };
     if (delayMs > 0) waiting.set(job.name, { timer: setTimeout(again, delayMs), how });
     await emit({ type: "job-retrying", at: Date.now(), job: job.name, attempt, outcome, delayMs, ...how });
-    if (delayMs === 0) schedule.requeue(job.name);
+    if (delayMs === 0) await requeue(job);
+  }
+
+  /** It waits again: for a runner, or first for what it needs, where that runs once more in a run that is gone on with. */
+  async function requeue(job: PlanJob): Promise<void> {
+    const skipped = schedule.requeue(job.name);
+    // What it needs may ask for the same group.
+    if (!schedule.isReady(job.name)) waits.over(job);
+    await skip(skipped);
   }
 
   /** A job that was to be tried again is not any more. False where it does not wait for that. */
@@ -322,7 +329,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   }
 
   /** Its runner is asked again after a pause; another one that fits may be faster. */
-  function later(job: PlanJob, place: Place): void {
+  function later(job: PlanJob, place: Place): Promise<void> {
     schedule.pause(place.runner.id);
     place.pause ??= setTimeout(() => {
       place.pause = undefined;
@@ -330,7 +337,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       void step();
     }, place.pauseMs);
     place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
-    schedule.requeue(job.name);
+    return requeue(job);
   }
 
   const waitMs = ({ code }: SortieError): number => (code === "UNTRUSTED" ? limits.untrustedMs : limits.unreachableMs);
@@ -352,13 +359,13 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     switch (error.code) {
       case "NOT_FOUND":
         // It never reached its runner before the earlier coordinator ended.
-        return schedule.requeue(job.name);
+        return requeue(job);
       case "RUNNER_FULL":
         return later(job, place);
       case "RUNNER_DRAINING":
         await tellAway(place, error);
         lose(place, error);
-        return schedule.requeue(job.name);
+        return requeue(job);
       // A disk that is full keeps it from starting its keeper, for a while.
       case "KEEPER_FAILED":
       case "RUNNER_UNREACHABLE":
@@ -368,7 +375,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
         await tellAway(place, error);
         if (performance.now() - (place.awaySince ?? 0) < waitMs(error)) return later(job, place);
         lose(place, error);
-        return schedule.requeue(job.name);
+        return requeue(job);
       default:
         return cannot("lost");
     }

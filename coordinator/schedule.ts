@@ -32,9 +32,11 @@ export class Schedule {
   readonly #since = new Map<JobName, number>();
   /** Jobs that are over, and whether what needs them goes on. */
   readonly #over = new Map<JobName, boolean>();
+  /** Jobs that were under way when one that they need came out so that they would be skipped, and that one. */
+  readonly #unfounded = new Map<JobName, JobName>();
   readonly #hopeless: PlanJob[] = [];
   /** Ready jobs that wait for more than a runner, or not for ever; not told yet. */
-  readonly #delayed: PlanJob[] = [];
+  readonly #delayed = new Set<PlanJob>();
   /** Those that have no place in their group yet: they stand in no line. */
   readonly #held = new Set<JobName>();
   #stopped: "not" | "but-always" | "all" = "not";
@@ -95,7 +97,9 @@ export class Schedule {
 
   /** A job that has become ready, and has a group or a queue timeout. One with a group is placed once it is admitted. */
   takeDelayed(): PlanJob | undefined {
-    return this.#delayed.shift();
+    const [first] = this.#delayed;
+    if (first) this.#delayed.delete(first);
+    return first;
   }
 
   /** The job has a place in its group. */
@@ -109,6 +113,8 @@ export class Schedule {
     const job = this.#byName.get(name);
     if (!job || !this.#unsettled.has(name) || this.#taken.has(name)) return undefined;
     this.#placing.remove(name);
+    this.#delayed.delete(job);
+    this.#held.delete(name);
     if (runners.length > 0) this.#placing.occupy(job, runners);
     this.#taken.add(name);
     return job;
@@ -129,12 +135,24 @@ export class Schedule {
     return this.#end(name, fine, name);
   }
 
-  /** A placement that came to nothing: the job waits again, ahead of those that became ready after it. */
-  requeue(name: JobName): void {
+  /**
+   * A placement that came to nothing: the job waits again, ahead of those that became ready after it. One that was taken
+   * before it was ready waits for what it needs first, or is skipped. Gives the skipped.
+   */
+  requeue(name: JobName): Skip[] {
     const job = this.#byName.get(name);
-    if (!job || !this.#taken.delete(name)) return;
+    if (!job || !this.#taken.delete(name)) return [];
     this.#placing.release(name);
-    this.#wait(job);
+    const because = this.#unfounded.get(name);
+    if (because !== undefined && this.#unsettled.delete(name))
+      return [{ job, because }, ...this.#end(name, false, because)];
+    if (this.isReady(name)) this.#wait(job);
+    return [];
+  }
+
+  /** Whether all that the job needs is over. */
+  isReady(name: JobName): boolean {
+    return this.#missing.get(name) === 0;
   }
 
   /**
@@ -209,6 +227,8 @@ export class Schedule {
       this.#over.set(one.name, one.fine);
       for (const job of this.#dependants.get(one.name) ?? []) {
         if (one.fine || job.always) this.#unlock(job);
+        // What runs is not skipped, but it does not begin again.
+        else if (this.#taken.has(job.name)) this.#unfounded.set(job.name, because);
         else if (this.#unsettled.delete(job.name)) {
           skipped.push({ job, because });
           ended.push({ name: job.name, fine: false });
@@ -229,7 +249,7 @@ export class Schedule {
 
   #ready(job: PlanJob): void {
     this.#since.set(job.name, this.#since.size);
-    if (job.group || job.queueMs !== undefined) this.#delayed.push(job);
+    if (job.group || job.queueMs !== undefined) this.#delayed.add(job);
     if (job.group) this.#held.add(job.name);
     else this.#wait(job);
   }

@@ -112,6 +112,52 @@ describe("the schedule", () => {
     expect(shown(schedule.place())).toEqual(["b@w"]);
   });
 
+  it("puts a job that was taken before it was ready in no line until what it needs is over, and then once", () => {
+    const schedule = scheduleOf([makeJob("giver"), makeJob("report", ["giver"])], runner("w", 2));
+    schedule.take("report" as JobName, ["w"]);
+    expect(names(schedule.place())).toEqual(["giver"]);
+    expect(schedule.requeue("report" as JobName)).toEqual([]);
+    expect(schedule.isReady("report" as JobName)).toBe(false);
+    expect(names(schedule.place())).toEqual([]);
+    expect(settle(schedule, "giver")).toEqual([]);
+    expect(names(schedule.place())).toEqual(["report"]);
+    schedule.release("report" as JobName);
+    expect(names(schedule.place())).toEqual([]);
+  });
+
+  it("does not skip a job that was taken before it was ready, unless it is to begin again", () => {
+    const jobs = [makeJob("giver"), makeJob("report", ["giver"]), makeJob("last", ["report"])];
+    const taken = (): Schedule => {
+      const schedule = scheduleOf(jobs, runner("w", 2));
+      schedule.take("report" as JobName, ["w"]);
+      schedule.place();
+      expect(settle(schedule, "giver", "failed")).toEqual([]);
+      return schedule;
+    };
+    const ran = taken();
+    expect(settle(ran, "report")).toEqual([]);
+    expect(names(ran.place())).toEqual(["last"]);
+    const lost = taken();
+    const skipped = lost.requeue("report" as JobName).map(({ job, because }) => `${job.name} ${because}`);
+    expect(skipped).toEqual(["report giver", "last giver"]);
+    expect(lost.settled).toBe(true);
+  });
+
+  it("tells no wait of a job that was taken: it has its place in its group", () => {
+    const group = { name: "db", limit: 1 };
+    const schedule = scheduleOf(
+      [
+        { ...makeJob("a"), group },
+        { ...makeJob("b"), queueMs: 1_000 },
+      ],
+      runner("w", 2),
+    );
+    for (const name of ["a", "b"]) schedule.take(name as JobName, ["w"]);
+    expect(schedule.takeDelayed()).toBe(undefined);
+    schedule.requeue("a" as JobName);
+    expect(names(schedule.place())).toEqual(["a"]);
+  });
+
   it("puts a job that came to nothing back to where it stood", () => {
     const schedule = scheduleOf([makeJob("a"), makeJob("b"), makeJob("c")], runner("w", 2));
     expect(names(schedule.place())).toEqual(["a", "b"]);
