@@ -2,7 +2,7 @@
 import { exitCodes } from "../protocol/errors.ts";
 import { interruptSignal } from "../protocol/interrupt.ts";
 import { tellParent } from "./detach.ts";
-import type { RunOptions } from "./run.ts";
+import type { RunOptions } from "./run-options.ts";
 import { isWatched, tellWatcher } from "./watched.ts";
 
 export const exitCodeOfRun = {

@@ -3,6 +3,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { IMAGE, testEngine } from "../rig/engine.ts";
 import { Rig } from "../rig/rig.ts";
+import { endsIn } from "../rig/run-events.ts";
 import { type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
 
 const engine = await testEngine("docker");
@@ -46,23 +47,10 @@ const source = `import { job as plain, matrix, recipe, sh } from "sortie";
   const cleanup = job({ always: true, needs: [fails, reduce, throws], run: ({ needs }) => needs.map(({ outcome, code, stderr }) => [outcome, code, stderr.split("\\n")[0]]) });
   export default recipe({ version, described, cells, reads, build, discover, reduce, fails, missing, slow, throws, skipped, never, cleanup });`;
 
-interface Ended {
-  readonly type: string;
-  readonly job: string;
-  readonly outcome: string;
-  readonly allowed?: true;
-  readonly output?: unknown;
-  readonly exit?: { readonly reason: string; readonly code: number | null };
-}
-
 /** What a reader is told of each job, without times and places. */
 const resultsIn = (text: string): Record<string, unknown> =>
   Object.fromEntries(
-    text
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Ended)
-      .filter(({ type }) => type === "job-ended")
+    [...endsIn(text).values()]
       .map(({ job, outcome, allowed, output, exit }): [string, unknown] => [
         job,
         { outcome, allowed, output, exit: exit && [exit.reason, exit.code] },

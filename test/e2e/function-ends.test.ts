@@ -1,26 +1,9 @@
 // How jobs that functions drive end: what comes late, what never comes, what comes twice, and what cannot be.
 import { describe, expect, it } from "vitest";
 import { Rig } from "../rig/rig.ts";
+import { endsIn } from "../rig/run-events.ts";
 
 const head = 'import { job, recipe, sh } from "sortie";\nimport * as v from "valibot";\n';
-
-interface Ended {
-  readonly type: string;
-  readonly job: string;
-  readonly outcome: string;
-  readonly message?: string;
-  readonly exit?: { readonly code: number | null; readonly reason: string };
-}
-
-const endsIn = (text: string): Map<string, Ended> =>
-  new Map(
-    text
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Ended)
-      .filter(({ type }) => type === "job-ended")
-      .map((ended) => [ended.job, ended]),
-  );
 
 describe("a job that a function drives", () => {
   it("has in its log what its commands wrote last, also where the function threw before", async () => {

@@ -4,28 +4,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Rig, until } from "../rig/rig.ts";
+import { type EndedJob, endsIn } from "../rig/run-events.ts";
 
 const head = 'import { job, matrix, recipe, sh } from "sortie";\nimport * as v from "valibot";\n';
 const ALLOWED = ["-A", "--slots", "4"];
-
-interface Ended {
-  readonly type: string;
-  readonly job: string;
-  readonly outcome: string;
-  readonly output?: unknown;
-  readonly message?: string;
-  readonly exit?: { readonly code: number | null; readonly reason: string; readonly bytes: unknown };
-}
-
-const endsIn = (text: string): Map<string, Ended> =>
-  new Map(
-    text
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Ended)
-      .filter(({ type }) => type === "job-ended")
-      .map((ended) => [ended.job, ended]),
-  );
 
 const runIdIn = (text: string): string => /run (\w{12})/.exec(text)?.[1] ?? "";
 
@@ -138,7 +120,7 @@ describe("a function", () => {
       export default recipe({ copy });`);
     const run = await rig.coordinator(["run", path, "--format", "json"]);
     expect([run.code, run.stderr]).toEqual([0, ""]);
-    const [count, ...codes] = (endsIn(run.text).get("copy") as Ended).output as [string, number, number];
+    const [count, ...codes] = (endsIn(run.text).get("copy") as EndedJob).output as [string, number, number];
     expect(count).toMatch(/^16000000\b/);
     expect(codes).toEqual([5, 6]);
     // The pipe's bytes are not the job's output.
