@@ -7,14 +7,18 @@ import type { Store } from "./store/store.ts";
 
 /** Never rejects: a runner that does not answer ends the place itself, when its lease is up. */
 export async function endPlaces(
-  store: Store,
+  store: Pick<Store, "forgetPlace">,
   places: readonly PlaceRow[],
   linkOf: (place: PlaceRow) => RunnerLink,
 ): Promise<void> {
   await Promise.all(
     places.map(async (place) => {
-      await endDriven(linkOf(place), place.id).catch(() => {});
-      store.forgetPlace(place.id);
+      try {
+        await endDriven(linkOf(place), place.id).catch(() => {});
+        store.forgetPlace(place.id);
+      } catch {
+        // A record that cannot be written is told by whatever is written next; the place is looked for once more then.
+      }
     }),
   );
 }

@@ -152,6 +152,8 @@ export type RunEvent =
       /** The one that ended. */
       readonly attempt: number;
       readonly outcome: "lost" | "failed";
+      /** It ended with the coordinator that drove it, and counts for nothing. */
+      readonly interrupted?: true;
       /** The pause before the next one. */
       readonly delayMs: number;
       readonly exit?: Exit;

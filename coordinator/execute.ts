@@ -63,8 +63,10 @@ export interface Earlier {
   readonly results: ReadonlyMap<JobName, KnownResult>;
   /** Attempts of each job that it began. */
   readonly attempts: ReadonlyMap<JobName, number>;
-  /** Those of them that failed, rather than were lost. */
+  /** Those of them that failed. */
   readonly failures: ReadonlyMap<JobName, number>;
+  /** Those that the infrastructure failed. */
+  readonly losses: ReadonlyMap<JobName, number>;
   /** Attempts that may still run: under their jobs' names, with the runner each was given to. */
   readonly begun: ReadonlyMap<
     JobName,
@@ -73,6 +75,7 @@ export interface Earlier {
 }
 
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
+type HowTried = Omit<RunEvent & { type: "job-retrying" }, "type" | "at" | "job">;
 
 interface Place {
   readonly runner: RunnerLink;
@@ -102,6 +105,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   );
   const attempts = new Map<JobName, number>(earlier?.attempts);
   const failures = new Map<JobName, number>(earlier?.failures);
+  const losses = new Map<JobName, number>(earlier?.losses);
   /** Jobs that failed, until they are tried again: they hold no slot. */
   const waiting = new Map<JobName, { readonly timer: NodeJS.Timeout; readonly how: How }>();
   const outcomes = new Set<JobOutcome>();
@@ -224,13 +228,24 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       const wanted = !stoppingOf(job).aborted && !cancel.signal.aborted;
       const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
       failures.set(job.name, failed);
+      // Its function ended with its coordinator, which says nothing of it or of its runner.
+      const interrupted = begun !== undefined && job.drive !== undefined;
+      const lost = (losses.get(job.name) ?? 0) + (outcome === "lost" && !interrupted ? 1 : 0);
+      losses.set(job.name, lost);
       if (outcome === "lost" && wanted) {
         // Whoever else fits may try; a runner that is gone is not asked any more.
         if (runnerGone) lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
-        if (number - failed < MOST_ATTEMPTS && schedule.serves(job)) return tryAgain(job, number, outcome, how, 0);
+        const why = interrupted ? { interrupted } : {};
+        if (lost < MOST_ATTEMPTS && schedule.serves(job))
+          return tryAgain(job, { attempt: number, outcome, delayMs: 0, ...how, ...why });
       }
       if (outcome === "failed" && wanted && job.retry && how.exit && isTriedAgain(job.retry, failed, how.exit))
-        return tryAgain(job, number, outcome, how, backoffMs(job.retry, failed, Math.random()));
+        return tryAgain(job, {
+          ...how,
+          attempt: number,
+          outcome,
+          delayMs: backoffMs(job.retry, failed, Math.random()),
+        });
       return settle(job, outcome, how);
     }
     if (begun) attempts.set(job.name, number - 1);
@@ -293,19 +308,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   }
 
   /** After the pause the job stands where it stood; meanwhile others have its slot. */
-  async function tryAgain(
-    job: PlanJob,
-    attempt: number,
-    outcome: "lost" | "failed",
-    how: How,
-    delayMs: number,
-  ): Promise<void> {
+  async function tryAgain(job: PlanJob, how: HowTried): Promise<void> {
+    const { delayMs } = how;
     const again = (): void => {
       waiting.delete(job.name);
       requeue(job).then(step, fail);
     };
     if (delayMs > 0) waiting.set(job.name, { timer: setTimeout(again, delayMs), how });
-    await emit({ type: "job-retrying", at: Date.now(), job: job.name, attempt, outcome, delayMs, ...how });
+    await emit({ type: "job-retrying", at: Date.now(), job: job.name, ...how });
     if (delayMs === 0) await requeue(job);
   }
 

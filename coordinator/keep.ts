@@ -78,5 +78,6 @@ export const earlierOfKept = ({ kept, results }: KeptJobs): Earlier => ({
   results,
   attempts: new Map(),
   failures: new Map(),
+  losses: new Map(),
   begun: new Map(),
 });

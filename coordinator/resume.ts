@@ -20,6 +20,8 @@ export interface Resumed {
   /** What was asked of every job's runner, beside the recipe. */
   readonly on: AskedOn;
   readonly jobs: readonly JobRow[];
+  /** Those that are settled, and stay so. A job that gave others is run once more, to give them again. */
+  readonly over: ReadonlyMap<JobName, JobOutcome>;
   /** Attempts without an end. */
   readonly begun: readonly AttemptRow[];
   /** Whether it was run on this machine alone. */
@@ -38,26 +40,31 @@ export function resume(store: Store, text: string): Resumed {
   if (state !== "interrupted") throw new SortieError("RUN_ENDED", `The run ${run} ${state} already.`);
   if (!store.takeOver(run)) throw new SortieError("RUN_LIVES", `The run ${run} has just got another coordinator.`);
   const jobs = store.jobs(run);
+  const givers = new Set(jobs.map(({ givenBy }) => givenBy));
+  const over = new Map(
+    jobs.flatMap(({ name, outcome }) => (outcome === null || givers.has(name) ? [] : [[name, outcome] as const])),
+  );
   const begun = jobs.flatMap((job) => (job.outcome === null ? (openAttempt(job) ?? []) : []));
   const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
   const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
-  return { run, recipe, startedAt, fingerprint, params, on, jobs, begun, local };
+  return { run, recipe, startedAt, fingerprint, params, on, jobs, over, begun, local };
 }
 
-export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {
+export function earlierOf({ jobs, over, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {
   const outcomes = new Map<JobName, JobOutcome>();
   const given = new Map<JobName, JobOutcome>();
   const results = new Map<JobName, KnownResult>();
-  const givers = new Set(jobs.map(({ givenBy }) => givenBy));
   const attempts = new Map<JobName, number>();
   const failures = new Map<JobName, number>();
+  const losses = new Map<JobName, number>();
   for (const job of jobs) {
     const { name, outcome, givenBy, attempts: rows } = job;
-    // A job that gave others is run once more, to give them again: what came of those is known then.
-    if (outcome !== null && !givers.has(name)) (givenBy === null ? outcomes : given).set(name, outcome);
+    if (outcome !== null && over.has(name)) (givenBy === null ? outcomes : given).set(name, outcome);
     results.set(name, knownResult(job));
     attempts.set(name, rows.at(-1)?.attempt ?? 0);
-    failures.set(name, rows.filter((row) => row.endedAt !== null && outcomeOfTry(row) === "failed").length);
+    const tries = rows.filter((row) => row.endedAt !== null && row.outcome !== "interrupted").map(outcomeOfTry);
+    failures.set(name, tries.filter((outcome) => outcome === "failed").length);
+    losses.set(name, tries.filter((outcome) => outcome === "lost").length);
   }
   return {
     outcomes,
@@ -65,6 +72,7 @@ export function earlierOf({ jobs, begun }: Resumed, fleet: Fleet, runners: reado
     results,
     attempts,
     failures,
+    losses,
     begun: new Map(
       begun.map((row) => {
         const runner = linkOf(fleet, runners, row);

@@ -25,8 +25,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const prepared = await (resumed ? prepareAgain(resumed, cancelled) : prepare(options, folder, cancelled));
   const { plan, kept, loaded } = prepared;
   options.onPlanned?.(plan);
-  const over = new Set(resumed?.jobs.flatMap(({ name, outcome }) => (outcome === null ? [] : [name])));
-  const left = plan.jobs.filter(({ name }) => !kept.has(name) && !over.has(name));
+  const left = plan.jobs.filter(({ name }) => !kept.has(name) && !resumed?.over.has(name));
   /** Values that views keep to themselves: those of jobs that join the run come in later. */
   const secrets = new Set(secretValues([...left, { name: "notify", notify: loaded.recipe.notify }], process.env));
   checkAnswers(options.answers, prepared.whole);

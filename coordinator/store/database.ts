@@ -67,6 +67,9 @@ const migrations = [
   );
   CREATE INDEX claims_by_name ON claims (name, has, id);
 `,
+  `
+  ALTER TABLE attempts ADD COLUMN outcome TEXT;
+`,
 ];
 
 /** A prepared statement's text, and its values. */

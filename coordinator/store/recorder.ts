@@ -3,6 +3,9 @@ import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import type { EventReader, RunEvent } from "../events.ts";
 import type { Database, Write } from "./database.ts";
 import { processStarted } from "./process-started.ts";
+import type { AttemptRow } from "./rows.ts";
+
+type HowItEnded = Pick<RunEvent & { type: "job-ended" }, "job" | "at" | "exit" | "message" | "gap">;
 
 /** A reader of one run's events; `begun` are attempts of a run that is resumed. Its calls throw STORE_FAILED once something could not be written. */
 export function recorder({ write, written, flush }: Database, begun: Iterable<[JobName, AttemptId]> = []): EventReader {
@@ -16,11 +19,8 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
 
   /** The attempt under way, if there is one: a job may end without, and may begin another after one was lost. */
   const endAttempt = (
-    job: JobName,
-    at: number,
-    exit: string | null,
-    message: string | null,
-    gap: string | null = null,
+    { job, at, exit, message, gap }: HowItEnded,
+    outcome: NonNullable<AttemptRow["outcome"]>,
   ): Write[] => {
     const attempt = attempts.get(job);
     attempts.delete(job);
@@ -28,11 +28,12 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
     return [
       ...leavePlaces(job),
       [
-        "UPDATE attempts SET ended_at = ?, exit = ?, message = ?, gap = ? WHERE id = ?",
+        "UPDATE attempts SET ended_at = ?, exit = ?, outcome = ?, message = ?, gap = ? WHERE id = ?",
         at,
-        exit,
-        message,
-        gap,
+        exit ? JSON.stringify(exit) : null,
+        outcome,
+        message ?? null,
+        gap ?? null,
         attempt,
       ],
     ];
@@ -93,7 +94,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           );
           return flush();
         case "job-dispatched":
-          write(...endAttempt(event.job, event.at, null, "lost: the job was tried again"), [
+          write(...endAttempt({ job: event.job, at: event.at, message: "lost: the job was tried again" }, "lost"), [
             "INSERT INTO attempts (id, run, job, attempt, runner, runner_id, started_at, driven) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             event.attemptId,
             run,
@@ -124,23 +125,18 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
         case "job-started":
           attempts.set(event.job, event.attemptId);
           return write(["UPDATE attempts SET started_at = ? WHERE id = ?", event.at, event.attemptId]);
-        case "job-retrying": {
-          const exit = event.exit ? JSON.stringify(event.exit) : null;
-          return write(...endAttempt(event.job, event.at, exit, event.message ?? null, event.gap ?? null));
-        }
-        case "job-ended": {
-          const message = event.message ?? null;
-          const exit = event.exit ? JSON.stringify(event.exit) : null;
-          return write(...endAttempt(event.job, event.at, exit, message, event.gap ?? null), [
+        case "job-retrying":
+          return write(...endAttempt(event, event.interrupted ? "interrupted" : event.outcome));
+        case "job-ended":
+          return write(...endAttempt(event, event.outcome), [
             "UPDATE jobs SET outcome = ?, message = ?, allowed = ?, output = ? WHERE run = ? AND name = ?",
             event.outcome,
-            message,
+            event.message ?? null,
             event.allowed ? 1 : null,
             event.output === undefined ? null : JSON.stringify(event.output),
             run,
             event.job,
           ]);
-        }
         case "run-ended":
           write([
             "UPDATE runs SET ended_at = ?, outcome = ?, message = ? WHERE id = ?",

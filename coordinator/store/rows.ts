@@ -60,6 +60,8 @@ export interface AttemptRow {
   readonly startedAt: number;
   readonly endedAt: number | null;
   readonly exit: Exit | undefined;
+  /** Null while it runs, and where it was recorded before there were any. `interrupted`: it ended with its coordinator. */
+  readonly outcome: JobOutcome | "interrupted" | null;
   readonly message: string | null;
   /** What of its outputs did not arrive, by the runner's counts and hashes. */
   readonly gap: string | null;
@@ -71,8 +73,10 @@ export interface AttemptRow {
 export type PlaceRow = Pick<AttemptRow, "id" | "run" | "job" | "runner" | "runnerId" | "startedAt">;
 
 /** How an attempt came out that was not the last, or may not be. One without an exit, or whose log proves nothing, was lost. */
-export const outcomeOfTry = ({ exit, gap }: AttemptRow): "failed" | "lost" =>
-  exit && outcomeOf(exit) === "failed" && !gap?.includes(NOT_JOURNALED) ? "failed" : "lost";
+export function outcomeOfTry({ outcome, exit, gap }: AttemptRow): "failed" | "lost" {
+  if (outcome !== null) return outcome === "failed" ? "failed" : "lost";
+  return exit && outcomeOf(exit) === "failed" && !gap?.includes(NOT_JOURNALED) ? "failed" : "lost";
+}
 
 /** The last attempt, where nothing is known of its end. */
 export function openAttempt({ attempts }: JobRow): AttemptRow | undefined {
@@ -116,6 +120,7 @@ export interface RawAttempt {
   started_at: number;
   ended_at: number | null;
   exit: string | null;
+  outcome: AttemptRow["outcome"];
   message: string | null;
   gap: string | null;
   driven: number | null;
@@ -154,6 +159,7 @@ export const attemptOf = (row: RawAttempt): AttemptRow => ({
   startedAt: row.started_at,
   endedAt: row.ended_at,
   exit: row.exit === null ? undefined : parseStored(Exit, row.exit, `the attempt ${row.id}`),
+  outcome: row.outcome,
   message: row.message,
   gap: row.gap,
   driven: row.driven === 1,

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { RunEvent, RunOutcome } from "../../coordinator/events.ts";
+import { outcomeOfTry } from "../../coordinator/store/rows.ts";
 import { openStore } from "../../coordinator/store/store.ts";
 import type { Exit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
@@ -94,6 +95,27 @@ describe("the store", () => {
     ]);
     store.close();
     other.close();
+  });
+
+  it("keeps how an attempt came out, which its exit alone does not tell", () => {
+    const store = openStore(folder);
+    const reader = store.reader();
+    reader.on(runStarted("run1", ["a"]));
+    const retrying = { type: "job-retrying", at: 3_000, job: "a" as JobName, delayMs: 0, durationMs: 1 } as const;
+    reader.on(jobDispatched("a", "att1"));
+    reader.on({ ...retrying, attempt: 1, outcome: "lost", exit: exit(1) });
+    reader.on(jobDispatched("a", "att2", 2));
+    reader.on({ ...retrying, attempt: 2, outcome: "lost", interrupted: true });
+    reader.on(jobDispatched("a", "att3", 3));
+    reader.on({ ...retrying, attempt: 3, outcome: "failed", exit: exit(1) });
+    reader.on(jobDispatched("a", "att4", 4));
+    const attempts = store.jobs("run1" as RunId)[0]?.attempts ?? [];
+    expect(attempts.map(({ outcome }) => outcome)).toEqual(["lost", "interrupted", "failed", null]);
+    expect(attempts.slice(0, 3).map(outcomeOfTry)).toEqual(["lost", "lost", "failed"]);
+    // Of a record that is older than the column.
+    const [first] = attempts;
+    expect(first && outcomeOfTry({ ...first, outcome: null })).toBe("failed");
+    store.close();
   });
 
   it("is for its owner alone", () => {
