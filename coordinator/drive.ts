@@ -1,7 +1,7 @@
 // One attempt of a job whose `run` is a function: opens its places, calls it with a `$` for each, and ends them as it came
 // out. execute.ts calls it in place of dispatch(), and gets the same.
 import { setTimeout as delay } from "node:timers/promises";
-import { asSortieError, errorCatalog, exitCodes, messageOf, SortieError } from "../protocol/errors.ts";
+import { asSortieError, errorCatalog, exitCodes, SortieError } from "../protocol/errors.ts";
 import { type Exit, exitCodeOf, isInfrastructure } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
@@ -12,10 +12,10 @@ import type { DrivenPlace } from "./driven-place.ts";
 import { outcomeOf } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { callFunction, type Returned } from "./function-call.ts";
+import { describeFailure } from "./function-failure.ts";
 import { JobLog } from "./job-log.ts";
 import { openPlaces } from "./open-places.ts";
 import { isCommandError } from "./recipe/command-error.ts";
-import { ownFrame } from "./recipe/own-place.ts";
 import { logPath } from "./store/store.ts";
 
 /** Never rejects, but with STORE_FAILED, and when it was abandoned. */
@@ -125,7 +125,7 @@ async function conduct(
     const runnerGone = failure.code === "CONNECTION_LOST" && decisive === 0;
     return { kind: "ended", outcome: "lost", message, runnerGone, durationMs, attemptId };
   }
-  const problem = result && "error" in result ? describe(result.error, options) : undefined;
+  const problem = result && "error" in result ? describeFailure(result.error, options.recipe) : undefined;
   if (problem !== undefined && end.value.exit.reason === "exited") {
     const bytes = Buffer.from(`sortie: ${problem}\n`);
     await log.output("stderr", bytes, Date.now());
@@ -164,13 +164,4 @@ async function soon<T>(promise: Promise<T>): Promise<T | undefined> {
   } finally {
     waiting.abort();
   }
-}
-
-/** In one sentence, with the recipe's line. */
-function describe(error: unknown, { recipe }: DriveOptions): string {
-  if (isCommandError(error)) return error.message;
-  if (error instanceof SortieError) return `${error.message} ${error.hint}`;
-  if (!(error instanceof Error)) return `its function threw ${messageOf(error)}`;
-  const at = ownFrame(error.stack ?? "", recipe);
-  return `${error.name}: ${error.message}${at ? ` (${at.file}:${at.line}:${at.column})` : ""}`;
 }

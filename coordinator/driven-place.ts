@@ -6,7 +6,6 @@ import type { Exit, SignalName } from "../protocol/exit.ts";
 import { newAttemptId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { JobRequest, JournalControl } from "../protocol/messages.ts";
-import { quote } from "../protocol/quote.ts";
 import { type Attempt, type AttemptEnd, startAttempt } from "./attempt.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { CommandSink, CommandSpec, CommandStarter, StartedCommand } from "./recipe/command-starter.ts";
@@ -147,7 +146,7 @@ function startWithin(
   }
 
   async function toTheEnd(): Promise<Exit> {
-    if (spec.told) await control({ type: "note", at: Date.now(), from: "$", text: textOf(command) });
+    if (spec.note !== undefined) await control({ type: "note", at: Date.now(), from: "$", text: spec.note });
     const started = await begin();
     if (!started) return CANCELLED;
     attempt = started;
@@ -193,14 +192,6 @@ const CANCELLED: Exit = {
   by: "run",
   bytes: { stdout: 0, stderr: 0 },
 };
-/** Of a command, in a note. */
-const SHOWN_CHARACTERS = 1_000;
-
-function textOf(command: CommandSpec["command"]): string {
-  const text = "argv" in command ? command.argv.map(quote).join(" ") : command.shell.trim();
-  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
-}
-
 const jobIsOver = (): SortieError =>
   new SortieError("INTERRUPTED", "The job is over, and starts no more commands.", {
     hint: "Await every command before the function returns.",

@@ -2,11 +2,15 @@
 import { formatWithOptions } from "node:util";
 import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
+import { oneLine } from "../protocol/text.ts";
 import type { DriveOptions } from "./drive-options.ts";
 import type { DrivenPlace } from "./driven-place.ts";
+import { withFloating } from "./floating.ts";
+import { describeFailure } from "./function-failure.ts";
 import type { JobLog } from "./job-log.ts";
 import type { JobContext, JobFunction } from "./recipe/function-step.ts";
-import { createShell, type Shell } from "./recipe/shell-function.ts";
+import { openShells, type Shell } from "./recipe/shell-function.ts";
+import { secretHider } from "./secrets.ts";
 
 /** What the function came to. */
 export type Returned = { readonly given: unknown } | { readonly error: unknown };
@@ -23,7 +27,7 @@ const LONG_MS = 2 ** 30;
 
 /** `over` is aborted once the job is. */
 export function callFunction(
-  { job, context, emit, questions }: DriveOptions,
+  { recipe, job, context, emit, questions }: DriveOptions,
   places: readonly DrivenPlace[],
   log: JobLog,
   over: AbortSignal,
@@ -38,8 +42,11 @@ export function callFunction(
   async function call(): Promise<Returned> {
     const [workspace = ""] = await Promise.all(places.map((place) => place.ready));
     if (over.aborted) return { error: over.reason };
-    const shells = places.map(({ starter }) => createShell(starter));
-    const [$, ...others] = shells.map((shell) => shell.$) as [Shell, ...Shell[]];
+    const commands = openShells(
+      places.map(({ starter }) => starter),
+      secretHider(job, process.env),
+    );
+    const [$, ...others] = commands.shells as [Shell, ...Shell[]];
     const also = Object.fromEntries((job.also ?? []).map(({ name }, index) => [name, others[index]]));
     const asker = questions.asker(job.name, over, async (event) => {
       if (event.type === "job-asking" || event.by === "option")
@@ -55,14 +62,34 @@ export function callFunction(
       signal: over,
       workspace,
     };
+    /** What the function leaves floating fails the job as long as that is not over; then the first of it is told. */
+    const floating = Promise.withResolvers<never>();
+    let isOver = false;
+    let isTold = false;
+    const fail = (error: unknown): void => {
+      if (!isOver) return floating.reject(error);
+      if (isTold) return;
+      isTold = true;
+      const text = oneLine(
+        `a promise that its function did not await failed after it: ${describeFailure(error, recipe)}`,
+      );
+      // The run may be over, too.
+      void (async () => emit({ type: "job-note", at: Date.now(), job: job.name, from: "$", text }))().catch(() => {});
+    };
+    const toTheEnd = async (): Promise<Returned> => {
+      const given = await (job.drive as JobFunction<readonly unknown[], string>)(whole);
+      await commands.settled();
+      await lines.settled();
+      return { given };
+    };
     called = true;
     const staying = setInterval(() => {}, LONG_MS);
     try {
-      const given = await (job.drive as JobFunction<readonly unknown[], string>)(whole);
-      await Promise.all(shells.map((shell) => shell.settled()));
-      await lines.settled();
-      return { given };
+      return await Promise.race([floating.promise, withFloating(fail, toTheEnd)]).finally(() => {
+        isOver = true;
+      });
     } catch (error) {
+      commands.stopReading();
       await lines.settled().catch(() => {});
       return { error };
     } finally {

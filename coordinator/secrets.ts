@@ -2,6 +2,7 @@
 // job's variables where the runner is asked for it, and nowhere before.
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
+import { quoted } from "../protocol/quote.ts";
 import type { PlanJob } from "./plan.ts";
 import { isSecret } from "./recipe/secret.ts";
 
@@ -11,6 +12,14 @@ type Asking = Pick<PlanJob, "secrets" | "also" | "at" | "notify"> & { readonly n
 export const secretValues = (jobs: readonly Asking[], environment: NodeJS.ProcessEnv): string[] => [
   ...new Set(jobs.flatMap((job) => variablesOf(job).map((from) => read(job, from, environment)))),
 ];
+
+/** What takes the job's values out of a text, also where a shell's quotes are around them. Throws SECRET_MISSING. */
+export function secretHider(job: Asking, environment: NodeJS.ProcessEnv): (text: string) => string {
+  const forms = secretValues([job], environment).flatMap((value) => [value, quoted(value).slice(1, -1)]);
+  // One may be a part of another: the rest of that would be seen.
+  forms.sort((a, b) => b.length - a.length);
+  return (text) => forms.reduce((hidden, form) => hidden.replaceAll(form, "***"), text);
+}
 
 /** The job with the values. Throws SECRET_MISSING. */
 export function withSecrets(job: PlanJob, environment: NodeJS.ProcessEnv): PlanJob {

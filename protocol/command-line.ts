@@ -14,6 +14,7 @@ import {
 } from "./completion.ts";
 import { asSortieError, errorCatalog, exitCodes, SortieError } from "./errors.ts";
 import { oneLine } from "./text.ts";
+import { isTaken } from "./unhandled.ts";
 
 const debugOption = { type: "boolean", describe: "Show stack traces", global: true } as const;
 
@@ -44,7 +45,7 @@ export async function runCommandLine(name: string, own: readonly CommandEntry[],
     return leave(failureCode ?? errorCatalog[sortieError.code].exitCode);
   };
   process.on("uncaughtException", (error) => void fail(error));
-  process.on("unhandledRejection", (error) => void fail(error));
+  process.on("unhandledRejection", (error) => void (isTaken(error) || fail(error)));
   // A reader that leaves early (`| head`) is no error of ours.
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? undefined : void fail(error)));

@@ -1,4 +1,4 @@
-// The lines of what a command writes: bytes that come in any pieces, as text. command.ts calls it.
+// The lines of what a command writes: bytes that come in any pieces, as text; and who takes them. command.ts calls it.
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 
@@ -26,4 +26,44 @@ export async function* linesOf(
   }
   rest += decoder.decode();
   if (rest !== "" && !isCut()) yield rest.replace(/\r$/, "");
+}
+
+/** Lines as a function gets them. */
+export interface GivenLines {
+  readonly lines: AsyncGenerator<string, void, undefined>;
+  /** Whether a line was ever asked for. */
+  wasAsked(): boolean;
+  /** Whether nobody waits for a line, or works on one within a loop: a loop that is left says so, `.next()` does not. */
+  isLeft(): boolean;
+}
+
+/** `onGiven` is called after each line that `.next()` gave. */
+export function givenLines(lines: AsyncGenerator<string, void, undefined>, onGiven: () => void): GivenLines {
+  let asked = false;
+  let waiting = 0;
+  let looped = false;
+  return {
+    lines: {
+      async next() {
+        asked = true;
+        waiting++;
+        try {
+          return await lines.next();
+        } finally {
+          waiting--;
+          onGiven();
+        }
+      },
+      return: (value) => lines.return(value),
+      throw: (error) => lines.throw(error),
+      [Symbol.asyncIterator]() {
+        asked = true;
+        looped = true;
+        return lines;
+      },
+      [Symbol.asyncDispose]: () => lines[Symbol.asyncDispose](),
+    },
+    wasAsked: () => asked,
+    isLeft: () => waiting === 0 && !looped,
+  };
 }

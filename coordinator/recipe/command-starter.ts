@@ -20,8 +20,8 @@ export interface CommandSpec {
   /** Whether its output is shown and logged, logged only, or neither, because it goes to another command. */
   readonly stdout: "shown" | "logged" | "passed";
   readonly stderr: "shown" | "logged";
-  /** Whether the command itself is told. */
-  readonly told: boolean;
+  /** The command as its job's log has it. Absent: it is not told. */
+  readonly note?: string;
 }
 
 export interface CommandSink {

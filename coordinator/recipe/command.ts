@@ -8,13 +8,12 @@ import { SortieError } from "../../protocol/errors.ts";
 import { type Exit, passed, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import { Text } from "../../protocol/primitives.ts";
-import { quote } from "../../protocol/quote.ts";
-import { oneLine } from "../../protocol/text.ts";
 import { CommandError } from "./command-error.ts";
 import { bytesOf, type CommandInput } from "./command-input.ts";
 import { jsonOf } from "./command-json.ts";
-import { linesOf } from "./command-lines.ts";
+import { type GivenLines, givenLines, linesOf } from "./command-lines.ts";
 import type { CommandSpec, CommandStarter, StartedCommand } from "./command-starter.ts";
+import { commandLine, commandNote } from "./command-text.ts";
 import { Handoff } from "./handoff.ts";
 import type { Location } from "./location.ts";
 import type { Duration } from "./place.ts";
@@ -23,8 +22,6 @@ import { isSchema, type SchemaOutput, type StandardSchema } from "./schema.ts";
 
 /** Of what a command wrote to its standard error. */
 const TAIL_BYTES = 4 * 1024;
-/** Of a command, in messages. */
-const SHOWN_CHARACTERS = 100;
 
 /** How a command came out. */
 export interface CommandResult {
@@ -45,6 +42,8 @@ export interface CommandOrigin {
   readonly starter: CommandStarter;
   readonly command: CommandText;
   readonly location: Location | undefined;
+  /** Takes the job's secrets out of a text that people see. */
+  readonly hide: (text: string) => string;
 }
 
 /**
@@ -73,8 +72,9 @@ export class Command implements PromiseLike<CommandResult> {
   #problem: { readonly error: unknown } | undefined;
   /** What `.text()` and its like gave. */
   #reading: Promise<unknown> | undefined;
-  /** `.lines()` was called, and its first line not asked for. */
-  #unread = false;
+  /** What `.lines()` gave, and where they come from. */
+  #reader: { readonly lines: GivenLines; readonly handoff: Handoff } | undefined;
+  #functionIsOver = false;
   /** Whether somebody hears of its failure. */
   #heard = false;
 
@@ -120,28 +120,35 @@ export class Command implements PromiseLike<CommandResult> {
     this.#change("lines");
     const handoff = new Handoff();
     const end = this.#start("logged", (bytes) => handoff.push(bytes));
-    let isLost = false;
+    // Half a line must not look like a whole one: only what ended by itself has written all of its last one.
+    let isCut = true;
     end.then(
-      () => handoff.end(),
-      () => {
-        isLost = true;
+      ({ exit }) => {
+        isCut = exit.reason !== "exited";
         handoff.end();
       },
+      () => handoff.end(),
     );
-    this.#unread = true;
-    return this.#lines(handoff, end, () => isLost);
+    const lines = givenLines(
+      this.#lines(handoff, end, () => isCut || this.#problem !== undefined),
+      () => {
+        // Whoever goes on reading does so before the next turn.
+        if (this.#functionIsOver) setImmediate(() => this.noMoreReading());
+      },
+    );
+    this.#reader = { lines, handoff };
+    return lines.lines;
   }
 
   async *#lines(
     handoff: Handoff,
     end: Promise<CommandResult>,
-    isLost: () => boolean,
+    isCut: () => boolean,
   ): AsyncGenerator<string, void, undefined> {
-    this.#unread = false;
     this.#heard = true;
     let whole = false;
     try {
-      yield* linesOf(handoff, this.#shown(), isLost);
+      yield* linesOf(handoff, this.#shown(), isCut);
       whole = true;
     } finally {
       if (!whole) {
@@ -159,15 +166,16 @@ export class Command implements PromiseLike<CommandResult> {
    * @example await also.source`pg_dump app`.pipe($`psql app`);
    */
   pipe(other: Command): Command {
-    this.#change("pipe");
     if (!(typeof other === "object" && other !== null && #origin in other))
       this.#refuse(".pipe() takes another command, which `$` gave.");
-    if (other === this) this.#refuse(".pipe() takes another command, not itself.");
-    if (other.#end) this.#refuse(`.pipe() takes a command that has not started: ${other.#shown()} has.`);
-    if (other.#stdin) {
-      const error = new TypeError(`${other.#shown()} has a standard input already.`);
-      other.#neverStart(error);
-      this.#neverStart(error);
+    try {
+      this.#change("pipe");
+      if (other === this) this.#refuse(".pipe() takes another command, not itself.");
+      if (other.#end) this.#refuse(`.pipe() takes a command that has not started: ${other.#shown()} has.`);
+      if (other.#stdin) this.#refuse(`${other.#shown()} has a standard input already.`);
+    } catch (error) {
+      // By itself it would start with an empty input.
+      if (!other.#end) other.#neverStart(error as TypeError);
       throw error;
     }
     const handoff = new Handoff();
@@ -297,8 +305,17 @@ export class Command implements PromiseLike<CommandResult> {
 
   /** @internal The function is over: what waits for it to read more would wait for ever. */
   noMoreReading(): void {
-    if (!this.#unread || this.#isOver) return;
-    this.#fail(new TypeError(`${this.#shown()} was ended, because nobody took its .lines().`));
+    this.#functionIsOver = true;
+    if (!this.#reader?.lines.isLeft()) return;
+    const rest = this.#reader.lines.wasAsked() ? "the rest of its" : "its";
+    this.stopReading(`nobody took ${rest} .lines()`);
+  }
+
+  /** @internal Ends it where its lines are read, whether or not somebody is at it. */
+  stopReading(because: string): void {
+    if (!this.#reader || this.#isOver) return;
+    this.#fail(new TypeError(`${this.#shown()} was ended, because ${because}.`));
+    this.#reader.handoff.leave();
   }
 
   #read<Value>(what: string, read: () => Promise<Value>): Promise<Value> {
@@ -377,7 +394,7 @@ export class Command implements PromiseLike<CommandResult> {
     stdout: CommandSpec["stdout"],
     take: ((bytes: Uint8Array) => Promise<void> | void) | undefined,
   ): Promise<CommandResult> {
-    const { starter, command } = this.#origin;
+    const { starter, command, hide } = this.#origin;
     const startedAt = performance.now();
     this.#started = starter.start(
       {
@@ -388,7 +405,7 @@ export class Command implements PromiseLike<CommandResult> {
         ...(this.#stdin ? { stdin: this.#stdin } : {}),
         stdout: this.#quiet && stdout === "shown" ? "logged" : stdout,
         stderr: this.#quiet ? "logged" : "shown",
-        told: !this.#quiet,
+        ...(this.#quiet ? {} : { note: commandNote(command, hide) }),
       },
       {
         output: (stream, bytes) => {
@@ -436,9 +453,7 @@ export class Command implements PromiseLike<CommandResult> {
   }
 
   #shown(): string {
-    const { command } = this.#origin;
-    const text = oneLine("argv" in command ? command.argv.map(quote).join(" ") : command.shell.trim());
-    return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+    return commandLine(this.#origin.command, this.#origin.hide);
   }
 }
 

@@ -1,4 +1,4 @@
-// `$`: starts commands where a job is. drive.ts makes one for each place of a job.
+// `$`: starts commands where a job is. drive.ts opens one for each place of a job.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "./command.ts";
 import type { CommandStarter } from "./command-starter.ts";
@@ -15,40 +15,54 @@ export interface Shell {
   (argv: Argv): Command;
 }
 
-/** @internal A `$`, and what waits for all that it has started. */
-export interface OpenShell {
-  readonly $: Shell;
-  /** Resolves once all its commands are over. Rejects with the first failure that nobody heard of. */
+/** @internal A `$` for each place of a job, and what waits for all that they have started. */
+export interface OpenShells {
+  readonly shells: readonly Shell[];
+  /** The function returned: resolves once all commands are over. Rejects with the first failure that nobody heard of. */
   settled(): Promise<void>;
+  /** The function failed: what is read line by line is ended, so that nothing waits for its reader. */
+  stopReading(): void;
 }
 
-/** @internal */
-export function createShell(starter: CommandStarter): OpenShell {
+/**
+ * @internal Of the places of one job: what follows a command at one of them may be a command at another. `hide` takes the
+ * job's secrets out of what people see of commands.
+ */
+export function openShells(
+  starters: readonly CommandStarter[],
+  hide: (text: string) => string = (text) => text,
+): OpenShells {
   /** Those that are not over, and those that failed and were not heard of when they started. */
   const commands = new Set<Command>();
   let made = 0;
 
-  function $(first: TemplateStringsArray | Argv, ...values: readonly ShellValue[]): Command {
-    const command = new Command({
-      starter,
-      command: isTemplate(first) ? { shell: sh(first, ...values).text } : { argv: checkedArgv(first) },
-      location: callSite($),
-    });
-    commands.add(command);
-    made++;
-    // What follows in the same expression says how it is read.
-    setImmediate(() => {
-      command.start();
-      command.settled().then(
-        () => commands.delete(command),
-        () => {},
-      );
-    });
-    return command;
-  }
-
+  const shells = starters.map((starter): Shell => {
+    function $(first: TemplateStringsArray | Argv, ...values: readonly ShellValue[]): Command {
+      const command = new Command({
+        starter,
+        command: isTemplate(first) ? { shell: sh(first, ...values).text } : { argv: checkedArgv(first) },
+        location: callSite($),
+        hide,
+      });
+      commands.add(command);
+      made++;
+      // What follows in the same expression says how it is read.
+      setImmediate(() => {
+        command.start();
+        command.settled().then(
+          () => commands.delete(command),
+          () => {},
+        );
+      });
+      return command;
+    }
+    return $;
+  });
   return {
-    $,
+    shells,
+    stopReading() {
+      for (const command of commands) command.stopReading("the function that reads it failed");
+    },
     async settled() {
       for (let waitedFor = -1; waitedFor !== made; ) {
         waitedFor = made;

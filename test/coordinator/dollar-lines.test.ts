@@ -3,20 +3,20 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { linesOf } from "../../coordinator/recipe/command-lines.ts";
 import { CommandError } from "../../coordinator/recipe/sdk.ts";
-import { createShell, type OpenShell, type Shell } from "../../coordinator/recipe/shell-function.ts";
+import { type OpenShells, openShells, type Shell } from "../../coordinator/recipe/shell-function.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { isBlocked } from "../rig/blocked.ts";
 import { type LocalStarter, localStarter } from "../rig/local-starter.ts";
 
 let starter: LocalStarter;
-let shell: OpenShell;
+let shell: OpenShells;
 let $: Shell;
 
 beforeEach(() => {
   starter = localStarter();
-  shell = createShell(starter);
-  $ = shell.$;
+  shell = openShells([starter]);
+  [$] = shell.shells as [Shell];
 });
 afterEach(() => starter[Symbol.asyncDispose]());
 
@@ -117,10 +117,73 @@ describe("the lines of a command", () => {
     await expect(lines.next()).rejects.toMatchObject({ code: "CONNECTION_LOST" });
   });
 
+  it.each<[string, string, (command: ReturnType<Shell>) => unknown, string]>([
+    ["its time was up", "printf 'whole\\nha'; sleep 1000", (command) => command.timeout("300ms"), "timeout"],
+    [
+      "it was ended",
+      "printf 'whole\\nha'; sleep 1000",
+      (command) => setTimeout(() => command.kill(), 300),
+      "cancelled",
+    ],
+    ["a signal ended it", "printf 'whole\\nha'; kill -SEGV $$", () => {}, "signaled"],
+  ])("are whole where %s: half a line is not given", async (_how, text, arrange, reason) => {
+    for (const throws of [true, false]) {
+      const command = $(["sh", "-c", text]);
+      arrange(throws ? command : command.nothrow());
+      const seen: string[] = [];
+      const reading = (async () => {
+        for await (const line of command.lines()) seen.push(line);
+      })();
+      if (throws) await expect(reading).rejects.toMatchObject({ exit: { reason } });
+      else await reading;
+      expect(seen).toEqual(["whole"]);
+    }
+  });
+
   it("end a command whose lines nobody takes once the function is over, and that is told", async () => {
     $`yes`.lines();
     await expect(shell.settled()).rejects.toThrow(/^yes was ended, because nobody took its \.lines\(\)/);
     expect(starter.started[0]?.child.signalCode).toBe("SIGTERM");
+  });
+
+  it("end it also where it has written, and waits for them to be taken", async () => {
+    $`yes`.lines();
+    while (!starter.started[0]?.given) await new Promise((resolve) => setTimeout(resolve, 5));
+    await expect(shell.settled()).rejects.toThrow(/nobody took its/);
+  });
+
+  it("end a command whose next line nobody asks for once the function is over, which is no failure", async () => {
+    const lines = $`yes`.lines();
+    expect(await lines.next()).toEqual({ done: false, value: "y" });
+    await shell.settled();
+    expect(starter.started[0]?.child.signalCode).toBe("SIGTERM");
+    // Whoever comes back for more does not take what there was for all of it.
+    const rest = (async () => {
+      for await (const line of lines) expect(line).toBe("y");
+    })();
+    await expect(rest).rejects.toThrow(/^yes was ended, because nobody took the rest of its \.lines\(\)/);
+  });
+
+  it("end it also where the last one is taken after the function is over", async () => {
+    void (async () => {
+      const lines = $`yes`.lines();
+      for (let taken = 0; taken < 100_000; taken++) await lines.next();
+    })();
+    await shell.settled();
+    expect(starter.started[0]?.child.signalCode).toBe("SIGTERM");
+  });
+
+  it("are waited for where a loop takes its time over each, after the function is over", async () => {
+    const seen: string[] = [];
+    void (async () => {
+      for await (const line of $`echo a; echo b; echo c`.lines()) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        seen.push(line);
+      }
+    })();
+    await shell.settled();
+    expect(seen.length).toBeGreaterThanOrEqual(2);
+    expect(starter.started[0]?.child.exitCode).toBe(0);
   });
 
   it("throw what a command before it in its pipe came to", async () => {

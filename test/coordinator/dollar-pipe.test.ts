@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CommandInput } from "../../coordinator/recipe/command-input.ts";
-import { createShell, type OpenShell, type Shell } from "../../coordinator/recipe/shell-function.ts";
+import { type OpenShells, openShells, type Shell } from "../../coordinator/recipe/shell-function.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { isBlocked } from "../rig/blocked.ts";
 import { type LocalCommand, type LocalStarter, localStarter } from "../rig/local-starter.ts";
@@ -16,7 +16,7 @@ let folder: string;
 /** A job's own place, and another one of it. */
 let here: LocalStarter;
 let there: LocalStarter;
-let shells: OpenShell[];
+let shells: OpenShells;
 let $: Shell;
 let other: Shell;
 let refused: boolean;
@@ -27,8 +27,8 @@ beforeEach(() => {
   const refuse = (): Error | undefined => (refused ? new SortieError("DENIED", "w2 refuses it.") : undefined);
   here = localStarter();
   there = localStarter({ refuse });
-  shells = [createShell(here), createShell(there)];
-  [$, other] = shells.map((shell) => shell.$) as [Shell, Shell];
+  shells = openShells([here, there]);
+  [$, other] = shells.shells as [Shell, Shell];
 });
 afterEach(async () => {
   await here[Symbol.asyncDispose]();
@@ -36,7 +36,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const settled = () => Promise.all(shells.map((shell) => shell.settled()));
+const settled = () => shells.settled();
 const lost = (): SortieError => new SortieError("CONNECTION_LOST", "w2 was not reached again.");
 const first = (starter: LocalStarter): LocalCommand => starter.started[0] as LocalCommand;
 /** Reads its input to the end, and then leaves a mark: it took what it got for a whole. */

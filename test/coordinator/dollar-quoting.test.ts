@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Command } from "../../coordinator/recipe/command.ts";
-import { createShell, type Shell } from "../../coordinator/recipe/shell-function.ts";
+import { openShells, type Shell } from "../../coordinator/recipe/shell-function.ts";
 import { localStarter } from "../rig/local-starter.ts";
 
 const seed = Number(process.env["SORTIE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
@@ -102,7 +102,7 @@ describe(`${LISTS} lists of words in $ (SORTIE_SEED=${seed})`, () => {
 
   it.each(present)("come to a program unchanged through %s", async (_name, shell) => {
     await using starter = localStarter({ shell });
-    const { $ } = createShell(starter);
+    const [$] = openShells([starter]).shells as [Shell];
     let seen = 0;
     for (const batch of batches()) {
       const came = shown(Buffer.from(await show($, batch).bytes()));
@@ -115,7 +115,7 @@ describe(`${LISTS} lists of words in $ (SORTIE_SEED=${seed})`, () => {
 
   it("come to a program unchanged without a shell", async () => {
     await using starter = localStarter();
-    const { $ } = createShell(starter);
+    const [$] = openShells([starter]).shells as [Shell];
     for (const batch of batches()) {
       const words = batch.flat();
       const came = await $(["printf", "%s\\0", ...words]).bytes();
@@ -125,7 +125,7 @@ describe(`${LISTS} lists of words in $ (SORTIE_SEED=${seed})`, () => {
 });
 
 describe("an interpolation that no program can be given", () => {
-  const never = (): Shell => createShell({ start: () => expect.unreachable() as never }).$;
+  const never = (): Shell => openShells([{ start: () => expect.unreachable() as never }]).shells[0] as Shell;
 
   it.each([undefined, null, {}, Symbol("a"), Number.NaN, Number.POSITIVE_INFINITY, 1n, () => {}, [["a"]], new Date(0)])(
     "is refused where it stands, and nothing starts: %s",

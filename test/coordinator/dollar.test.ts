@@ -10,21 +10,21 @@ import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from "vites
 import { z } from "zod";
 import type { CommandResult } from "../../coordinator/recipe/command.ts";
 import { CommandError } from "../../coordinator/recipe/sdk.ts";
-import { createShell, type OpenShell, type Shell } from "../../coordinator/recipe/shell-function.ts";
+import { type OpenShells, openShells, type Shell } from "../../coordinator/recipe/shell-function.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type LocalStarter, localStarter } from "../rig/local-starter.ts";
 
 let folder: string;
 let starter: LocalStarter;
-let shell: OpenShell;
+let shell: OpenShells;
 let $: Shell;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "sortie-dollar-"));
   starter = localStarter();
-  shell = createShell(starter);
-  $ = shell.$;
+  shell = openShells([starter]);
+  [$] = shell.shells as [Shell];
 });
 afterEach(async () => {
   await starter[Symbol.asyncDispose]();
@@ -153,7 +153,7 @@ describe("a command of $", () => {
     await $`true`.quiet();
     await $`true`.text();
     await $`true`.pipe($`cat`.quiet());
-    expect(starter.started.map(({ spec }) => [spec.stdout, spec.stderr, spec.told])).toEqual([
+    expect(starter.started.map(({ spec }) => [spec.stdout, spec.stderr, spec.note !== undefined])).toEqual([
       ["shown", "shown", true],
       ["logged", "logged", false],
       ["logged", "shown", true],
@@ -210,6 +210,17 @@ describe("what is asked of a command wrongly", () => {
     expect(() => left.pipe(right)).toThrow(/has not started: echo right has/);
     await expect(left).rejects.toThrow(TypeError);
     expect(await text).toBe("right");
+  });
+
+  it("is a pipe from a command that has started: the other one never starts, with an empty input", async () => {
+    const left = $`echo dump`;
+    await left;
+    const right = $`cat > ${join(folder, "ran")}`;
+    expect(() => left.pipe(right)).toThrow(/^echo dump has started: \.pipe\(\) belongs where it is written/);
+    await expect(right).rejects.toThrow(/^echo dump has started/);
+    await shell.settled();
+    expect(existsSync(join(folder, "ran"))).toBe(false);
+    expect(starter.started.length).toBe(1);
   });
 
   it("ends the first of a pipe where it is asked of the last", async () => {
@@ -321,6 +332,17 @@ describe("what nobody awaits", () => {
     await $`touch ${go}`;
     await settled;
     expect(existsSync(done)).toBe(true);
+  });
+
+  it("is waited for at every place of the job, also where one follows from another", async () => {
+    const done = join(folder, "done");
+    const there = localStarter();
+    const two = openShells([starter, there]);
+    const [here, other] = two.shells as [Shell, Shell];
+    void other`sleep 0.2`.then(() => here`sleep 0.2`).then(() => other`sleep 0.2; touch ${done}`);
+    await two.settled();
+    expect(existsSync(done)).toBe(true);
+    await there[Symbol.asyncDispose]();
   });
 
   it("is what was read, too: what is wrong with that is no unhandled rejection, and is told", async () => {
