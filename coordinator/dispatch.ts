@@ -27,6 +27,8 @@ export interface DispatchOptions {
   readonly cancelled: AbortSignal;
   /** Aborted when this process lets go of the job without ending it. */
   readonly abandoned: AbortSignal;
+  /** Default: the job's. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
 }
 
 export type Dispatched =
@@ -78,7 +80,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       attemptId,
       ...(begun ? {} : { request: requestOf(run, job, options.attempt, attemptId) }),
       ...(stored ? { stored } : {}),
-      stdin: stdinOf(job),
+      stdin: options.stdin ?? stdinOf(job),
       reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),

@@ -1,14 +1,16 @@
 // Drives a plan to its end: places ready jobs on runners with free slots, dispatches them, settles what came out.
 import PQueue from "p-queue";
 import { asSortieError, messageOf, SortieError } from "../protocol/errors.ts";
-import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
+import type { JobName, RunId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Answers } from "./answers.ts";
 import { type Dispatched, dispatch } from "./dispatch.ts";
-import { drive, endDriven } from "./drive.ts";
+import { drive } from "./drive.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
+import { fingerprintOfJob } from "./fingerprint.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
 import type { KnownResult } from "./known-result.ts";
+import { type BegunAttempt, LeftBehind } from "./left-behind.ts";
 import { outputOfFunction, outputOfLog } from "./output.ts";
 import { type JobNames, type Plan, type PlanJob, planMore } from "./plan.ts";
 import { Questions } from "./questions.ts";
@@ -67,15 +69,23 @@ export interface Earlier {
   readonly failures: ReadonlyMap<JobName, number>;
   /** Those that the infrastructure failed. */
   readonly losses: ReadonlyMap<JobName, number>;
-  /** Attempts that may still run: under their jobs' names, with the runner each was given to. */
-  readonly begun: ReadonlyMap<
-    JobName,
-    { readonly attemptId: AttemptId; readonly runner: RunnerLink; readonly startedAt: number }
-  >;
+  /** What jobs that others gave were, where that is known: one of the same name may be another. */
+  readonly fingerprints: ReadonlyMap<JobName, string>;
+  /** Attempts that may still run, under their jobs' names. */
+  readonly begun: ReadonlyMap<JobName, BegunAttempt>;
 }
 
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
 type HowTried = Omit<RunEvent & { type: "job-retrying" }, "type" | "at" | "job">;
+
+/** A job that an earlier process has settled, or begun. */
+interface Taken {
+  readonly job: PlanJob;
+  readonly outcome: JobOutcome | undefined;
+  readonly begun: BegunAttempt | undefined;
+  /** It is not what it was. */
+  readonly isOther: boolean;
+}
 
 interface Place {
   readonly runner: RunnerLink;
@@ -130,6 +140,19 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     failed: fail,
     changed: () => void step(),
   });
+  const left = new LeftBehind({
+    run: options.run,
+    folder: options.folder,
+    begun: earlier?.begun ?? new Map(),
+    emit,
+    knows: (name) => schedule.job(name) !== undefined,
+    over(name) {
+      schedule.release(name);
+      void step();
+    },
+    cancelled: stopping.signal,
+    abandoned: abandoning.signal,
+  });
   /** Jobs that waited too long while they were on their way to a runner. */
   const tooLate = new Map<JobName, string>();
 
@@ -148,6 +171,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const allowed = outcome === "failed" && job.allowFailure === true;
     if (!allowed) outcomes.add(outcome);
     const skipped = schedule.settle(job.name, outcome);
+    left.leave(job.name);
     waits.over(job);
     await emit({ type: "job-ended", at: Date.now(), job: job.name, outcome, ...(allowed ? { allowed } : {}), ...how });
     await skip(skipped);
@@ -183,7 +207,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     }
   }
 
-  async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: AttemptId): Promise<void> {
+  async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: BegunAttempt): Promise<void> {
     // It waited too long for its turn.
     if (schedule.isSettled(job.name)) return;
     const not = begun ? undefined : whyNot(job);
@@ -198,7 +222,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       run: options.run,
       job,
       attempt: number,
-      begun,
+      begun: begun?.attemptId,
       runner: place.runner,
       folder: options.folder,
       emit,
@@ -206,17 +230,12 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       abandoned: abandoning.signal,
     };
     const context = contextOf(job);
-    const result = await (!job.drive
-      ? dispatch(asked)
-      : begun
-        ? driven(place, begun)
-        : drive({
-            ...asked,
-            recipe: plan.recipe,
-            context,
-            questions,
-            also: also.map(({ runner }) => runner),
-          })
+    const others = also.map(({ runner }) => runner);
+    const result = await (begun
+      ? (left.result(job.name, asked.cancelled) ?? dispatch(asked))
+      : job.drive
+        ? drive({ ...asked, recipe: plan.recipe, context, questions, also: others })
+        : dispatch(asked)
     ).finally(() => cancels.delete(job.name));
     schedule.release(job.name);
     if (result.kind === "ended") {
@@ -229,7 +248,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
       failures.set(job.name, failed);
       // Its function ended with its coordinator, which says nothing of it or of its runner.
-      const interrupted = begun !== undefined && job.drive !== undefined;
+      const interrupted = begun?.driven === true;
+      if (interrupted && !wanted) return settle(job, "cancelled", how);
       const lost = (losses.get(job.name) ?? 0) + (outcome === "lost" && !interrupted ? 1 : 0);
       losses.set(job.name, lost);
       if (outcome === "lost" && wanted) {
@@ -252,19 +272,6 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (cancel.signal.aborted)
       return settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 });
     await notTaken(job, also.find(({ runner }) => runner.id === result.runnerId) ?? place, result.error);
-  }
-
-  /** The function of an attempt that an earlier process began is gone. The job is tried again, from its beginning. */
-  async function driven({ runner }: Place, attemptId: AttemptId): Promise<Dispatched> {
-    const since = Date.now();
-    const message = "its function ended with the coordinator that ran it";
-    try {
-      await endDriven(runner, attemptId);
-    } catch (error) {
-      // A runner that knows it no more, or is gone, has ended it or will when the lease is up.
-      if (asSortieError(error).code === "SUPERSEDED") throw error;
-    }
-    return { kind: "ended", outcome: "lost", message, durationMs: Date.now() - since, attemptId };
   }
 
   /** A job that passed may have an output for others, or have given jobs: only then it has passed indeed. */
@@ -301,10 +308,16 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     results.watch(more.jobs);
     results.gave(by.name, more.given);
     const skipped = schedule.join(more.jobs, by.name);
-    const told = more.jobs.map(({ name, needs, at }) => ({ name, needs, ...(at ? { location: at } : {}) }));
+    const fingerprints = new Map(planned.jobs.map((job) => [job.name, fingerprintOfJob(job)]));
+    // Before anything is waited for, so that none of them is placed meanwhile.
+    const taken = earlier && take(more.jobs, earlier.given, earlier, fingerprints);
+    const told = more.jobs.map(({ name, needs, at }) => {
+      const fingerprint = fingerprints.get(name) as string;
+      return { name, needs, fingerprint, ...(at ? { location: at } : {}) };
+    });
     await emit({ type: "jobs-joined", at: Date.now(), by: by.name, jobs: told });
     await skip(skipped);
-    if (earlier) await takeOver(more.jobs, earlier.given, earlier);
+    if (taken) await goOn(taken, earlier);
   }
 
   /** After the pause the job stands where it stood; meanwhile others have its slot. */
@@ -436,6 +449,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   function cancelJob(name: JobName): void {
     const cancel = cancels.get(name);
     if (cancel) return cancel.abort("user");
+    if (left.cancel(name)) return;
     if (waiting.has(name)) {
       void giveUp(name, "it was cancelled before it was tried again").then(step, fail);
       return;
@@ -453,44 +467,59 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     void settle(job, "lost", { message, durationMs: 0 }).then(step, fail);
   }
 
-  /** Goes on with what the earlier process left of these jobs. */
-  async function takeOver(
+  /** Takes those of the jobs that the earlier process has settled or begun, so that nothing else becomes of them. */
+  function take(
     among: readonly PlanJob[],
     known: ReadonlyMap<JobName, JobOutcome>,
-    { results: knownResults, begun }: Earlier,
-  ): Promise<void> {
-    for (const { name, allowFailure } of among) {
+    { fingerprints, begun }: Earlier,
+    now?: ReadonlyMap<JobName, string>,
+  ): readonly Taken[] {
+    return among.flatMap((job): Taken[] => {
+      const { name } = job;
       const outcome = known.get(name);
-      if (outcome === undefined) continue;
+      const under = begun.get(name);
+      if (!outcome && !under) return [];
+      const before = fingerprints.get(name);
+      const isOther = now !== undefined && before !== undefined && before !== now.get(name);
+      if (isOther) {
+        failures.delete(name);
+        losses.delete(name);
+        if (!under) return [];
+      }
+      const slots = under && !left.isOver(name) ? [under.runner.id] : [];
+      if (!schedule.take(name, slots)) return [];
+      if (under && !isOther) left.claim(job);
+      return [{ job, outcome, begun: under, isOther }];
+    });
+  }
+
+  /** Goes on with what the earlier process left of these. */
+  async function goOn(taken: readonly Taken[], { results: knownResults }: Earlier): Promise<void> {
+    for (const { job, outcome } of taken) {
+      if (!outcome) continue;
+      const { name, allowFailure } = job;
       if (!(outcome === "failed" && allowFailure)) outcomes.add(outcome);
       results.ended(name, outcome, knownResults.get(name) ?? { durationMs: 0 });
-      schedule.take(name);
-      await skip(schedule.settle(name, outcome).filter(({ job }) => !known.has(job.name)));
+      await skip(schedule.settle(name, outcome));
     }
-    for (const { name } of among) {
-      const under = begun.get(name);
-      const job = under && schedule.take(name, [under.runner.id]);
-      if (!job) continue;
+    for (const { job, begun, isOther } of taken) {
+      if (!begun) continue;
+      if (isOther) {
+        queue.add(() => beginAnew(job)).then(step, fail);
+        continue;
+      }
       waits.runs(job);
-      const { attemptId, runner, startedAt } = under;
-      const attemptNumber = attempts.get(name) ?? 1;
-      await emit({
-        type: "job-started",
-        at: startedAt,
-        job: name,
-        attempt: attemptNumber,
-        attemptId,
-        runner: runner.name,
-      });
+      const { attemptId, attempt: number, runner, startedAt: at } = begun;
+      await emit({ type: "job-started", at, job: job.name, attempt: number, attemptId, runner: runner.name });
       const place = places.get(runner.id) ?? { runner, pauseMs: ASK_AGAIN_MS };
-      queue.add(() => attempt(job, place, [], attemptId)).then(step, fail);
+      queue.add(() => attempt(job, place, [], begun)).then(step, fail);
     }
   }
 
-  /** What runs of jobs that no job gave again is nobody's. */
-  async function endForgotten({ begun }: Earlier): Promise<void> {
-    for (const [name, { runner, attemptId }] of begun)
-      if (!schedule.job(name)) await endDriven(runner, attemptId).catch(() => {});
+  /** What runs under its name is another job. */
+  async function beginAnew(job: PlanJob): Promise<void> {
+    await left.drop(job.name);
+    await requeue(job);
   }
 
   function stop(by: "user" | "run"): void {
@@ -527,10 +556,11 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   options.onCancellable?.(cancelJob);
   options.onHurried?.(hurry);
   try {
-    if (earlier) await takeOver(plan.jobs, earlier.outcomes, earlier);
+    for (const { job, runner } of left.begin()) schedule.hold(job, runner);
+    if (earlier) await goOn(take(plan.jobs, earlier.outcomes, earlier), earlier);
     await step();
     await Promise.race([finished.promise, failure.promise]);
-    if (earlier) await endForgotten(earlier);
+    await left.close();
     if (cancelled.aborted) return "cancelled";
     if (outcomes.has("failed")) return "failed";
     if (outcomes.has("lost")) return "lost";
@@ -538,6 +568,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   } finally {
     cancelled.removeEventListener("abort", onCancelled);
     await queue.onIdle();
+    await left.close();
     waits.close();
     for (const place of places.values()) clearTimeout(place.pause);
     for (const { timer } of waiting.values()) clearTimeout(timer);

@@ -79,5 +79,6 @@ export const earlierOfKept = ({ kept, results }: KeptJobs): Earlier => ({
   attempts: new Map(),
   failures: new Map(),
   losses: new Map(),
+  fingerprints: new Map(),
   begun: new Map(),
 });

@@ -57,9 +57,13 @@ export function earlierOf({ jobs, over, begun }: Resumed, fleet: Fleet, runners:
   const attempts = new Map<JobName, number>();
   const failures = new Map<JobName, number>();
   const losses = new Map<JobName, number>();
+  const fingerprints = new Map<JobName, string>();
+  const givers = new Map<JobName, JobName | null>();
   for (const job of jobs) {
     const { name, outcome, givenBy, attempts: rows } = job;
     if (outcome !== null && over.has(name)) (givenBy === null ? outcomes : given).set(name, outcome);
+    givers.set(name, givenBy);
+    if (givenBy !== null && job.fingerprint !== null) fingerprints.set(name, job.fingerprint);
     results.set(name, knownResult(job));
     attempts.set(name, rows.at(-1)?.attempt ?? 0);
     const tries = rows.filter((row) => row.endedAt !== null && row.outcome !== "interrupted").map(outcomeOfTry);
@@ -73,10 +77,12 @@ export function earlierOf({ jobs, over, begun }: Resumed, fleet: Fleet, runners:
     attempts,
     failures,
     losses,
+    fingerprints,
     begun: new Map(
       begun.map((row) => {
+        const { id: attemptId, attempt, startedAt, driven } = row;
         const runner = linkOf(fleet, runners, row);
-        return [row.job, { attemptId: row.id, runner, startedAt: row.startedAt }];
+        return [row.job, { attemptId, attempt, runner, startedAt, driven, givenBy: givers.get(row.job) ?? null }];
       }),
     ),
   };

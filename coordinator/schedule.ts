@@ -108,6 +108,11 @@ export class Schedule {
     if (job && this.#held.delete(name) && this.#unsettled.has(name) && !this.#taken.has(name)) this.#wait(job);
   }
 
+  /** A job that the run does not know yet has slots of that runner, until it is released or taken. */
+  hold(job: PlanJob, runner: string): void {
+    this.#placing.occupy(job, [runner]);
+  }
+
   /** Takes one job off its line, for somebody who knows where it is already; those runners' slots are its own then. */
   take(name: JobName, runners: readonly string[] = []): PlanJob | undefined {
     const job = this.#byName.get(name);
@@ -115,6 +120,7 @@ export class Schedule {
     this.#placing.remove(name);
     this.#delayed.delete(job);
     this.#held.delete(name);
+    this.#placing.release(name);
     if (runners.length > 0) this.#placing.occupy(job, runners);
     this.#taken.add(name);
     return job;

@@ -82,13 +82,19 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           write(
             ...event.jobs.map(
               (job): Write => [
-                `INSERT INTO jobs (run, name, position, needs, given_by)
-                 VALUES (?1, ?2, (SELECT count(*) FROM jobs WHERE run = ?1), ?3, ?4)
-                 ON CONFLICT (run, name) DO UPDATE SET needs = ?3`,
+                // What came of another job of that name is not this one's.
+                `INSERT INTO jobs (run, name, position, needs, given_by, fingerprint)
+                 VALUES (?1, ?2, (SELECT count(*) FROM jobs WHERE run = ?1), ?3, ?4, ?5)
+                 ON CONFLICT (run, name) DO UPDATE SET needs = ?3, fingerprint = ?5,
+                   outcome = iif(ifnull(fingerprint, ?5) IS ?5, outcome, NULL),
+                   message = iif(ifnull(fingerprint, ?5) IS ?5, message, NULL),
+                   allowed = iif(ifnull(fingerprint, ?5) IS ?5, allowed, NULL),
+                   output = iif(ifnull(fingerprint, ?5) IS ?5, output, NULL)`,
                 run,
                 job.name,
                 JSON.stringify(job.needs),
                 event.by,
+                job.fingerprint ?? null,
               ],
             ),
           );

@@ -118,6 +118,24 @@ describe("the store", () => {
     store.close();
   });
 
+  it("keeps what came of a job that is given again, unless it is another of the same name", () => {
+    const store = openStore(folder);
+    const reader = store.reader();
+    const give = (fingerprint: string): void => {
+      const jobs = [{ name: "a.one" as JobName, needs: ["a" as JobName], fingerprint }];
+      reader.on({ type: "jobs-joined", at: 2_000, by: "a" as JobName, jobs });
+    };
+    const given = () => store.jobs("run1" as RunId)[1];
+    reader.on(runStarted("run1", ["a"]));
+    give("first");
+    reader.on({ ...(jobEnded("a.one", 0) as RunEvent & { type: "job-ended" }), output: 3 });
+    give("first");
+    expect(given()).toMatchObject({ fingerprint: "first", outcome: "passed", output: 3 });
+    give("second");
+    expect(given()).toMatchObject({ fingerprint: "second", outcome: null, output: undefined });
+    store.close();
+  });
+
   it("is for its owner alone", () => {
     const store = openStore(folder);
     store.reader().on(runStarted("run1", []));

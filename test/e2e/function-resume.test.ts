@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Live, Rig } from "../rig/rig.ts";
+import { type Live, Rig, until } from "../rig/rig.ts";
 
 const head = 'import { job, recipe, secret, sh } from "sortie";\n';
 const runIdIn = (text: string): string => /run (\w{12})/.exec(text)?.[1] ?? "";
@@ -66,5 +66,98 @@ describe("a function that is resumed", () => {
     const resumed = await rig.coordinator(["resume", run, "--format", "github"], { env });
     expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
     expect(resumed.text.split("\n")[0]).toBe("::add-mask::correct-horse");
+  });
+});
+
+describe("jobs that a function gave before its coordinator was killed", () => {
+  const waitFor = (file: string): string => `until test -e ${file}; do sleep 0.1; done`;
+
+  it("keep their lease while the function runs once more, and go on where they are", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1", ["-A", "--slots", "2"]);
+    const [again, done] = [join(rig.folder, "again"), join(rig.folder, "done")];
+    const path = rig.recipe(`${head}
+      const giver = job({ run: async ({ $ }) => {
+        await $\`test -e ${again} || exit 0; sleep 5; touch ${done}\`;
+        return { slow: job({ lease: "3s", run: "echo up; ${waitFor(done)}; echo end", output: "lines" }) };
+      } });
+      const after = job({ needs: [giver], run: ({ needs: [one], log }) => log("SEES", one.output.slow.output) });
+      export default recipe({ giver, after });`);
+    const live = rig.spawnCoordinator(["run", path]);
+    await live.waitFor(/giver.slow │ up/);
+    const run = await kill(live);
+    writeFileSync(again, "");
+    const resumed = await rig.coordinator(["resume", run]);
+    expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+    expect(resumed.text).toContain("SEES [ 'up', 'end' ]");
+    expect((await rig.coordinator(["logs", `${run}/giver.slow`])).text).toBe("up\nend\n");
+  });
+
+  it("do not keep it from its only slot where their functions are gone", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1", ["-A", "--slots", "1"]);
+    const file = join(rig.folder, "enough");
+    const path = rig.recipe(`${head}
+      const giver = job({ run: () => ({ call: job({ lease: "none", run: async ({ $ }) => { await $\`echo up; test -e ${file} || sleep 4972\`; } }) }) });
+      export default recipe({ giver });`);
+    const live = rig.spawnCoordinator(["run", path]);
+    await live.waitFor(/giver.call │ up/);
+    const run = await kill(live);
+    writeFileSync(file, "");
+    const resumed = await rig.coordinator(["resume", run]);
+    expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+    expect(resumed.text).toMatch(/giver.call │ ✔ passed/);
+  });
+
+  it("are ended once it has not given them again, while the run goes on", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1", ["-A", "--slots", "3"]);
+    const [again, done] = [join(rig.folder, "again"), join(rig.folder, "done")];
+    const path = rig.recipe(`${head}
+      import { existsSync } from "node:fs";
+      const giver = job({ run: () => (existsSync("${again}") ? undefined : { long: job({ lease: "none", run: "echo up; sleep 4973" }) }) });
+      const other = job({ run: "${waitFor(done)}" });
+      export default recipe({ giver, other });`);
+    const live = rig.spawnCoordinator(["run", path]);
+    await live.waitFor(/giver.long │ up/);
+    const run = await kill(live);
+    writeFileSync(again, "");
+    const resumed = rig.spawnCoordinator(["resume", run]);
+    await resumed.waitFor(/giver +│ ✔ passed/);
+    const busy = await until(
+      async () => JSON.parse((await rig.coordinator(["runners", "--json"])).text)[0].busy,
+      (count) => count === 1,
+    );
+    expect(busy).toBe(1);
+    writeFileSync(done, "");
+    expect((await resumed.ended).code).toBe(0);
+  });
+
+  it("are run anew where it gives others of the same names", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1", ["-A", "--slots", "3"]);
+    const again = join(rig.folder, "again");
+    const path = rig.recipe(`${head}
+      import { existsSync } from "node:fs";
+      const giver = job({ run: () => existsSync("${again}")
+        ? { quick: job({ run: "echo quick two" }), slow: job({ run: "echo slow two" }), same: job({ run: "echo same; sleep 0.1" }) }
+        : { quick: job({ run: "echo quick one" }), slow: job({ run: "echo slow one; sleep 4974" }), same: job({ run: "echo same; sleep 0.1" }) } });
+      export default recipe({ giver });`);
+    const live = rig.spawnCoordinator(["run", path]);
+    for (const pattern of [/slow one/, /giver.quick │ ✔/, /giver.same +│ ✔/]) await live.waitFor(pattern);
+    // Rows are written within a moment.
+    await until(
+      async () => (await rig.coordinator(["show", "last"])).text,
+      (text) => /giver.quick +passed/.test(text) && /giver.same +passed/.test(text),
+    );
+    const run = await kill(live);
+    writeFileSync(again, "");
+    const resumed = await rig.coordinator(["resume", run]);
+    expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+    const wrote = await Promise.all(
+      ["quick", "slow", "same"].map(async (name) => (await rig.coordinator(["logs", `${run}/giver.${name}`])).text),
+    );
+    expect(wrote).toEqual(["quick two\n", "slow two\n", "same\n"]);
+    expect(resumed.text).not.toContain("giver.same │ started");
   });
 });
