@@ -1,6 +1,6 @@
 // A run with functions whose coordinator is killed, and what `resume` makes of it: functions are called again, in the order of
 // the recipe, and jobs that they gave are neither lost, nor run twice, nor mistaken for others.
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type Live, Rig, until } from "../rig/rig.ts";
@@ -75,11 +75,15 @@ describe("jobs that a function gave before its coordinator was killed", () => {
   it("keep their lease while the function runs once more, and go on where they are", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ["-A", "--slots", "2"]);
-    const [again, done] = [join(rig.folder, "again"), join(rig.folder, "done")];
+    const [again, done, ran] = ["again", "done", "ran"].map((name) => join(rig.folder, name)) as [
+      string,
+      string,
+      string,
+    ];
     const path = rig.recipe(`${head}
       const giver = job({ run: async ({ $ }) => {
         await $\`test -e ${again} || exit 0; sleep 5; touch ${done}\`;
-        return { slow: job({ lease: "3s", run: "echo up; ${waitFor(done)}; echo end", output: "lines" }) };
+        return { slow: job({ lease: "3s", run: "echo ran >> ${ran}; echo up; ${waitFor(done)}; echo end", output: "lines" }) };
       } });
       const after = job({ needs: [giver], run: ({ needs: [one], log }) => log("SEES", one.output.slow.output) });
       export default recipe({ giver, after });`);
@@ -91,6 +95,7 @@ describe("jobs that a function gave before its coordinator was killed", () => {
     expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
     expect(resumed.text).toContain("SEES [ 'up', 'end' ]");
     expect((await rig.coordinator(["logs", `${run}/giver.slow`])).text).toBe("up\nend\n");
+    expect(readFileSync(ran, "utf8")).toBe("ran\n");
   });
 
   it("do not keep it from its only slot where their functions are gone", async () => {
