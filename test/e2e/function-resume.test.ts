@@ -17,12 +17,12 @@ async function kill(live: Live): Promise<string> {
 }
 
 describe("a function that is resumed", () => {
-  it("is called only once what it needs has run again", async () => {
+  it("is called only once what it needs has run again, also where both are of one group", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ["-A", "--slots", "2"]);
     const path = rig.recipe(`${head}
-      const giver = job({ run: async ({ $ }) => { await $\`sleep 1\`; return { w: job({ run: "echo w", output: "text" }) }; } });
-      const report = job({ needs: [giver], run: async ({ $, needs: [g], log }) => { log("SEES", g.outcome, g.output.w.output); await $\`sleep 2\`; } });
+      const giver = job({ concurrency: "one", run: async ({ $ }) => { await $\`sleep 1\`; return { w: job({ run: "echo w", output: "text" }) }; } });
+      const report = job({ needs: [giver], concurrency: "one", run: async ({ $, needs: [g], log }) => { log("SEES", g.outcome, g.output.w.output); await $\`sleep 2\`; } });
       export default recipe({ giver, report });`);
     const live = rig.spawnCoordinator(["run", path]);
     await live.waitFor(/SEES passed w/);
