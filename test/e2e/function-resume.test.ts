@@ -36,7 +36,7 @@ describe("a function that is resumed", () => {
     await rig.pairedRunner("w1", ["-A", "--slots", "1"]);
     const file = join(rig.folder, "enough");
     const path = rig.recipe(`${head}
-      export default recipe({ a: job({ run: async ({ $ }) => { await $\`echo up; test -e \${${JSON.stringify(file)}} || sleep 4971\`; } }) });`);
+      export default recipe({ a: job({ run: async ({ $ }) => { await $\`echo up; test -e \${${JSON.stringify(file)}} || sleep 4985\`; } }) });`);
     let live = rig.spawnCoordinator(["run", path]);
     await live.waitFor(/│ up/);
     let run = await kill(live);
@@ -103,7 +103,7 @@ describe("jobs that a function gave before its coordinator was killed", () => {
     await rig.pairedRunner("w1", ["-A", "--slots", "1"]);
     const file = join(rig.folder, "enough");
     const path = rig.recipe(`${head}
-      const giver = job({ run: () => ({ call: job({ lease: "none", run: async ({ $ }) => { await $\`echo up; test -e ${file} || sleep 4972\`; } }) }) });
+      const giver = job({ run: () => ({ call: job({ lease: "none", run: async ({ $ }) => { await $\`echo up; test -e ${file} || sleep 4986\`; } }) }) });
       export default recipe({ giver });`);
     const live = rig.spawnCoordinator(["run", path]);
     await live.waitFor(/giver.call │ up/);
@@ -120,7 +120,7 @@ describe("jobs that a function gave before its coordinator was killed", () => {
     const [again, done] = [join(rig.folder, "again"), join(rig.folder, "done")];
     const path = rig.recipe(`${head}
       import { existsSync } from "node:fs";
-      const giver = job({ run: () => (existsSync("${again}") ? undefined : { long: job({ lease: "none", run: "echo up; sleep 4973" }) }) });
+      const giver = job({ run: () => (existsSync("${again}") ? undefined : { long: job({ lease: "none", run: "echo up; sleep 4987" }) }) });
       const other = job({ run: "${waitFor(done)}" });
       export default recipe({ giver, other });`);
     const live = rig.spawnCoordinator(["run", path]);
@@ -146,7 +146,7 @@ describe("jobs that a function gave before its coordinator was killed", () => {
       import { existsSync } from "node:fs";
       const giver = job({ run: () => existsSync("${again}")
         ? { quick: job({ run: "echo quick two" }), slow: job({ run: "echo slow two" }), same: job({ run: "echo same; sleep 0.1" }) }
-        : { quick: job({ run: "echo quick one" }), slow: job({ run: "echo slow one; sleep 4974" }), same: job({ run: "echo same; sleep 0.1" }) } });
+        : { quick: job({ run: "echo quick one" }), slow: job({ run: "echo slow one; sleep 4988" }), same: job({ run: "echo same; sleep 0.1" }) } });
       export default recipe({ giver });`);
     const live = rig.spawnCoordinator(["run", path]);
     for (const pattern of [/slow one/, /giver.quick │ ✔/, /giver.same +│ ✔/]) await live.waitFor(pattern);

@@ -66,9 +66,10 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       await collect(
         await begin("mkdir /opt /opt/old; cd /opt; for f in a b c d; do echo $f > $f; done; echo x > old/x"),
       );
+      // Other sizes: an engine whose storage compares files may take one of the same size and second for the same.
       const scripts = [
-        "echo up; echo A > /opt/a; rm /opt/b; mkdir -p /opt/new/deep; echo 1 > /opt/new/deep/one; chmod 750 /opt/new; chown 12:34 /opt/new/deep/one; ln -s one /opt/new/deep/link; while ! [ -e go ]; do sleep 0.05; done",
-        "echo up; echo C > /opt/c; rm -r /opt/old; echo 2 > /opt/two; chmod 4711 /opt/two; while ! [ -e go ]; do sleep 0.05; done",
+        "echo up; echo AA > /opt/a; rm /opt/b; mkdir -p /opt/new/deep; echo 1 > /opt/new/deep/one; chmod 750 /opt/new; chown 12:34 /opt/new/deep/one; ln -s one /opt/new/deep/link; while ! [ -e go ]; do sleep 0.05; done",
+        "echo up; echo CC > /opt/c; rm -r /opt/old; echo 2 > /opt/two; chmod 4711 /opt/two; while ! [ -e go ]; do sleep 0.05; done",
       ];
       const running = await Promise.all(scripts.map((script) => begin(script)));
       const ends = running.map(collect);
@@ -85,9 +86,12 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       );
       expect(settled).toEqual({ kind: "exited", code: 0, heldOpen: false });
       expect(stdout.split("\n")).toEqual([
-        ...["A", "C", "d", "2", "1"],
+        ...["AA", "CC", "d", "2", "1"],
         ...["a", "c", "d", "new", "two"],
-        ...["750 0:0", kind === "docker" ? "644 12:34" : "644 0:0", "4711 0:0"],
+        "750 0:0",
+        // Podman gives to the container's user what is merged; which of the two that is, is decided by who ends first.
+        kind === "docker" ? "644 12:34" : expect.stringMatching(/^644 (12:34|0:0)$/),
+        "4711 0:0",
         ...["one", "0", ""],
       ]);
     });
