@@ -1,80 +1,27 @@
 // Drives a plan to its end: places ready jobs on runners with free slots, dispatches them, settles what came out.
 import PQueue from "p-queue";
 import { asSortieError, messageOf, SortieError } from "../protocol/errors.ts";
-import type { JobName, RunId } from "../protocol/ids.ts";
-import { limits } from "../protocol/limits.ts";
-import type { Answers } from "./answers.ts";
+import type { JobName } from "../protocol/ids.ts";
+import { whyNotRun } from "./condition.ts";
 import { type Dispatched, dispatch } from "./dispatch.ts";
 import { drive } from "./drive.ts";
 import type { JobOutcome, RunEvent, RunOutcome } from "./events.ts";
+import type { Earlier, ExecuteOptions } from "./execute-options.ts";
 import { fingerprintOfJob } from "./fingerprint.ts";
-import type { KnownRunner, RunnerLink } from "./fleet.ts";
-import type { KnownResult } from "./known-result.ts";
 import { type BegunAttempt, LeftBehind } from "./left-behind.ts";
 import { outputOfFunction, outputOfLog } from "./output.ts";
-import { type JobNames, type Plan, type PlanJob, planMore } from "./plan.ts";
+import { type Place, Places } from "./places.ts";
+import { type PlanJob, planMore } from "./plan.ts";
 import { Questions } from "./questions.ts";
-import type { ConditionContext } from "./recipe/function-step.ts";
 import { givesJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Results } from "./results.ts";
 import { Schedule, type Skip } from "./schedule.ts";
-import { fits } from "./selectors.ts";
-import type { Claims } from "./store/claims.ts";
 import { logPath } from "./store/store.ts";
 import { Waits } from "./waits.ts";
 
 /** Attempts of a job that the infrastructure failed. */
 const MOST_ATTEMPTS = 3;
-/** A full runner is asked again after this, doubled each time. */
-const ASK_AGAIN_MS = 50;
-const ASK_AGAIN_MOST_MS = 2_000;
-
-export interface ExecuteOptions {
-  readonly run: RunId;
-  readonly plan: Plan & { readonly names: JobNames; readonly source: string };
-  /** The recipe's, as its schema made them. */
-  readonly params: Readonly<Record<string, unknown>>;
-  readonly runners: readonly KnownRunner[];
-  readonly folder: string;
-  /** Places of jobs in their groups, of all runs. */
-  readonly claims: Claims;
-  /** Attempts under way at once, over all runners. */
-  readonly jobs: number;
-  /** Whether a job that failed or was lost ends the run. */
-  readonly failFast: boolean;
-  readonly emit: (event: RunEvent) => void | Promise<void>;
-  /** To what jobs ask, given beforehand. */
-  readonly answers?: Answers;
-  readonly cancelled: AbortSignal;
-  /** Called with what cancels one job by its name. */
-  readonly onCancellable?: (cancelJob: (name: JobName) => void) => void;
-  /** Called with what ends the jobs that run although the run was cancelled; that gives whether there were any. */
-  readonly onHurried?: (hurry: () => boolean) => void;
-  /** Jobs that another gave, as this run asks for them. Throws where one of them cannot be. */
-  readonly admit?: (jobs: readonly PlanJob[]) => readonly PlanJob[];
-  /** What an earlier coordinator process did of this run. */
-  readonly earlier?: Earlier;
-}
-
-export interface Earlier {
-  readonly outcomes: ReadonlyMap<JobName, JobOutcome>;
-  /** The same of jobs that others gave, which are known once they are given again. */
-  readonly given: ReadonlyMap<JobName, JobOutcome>;
-  /** What it knew of the jobs. */
-  readonly results: ReadonlyMap<JobName, KnownResult>;
-  /** Attempts of each job that it began. */
-  readonly attempts: ReadonlyMap<JobName, number>;
-  /** Those of them that failed. */
-  readonly failures: ReadonlyMap<JobName, number>;
-  /** Those that the infrastructure failed. */
-  readonly losses: ReadonlyMap<JobName, number>;
-  /** What jobs that others gave were, where that is known: one of the same name may be another. */
-  readonly fingerprints: ReadonlyMap<JobName, string>;
-  /** Attempts that may still run, under their jobs' names. */
-  readonly begun: ReadonlyMap<JobName, BegunAttempt>;
-}
-
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
 type HowTried = Omit<RunEvent & { type: "job-retrying" }, "type" | "at" | "job">;
 
@@ -85,17 +32,6 @@ interface Taken {
   readonly begun: BegunAttempt | undefined;
   /** It is not what it was. */
   readonly isOther: boolean;
-}
-
-interface Place {
-  readonly runner: RunnerLink;
-  /** Why it takes no more jobs of this run. */
-  gone?: SortieError;
-  /** When it was first found away; a front that is started anew is back within a moment. */
-  awaySince?: number | undefined;
-  /** Full, by somebody else's jobs, or away: asked again when this timer ends. */
-  pause?: NodeJS.Timeout | undefined;
-  pauseMs: number;
 }
 
 /** Resolves with how the run came out, once nothing of it runs any more. Rejects with STORE_FAILED only. */
@@ -110,9 +46,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const questions = new Questions(options.answers);
   results.watch(plan.jobs);
   const queue = new PQueue({ concurrency: options.jobs });
-  const places = new Map<string, Place & { readonly runner: KnownRunner }>(
-    options.runners.map((runner) => [runner.id, { runner, pauseMs: ASK_AGAIN_MS }]),
-  );
+  const places = new Places(options.runners, { schedule, emit, changed: () => void step() });
   const attempts = new Map<JobName, number>(earlier?.attempts);
   const failures = new Map<JobName, number>(earlier?.failures);
   const losses = new Map<JobName, number>(earlier?.losses);
@@ -194,18 +128,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
 
   const contextOf = (job: PlanJob) => ({ needs: results.of(job.sees), env: process.env, params: options.params });
 
-  /** Undefined where the job runs. */
-  function whyNot(job: PlanJob): { readonly outcome: "skipped" | "failed"; readonly message: string } | undefined {
-    if (!job.condition) return undefined;
-    try {
-      const answer = (job.condition as (context: ConditionContext) => unknown)(contextOf(job));
-      if (typeof answer !== "boolean")
-        throw new TypeError(`it gave ${answer instanceof Promise ? "a promise" : String(answer)}, not true or false`);
-      return answer ? undefined : { outcome: "skipped", message: "its `if` says no" };
-    } catch (error) {
-      return { outcome: "failed", message: `its \`if\` threw ${messageOf(error)}` };
-    }
-  }
+  const whyNot = (job: PlanJob) => whyNotRun(job, contextOf(job));
 
   async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: BegunAttempt): Promise<void> {
     // It waited too long for its turn.
@@ -240,8 +163,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     schedule.release(job.name);
     if (result.kind === "ended") {
       attempts.set(job.name, number);
-      place.pauseMs = ASK_AGAIN_MS;
-      place.awaySince = undefined;
+      places.answered(place);
       const { runnerGone } = result;
       const { outcome, how } = await cameOut(job, result);
       const wanted = !stoppingOf(job).aborted && !cancel.signal.aborted;
@@ -254,7 +176,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       losses.set(job.name, lost);
       if (outcome === "lost" && wanted) {
         // Whoever else fits may try; a runner that is gone is not asked any more.
-        if (runnerGone) lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
+        if (runnerGone)
+          places.lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
         const why = interrupted ? { interrupted } : {};
         if (lost < MOST_ATTEMPTS && schedule.serves(job))
           return tryAgain(job, { attempt: number, outcome, delayMs: 0, ...how, ...why });
@@ -351,62 +274,15 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     return true;
   }
 
-  /** Its runner is asked again after a pause; another one that fits may be faster. */
-  function later(job: PlanJob, place: Place): Promise<void> {
-    schedule.pause(place.runner.id);
-    place.pause ??= setTimeout(() => {
-      place.pause = undefined;
-      schedule.resume(place.runner.id);
-      void step();
-    }, place.pauseMs);
-    place.pauseMs = Math.min(place.pauseMs * 2, ASK_AGAIN_MOST_MS);
-    return requeue(job);
-  }
-
-  const waitMs = ({ code }: SortieError): number => (code === "UNTRUSTED" ? limits.untrustedMs : limits.unreachableMs);
-
-  /** Once. */
-  async function tellAway(place: Place, { message, hint }: SortieError): Promise<void> {
-    if (place.gone || place.awaySince !== undefined) return;
-    place.awaySince = performance.now();
-    const runner = place.runner.name;
-    await emit({ type: "runner-unreachable", at: Date.now(), runner, message: `${message} ${hint}` });
-  }
-
   async function notTaken(job: PlanJob, place: Place, error: SortieError): Promise<void> {
     const cannot = (outcome: JobOutcome): Promise<void> =>
       settle(job, outcome, { message: `${error.message} ${error.hint}`, durationMs: 0 });
     if (stoppingOf(job).aborted) return cannot("cancelled");
     const message = tooLate.get(job.name);
     if (message !== undefined) return settle(job, "lost", { message, durationMs: 0 });
-    switch (error.code) {
-      case "NOT_FOUND":
-        // It never reached its runner before the earlier coordinator ended.
-        return requeue(job);
-      case "RUNNER_FULL":
-        return later(job, place);
-      case "RUNNER_DRAINING":
-        await tellAway(place, error);
-        lose(place, error);
-        return requeue(job);
-      // A disk that is full keeps it from starting its keeper, for a while.
-      case "KEEPER_FAILED":
-      case "RUNNER_UNREACHABLE":
-      case "CONNECTION_LOST":
-      // A connection that breaks at its beginning looks like one to a runner that trusts no more.
-      case "UNTRUSTED":
-        await tellAway(place, error);
-        if (performance.now() - (place.awaySince ?? 0) < waitMs(error)) return later(job, place);
-        lose(place, error);
-        return requeue(job);
-      default:
-        return cannot("lost");
-    }
-  }
-
-  function lose(place: Place, error: SortieError): void {
-    place.gone ??= error;
-    schedule.lose(place.runner.id);
+    // It never reached its runner before the earlier coordinator ended.
+    if (error.code === "NOT_FOUND" || (await places.refused(place, error))) return requeue(job);
+    return cannot("lost");
   }
 
   async function step(): Promise<void> {
@@ -419,7 +295,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           await settle(job, not.outcome, { message: not.message, durationMs: 0 });
           continue;
         }
-        const gone = [...places.values()].find((place) => place.gone && fits(on, place.runner.info))?.gone;
+        const gone = places.goneFor(on);
         await settle(job, "lost", {
           message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(),
           durationMs: 0,
@@ -427,8 +303,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       }
       for (let job = schedule.takeDelayed(); job; job = schedule.takeDelayed()) await waits.ready(job);
       for (const { job, runner, also = [] } of schedule.place()) {
-        const place = places.get(runner) as Place;
-        const others = also.map((id) => places.get(id) as Place);
+        const [place, ...others] = [runner, ...also].map((id) => places.get(id)) as [Place, ...Place[]];
         queue.add(() => attempt(job, place, others)).then(step, fail);
       }
       if (schedule.settled && queue.size === 0 && queue.pending === 0) finished.resolve();
@@ -511,7 +386,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       waits.runs(job);
       const { attemptId, attempt: number, runner, startedAt: at } = begun;
       await emit({ type: "job-started", at, job: job.name, attempt: number, attemptId, runner: runner.name });
-      const place = places.get(runner.id) ?? { runner, pauseMs: ASK_AGAIN_MS };
+      const place = places.of(runner);
       queue.add(() => attempt(job, place, [], begun)).then(step, fail);
     }
   }
@@ -570,7 +445,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     await queue.onIdle();
     await left.close();
     waits.close();
-    for (const place of places.values()) clearTimeout(place.pause);
+    places.close();
     for (const { timer } of waiting.values()) clearTimeout(timer);
   }
 }

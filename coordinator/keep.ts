@@ -2,7 +2,7 @@
 // kept, unless they are to be run again or need one that is. prepare.ts calls it.
 import { SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
-import type { Earlier } from "./execute.ts";
+import type { Earlier } from "./execute-options.ts";
 import { fingerprintOfJob } from "./fingerprint.ts";
 import type { KnownResult } from "./known-result.ts";
 import type { Plan } from "./plan.ts";

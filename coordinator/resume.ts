@@ -4,7 +4,7 @@ import { SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
 import type { AskedOn } from "./ask-on.ts";
 import type { JobOutcome } from "./events.ts";
-import type { Earlier } from "./execute.ts";
+import type { Earlier } from "./execute-options.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
 import type { GivenParam } from "./given-params.ts";
 import { type KnownResult, knownResult } from "./known-result.ts";
