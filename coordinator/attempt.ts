@@ -66,6 +66,10 @@ export interface AttemptOptions {
   readonly readOnly?: boolean;
 }
 
+/** How long a runner is looked for, by the job's lease: null is for ever, and undefined the runner's own. */
+export const reconnectMsOf = (leaseMs: number | null | undefined): number =>
+  leaseMs === null ? limits.reconnectDetachedMs : (leaseMs ?? limits.leaseMs);
+
 /** Who this process is to a keeper, among the processes of one coordinator. */
 const holder = newId();
 /** Signals that wait for a connection; what is more is lost. */

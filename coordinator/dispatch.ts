@@ -2,8 +2,8 @@
 import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import type { Exit } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId, type RunId } from "../protocol/ids.ts";
-import { limits } from "../protocol/limits.ts";
-import { type Attempt, startAttempt } from "./attempt.ts";
+import { type Attempt, reconnectMsOf, startAttempt } from "./attempt.ts";
+import { connectionEvent, dispatchedEvent } from "./attempt-events.ts";
 import { type JobOutcome, outcomeOf, type RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
@@ -60,17 +60,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
   const attemptId = begun ?? newAttemptId();
   const startedAt = Date.now();
   const path = logPath(options.folder, run, attemptId);
-  if (!begun)
-    // On disk before the runner hears of it: whoever resumes the run must know that it may be there.
-    await emit({
-      type: "job-dispatched",
-      at: startedAt,
-      job: job.name,
-      attempt: options.attempt,
-      attemptId,
-      runner: runner.name,
-      runnerId: runner.id,
-    });
+  if (!begun) await emit(dispatchedEvent(options, attemptId, startedAt));
   const stored = begun === undefined ? undefined : reopenLog(path);
   const log = createLog(path);
   let attempt: Attempt;
@@ -81,7 +71,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
       ...(begun ? {} : { request: requestOf(run, job, options.attempt, attemptId) }),
       ...(stored ? { stored } : {}),
       stdin: options.stdin ?? stdinOf(job),
-      reconnectMs: job.leaseMs === null ? limits.reconnectDetachedMs : (job.leaseMs ?? limits.leaseMs),
+      reconnectMs: reconnectMsOf(job.leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),
         output: (stream, bytes, at) => emit({ type: "job-output", at, job: job.name, stream, bytes }),
@@ -100,11 +90,7 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
           if (message.type === "note")
             return emit({ type: "job-note", at: message.at, job: job.name, from: message.from, text: message.text });
         },
-        connection(lost) {
-          const at = Date.now();
-          if (lost === undefined) void emit({ type: "job-reconnected", at, job: job.name });
-          else void emit({ type: "job-reconnecting", at, job: job.name, message: `${runner.name}: ${lost}` });
-        },
+        connection: (lost) => void emit(connectionEvent(job.name, runner.name, lost)),
       },
     });
   } catch (error) {

@@ -6,6 +6,7 @@ import { type Exit, exitCodeOf, isInfrastructure } from "../protocol/exit.ts";
 import { type AttemptId, newAttemptId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { startAttempt } from "./attempt.ts";
+import { dispatchedEvent } from "./attempt-events.ts";
 import type { Dispatched } from "./dispatch.ts";
 import type { DriveOptions } from "./drive-options.ts";
 import type { DrivenPlace } from "./driven-place.ts";
@@ -20,21 +21,12 @@ import { logPath } from "./store/store.ts";
 
 /** Never rejects, but with STORE_FAILED, and when it was abandoned. */
 export async function drive(options: DriveOptions): Promise<Dispatched> {
-  const { run, job, runner, emit, cancelled, abandoned } = options;
+  const { run, job, emit, cancelled, abandoned } = options;
   const attemptId = newAttemptId();
   const startedAt = Date.now();
   if (cancelled.aborted)
     return { kind: "not-taken", error: new SortieError("INTERRUPTED", "It was cancelled before it started.") };
-  await emit({
-    type: "job-dispatched",
-    at: startedAt,
-    job: job.name,
-    attempt: options.attempt,
-    attemptId,
-    runner: runner.name,
-    runnerId: runner.id,
-    driven: true,
-  });
+  await emit({ ...dispatchedEvent(options, attemptId, startedAt), driven: true });
   const log = new JobLog(logPath(options.folder, run, attemptId));
   const over = new AbortController();
   const places: DrivenPlace[] = [];

@@ -1,7 +1,8 @@
 // Opens the places of a job that a function drives: the one that every job has, and those of `also`. drive.ts calls it.
 import { asSortieError } from "../protocol/errors.ts";
 import { type AttemptId, newAttemptId } from "../protocol/ids.ts";
-import { limits } from "../protocol/limits.ts";
+import { reconnectMsOf } from "./attempt.ts";
+import { connectionEvent } from "./attempt-events.ts";
 import type { Dispatched } from "./dispatch.ts";
 import type { DriveOptions } from "./drive-options.ts";
 import { type DrivenPlace, openPlace } from "./driven-place.ts";
@@ -48,7 +49,7 @@ export async function openPlaces(
     opened[index] = await openPlace({
       link,
       request: { ...request, steps: [], driven: true },
-      reconnectMs: reconnectMsOf(job),
+      reconnectMs: reconnectMsOf(job.leaseMs),
       async control(message) {
         if (!(await all.promise)) return;
         if (message.type === "started" && name === undefined) {
@@ -64,11 +65,7 @@ export async function openPlaces(
         await log.output(stream, bytes, at);
         if (shown) await emit({ type: "job-output", at, job: job.name, stream, bytes });
       },
-      connection(lost) {
-        const at = Date.now();
-        if (lost === undefined) void emit({ type: "job-reconnected", at, job: job.name });
-        else void emit({ type: "job-reconnecting", at, job: job.name, message: `${link.name}: ${lost}` });
-      },
+      connection: (lost) => void emit(connectionEvent(job.name, link.name, lost)),
     });
   });
   const settled = await Promise.allSettled(opening);
@@ -87,6 +84,3 @@ function placeAsJob(job: PlanJob, { name: _, ...place }: PlanPlace): PlanJob {
   const { container, ssh, user, limits: resources, nice, umask, cwd, timeoutMs, secrets, ...rest } = job;
   return { ...rest, ...place };
 }
-
-const reconnectMsOf = ({ leaseMs }: PlanJob): number =>
-  leaseMs === null ? limits.reconnectDetachedMs : (leaseMs ?? limits.leaseMs);

@@ -3,7 +3,7 @@
 import { messageOf } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { OutputAs } from "./recipe/job.ts";
-import type { SchemaResult } from "./recipe/schema.ts";
+import { issueText, type SchemaResult } from "./recipe/schema.ts";
 import { readLog } from "./store/read-log.ts";
 
 /** A value of JSON, or undefined; or why there is none. */
@@ -46,8 +46,7 @@ export async function outputOfLog(as: OutputAs, path: string): Promise<Output> {
   }
   if (!checked.issues) return asJson(checked.value, "what its output's schema made");
   const [issue] = checked.issues;
-  const where = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  return { problem: `its output is not what its schema takes: ${where ? `${where}: ` : ""}${issue?.message ?? ""}` };
+  return { problem: `its output is not what its schema takes: ${issue ? issueText(issue) : ""}` };
 }
 
 export const outputOfFunction = (given: unknown): Output =>

@@ -1,6 +1,7 @@
 // What came of the jobs of a run, for the functions and conditions that see it. execute.ts keeps it.
 import type { Exit } from "../protocol/exit.ts";
 import type { JobName } from "../protocol/ids.ts";
+import { lastBytes } from "../protocol/last-bytes.ts";
 import type { JobOutcome } from "./events.ts";
 import type { PlanJob, SeenNeed } from "./plan.ts";
 import type { JobResult } from "./recipe/result.ts";
@@ -29,8 +30,7 @@ export class Results {
 
   wrote(name: JobName, stream: "stdout" | "stderr", bytes: Uint8Array): void {
     const tail = stream === "stderr" ? this.#tails.get(name) : undefined;
-    if (tail)
-      this.#tails.set(name, Buffer.from(Buffer.concat([tail, bytes.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES)));
+    if (tail) this.#tails.set(name, lastBytes(tail, bytes, TAIL_BYTES));
   }
 
   gave(name: JobName, jobs: Readonly<Record<string, SeenNeed>>): void {

@@ -8,7 +8,7 @@ import { homeOf } from "../../protocol/home.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
 import { interruptSignal } from "../../protocol/interrupt.ts";
 import { limits } from "../../protocol/limits.ts";
-import { type Attempt, startAttempt } from "../attempt.ts";
+import { type Attempt, reconnectMsOf, startAttempt } from "../attempt.ts";
 import { listenForCancels } from "../cancels.ts";
 import { outcomeOf, type RunEvent, type RunOutcome } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
@@ -123,7 +123,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
       link: runner,
       attemptId,
       request,
-      reconnectMs: leaseMs === null ? limits.reconnectDetachedMs : (leaseMs ?? limits.leaseMs),
+      reconnectMs: reconnectMsOf(leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),
         output: (stream, bytes) => writeTo(output[stream], bytes),

@@ -1,5 +1,5 @@
 // What a command wrote, as JSON that a schema has checked. command.ts calls it.
-import type { StandardSchema } from "./schema.ts";
+import { issueText, type StandardSchema } from "./schema.ts";
 
 /** Throws a TypeError that names the command, and where in the value its schema does not take it. */
 export async function jsonOf(text: string, schema: StandardSchema | undefined, command: string): Promise<unknown> {
@@ -13,6 +13,5 @@ export async function jsonOf(text: string, schema: StandardSchema | undefined, c
   const checked = await schema["~standard"].validate(json);
   if (!checked.issues) return checked.value;
   const [issue] = checked.issues;
-  const path = (issue?.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  throw new TypeError(`${command} wrote what its schema does not take: ${path ? `${path}: ` : ""}${issue?.message}`);
+  throw new TypeError(`${command} wrote what its schema does not take: ${issue ? issueText(issue) : ""}`);
 }

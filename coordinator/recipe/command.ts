@@ -6,6 +6,7 @@ import { type Command as CommandText, Environment } from "../../protocol/command
 import { parseDuration } from "../../protocol/duration.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { type Exit, passed, SignalName } from "../../protocol/exit.ts";
+import { lastBytes } from "../../protocol/last-bytes.ts";
 import { limits } from "../../protocol/limits.ts";
 import { Text } from "../../protocol/primitives.ts";
 import { CommandError } from "./command-error.ts";
@@ -410,7 +411,7 @@ export class Command implements PromiseLike<CommandResult> {
       {
         output: (stream, bytes) => {
           if (stream === "stdout") return take?.(bytes);
-          this.#stderr = Buffer.from(Buffer.concat([this.#stderr, bytes.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES));
+          this.#stderr = lastBytes(this.#stderr, bytes, TAIL_BYTES);
         },
       },
     );

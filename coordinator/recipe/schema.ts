@@ -37,6 +37,12 @@ export function isSchema(value: unknown): value is StandardSchema {
   return typeof standard === "object" && standard !== null && "validate" in standard;
 }
 
+/** What is wrong, behind where in the value: `items.0.name: not a text`. */
+export function issueText({ message, path = [] }: SchemaIssue): string {
+  const where = path.map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+  return where === "" ? message : `${where}: ${message}`;
+}
+
 /** The name of what an issue is about, at the top of the value; `undefined` where it is about all of it. */
 export function keyOf({ path }: SchemaIssue): string | undefined {
   const [first] = path ?? [];

@@ -110,6 +110,14 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join("\n");
 }
 
+/** `run k3v9… goes on: 3 jobs` */
+export const begunText = ({ type, run, jobs }: RunEvent & { readonly type: "run-started" | "run-resumed" }): string =>
+  `run ${run}${type === "run-resumed" ? " goes on" : ""}: ${counted(jobs.length, "job")}`;
+
+/** `runner w1: 4 slots`, or why it is not there. */
+export const runnerText = (event: RunEvent & { readonly type: "runner-connected" | "runner-unreachable" }): string =>
+  `runner ${oneLine(event.runner)}: ${event.type === "runner-connected" ? counted(event.slots, "slot") : oneLine(event.message)}`;
+
 /** Jobs that a line names one by one. */
 const MOST_NAMED = 10;
 

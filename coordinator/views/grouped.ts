@@ -8,7 +8,7 @@ import { readLog } from "../store/read-log.ts";
 import { logPath } from "../store/store.ts";
 import {
   answeredText,
-  counted,
+  begunText,
   duration,
   joinedText,
   noteLines,
@@ -16,6 +16,7 @@ import {
   outcomeColour,
   outcomeMark,
   type Paint,
+  runnerText,
   type ShownOutcome,
   safeLine,
   shownOutcome,
@@ -158,16 +159,13 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
         case "run-resumed":
           run = event.run;
           for (const { name, location } of event.jobs) locations.set(name, location);
-          return tell(
-            `run ${run}${event.type === "run-resumed" ? " goes on" : ""}: ${counted(event.jobs.length, "job")}`,
-          );
+          return tell(begunText(event));
         case "jobs-joined":
           for (const { name, location } of event.jobs) locations.set(name, location);
           return tell(joinedText(event));
         case "runner-connected":
-          return tell(`runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`);
         case "runner-unreachable":
-          return tell(`runner ${oneLine(event.runner)}: ${oneLine(event.message)}`);
+          return tell(runnerText(event));
         case "job-dispatched":
           rows.set(event.job, { attempt: event.attempt, attemptId: event.attemptId, startedAt: event.at });
           return;

@@ -10,6 +10,7 @@ import {
   outcomeColour,
   outcomeMark,
   paintFor,
+  runnerText,
   type ShownOutcome,
   shownOutcome,
   writeTo,
@@ -225,7 +226,7 @@ export async function liveView(out: NodeJS.WriteStream): Promise<EventReader> {
         case "runner-connected":
           return;
         case "runner-unreachable":
-          notes.push(paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`));
+          notes.push(paint("yellow", runnerText(event)));
           return;
         case "job-waiting":
           waits.set(event.job, oneLine(event.message));

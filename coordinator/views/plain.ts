@@ -3,7 +3,7 @@ import { describeExit } from "../../protocol/exit.ts";
 import type { EventReader, RunEvent } from "../events.ts";
 import {
   answeredText,
-  counted,
+  begunText,
   duration,
   joinedText,
   noteLines,
@@ -11,6 +11,7 @@ import {
   outcomeColour,
   outcomeMark,
   paintFor,
+  runnerText,
   type ShownOutcome,
   safeLine,
   shownOutcome,
@@ -59,13 +60,13 @@ export function plainView(out: NodeJS.WriteStream): EventReader {
       case "run-resumed":
         run = event.run;
         width = event.jobs.reduce((most, job) => Math.min(WIDEST_PREFIX, Math.max(most, job.name.length)), 0);
-        return `${paint("dim", `run ${run}${event.type === "run-resumed" ? " goes on" : ""}: ${counted(event.jobs.length, "job")}`)}\n`;
+        return `${paint("dim", begunText(event))}\n`;
       case "jobs-joined":
         return `${paint("dim", joinedText(event))}\n`;
       case "runner-connected":
-        return `${paint("dim", `runner ${oneLine(event.runner)}: ${counted(event.slots, "slot")}`)}\n`;
+        return `${paint("dim", runnerText(event))}\n`;
       case "runner-unreachable":
-        return `${paint("yellow", `runner ${oneLine(event.runner)}: ${oneLine(event.message)}`)}\n`;
+        return `${paint("yellow", runnerText(event))}\n`;
       case "job-started": {
         // Of an attempt that was lost something may be left.
         const { prefix, rest } = takeRow(event.job);

@@ -1,12 +1,11 @@
 // Jobs with several places at the same time, and jobs that join while the run goes on.
 import { describe, expect, it } from "vitest";
 import { assign } from "../../coordinator/assign.ts";
-import type { JobOutcome } from "../../coordinator/events.ts";
 import type { PlacingRunner } from "../../coordinator/placing.ts";
 import type { PlanJob } from "../../coordinator/plan.ts";
-import { type Placement, Schedule } from "../../coordinator/schedule.ts";
 import { checkSelectors, type Selector } from "../../coordinator/selectors.ts";
 import type { JobName } from "../../protocol/ids.ts";
+import { runner, scheduleOf, settle, shown } from "./scheduling.ts";
 
 const makeJob = (name: string, needs: string[] = []): PlanJob => ({
   name: name as JobName,
@@ -18,18 +17,6 @@ const makeJob = (name: string, needs: string[] = []): PlanJob => ({
 });
 const place = (name: string, on: Partial<Selector> = {}) => ({ name, on: { labels: {}, ...on }, env: [] });
 const withPlaces = (job: PlanJob, ...also: PlanJob["also"] & {}): PlanJob => ({ ...job, also });
-const runner = (id: string, slots: number, labels: Record<string, string> = {}): PlacingRunner => ({
-  id,
-  name: id,
-  labels,
-  slots,
-});
-const scheduleOf = (jobs: PlanJob[], ...runners: PlacingRunner[]): Schedule =>
-  new Schedule({ recipe: "test", jobs }, runners);
-const shown = (placements: readonly Placement[]): string[] =>
-  placements.map(({ job, runner, also = [] }) => `${job.name}@${[runner, ...also].join("+")}`);
-const settle = (schedule: Schedule, name: string, outcome: JobOutcome = "passed"): string[] =>
-  schedule.settle(name as JobName, outcome).map(({ job, because }) => `${job.name} ${because}`);
 
 describe("a job with several places", () => {
   it("is placed when all of them can be had, in their order, and gives all of their slots back", () => {

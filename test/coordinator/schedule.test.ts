@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JobOutcome } from "../../coordinator/events.ts";
-import type { PlacingRunner } from "../../coordinator/placing.ts";
 import type { PlanJob } from "../../coordinator/plan.ts";
-import { type Placement, Schedule } from "../../coordinator/schedule.ts";
+import type { Placement, Schedule } from "../../coordinator/schedule.ts";
 import type { JobName } from "../../protocol/ids.ts";
+import { runner, scheduleOf, settle, shown } from "./scheduling.ts";
 
 const makeJob = (name: string, needs: string[] = [], labels: Record<string, string> = {}): PlanJob => ({
   name: name as JobName,
@@ -14,19 +14,7 @@ const makeJob = (name: string, needs: string[] = [], labels: Record<string, stri
   env: [],
   graceMs: 0,
 });
-const runner = (id: string, slots: number, labels: Record<string, string> = {}): PlacingRunner => ({
-  id,
-  name: id,
-  labels,
-  slots,
-});
-const scheduleOf = (jobs: PlanJob[], ...runners: PlacingRunner[]): Schedule =>
-  new Schedule({ recipe: "test", jobs }, runners);
 const names = (jobs: readonly { job: PlanJob }[]): string[] => jobs.map(({ job }) => job.name);
-const shown = (placements: readonly Placement[]): string[] =>
-  placements.map(({ job, runner, also = [] }) => `${job.name}@${[runner, ...also].join("+")}`);
-const settle = (schedule: Schedule, name: string, outcome: JobOutcome = "passed"): string[] =>
-  schedule.settle(name as JobName, outcome).map(({ job, because }) => `${job.name} ${because}`);
 const needing = (slots: number, job: PlanJob): PlanJob => ({ ...job, on: { ...job.on, slots } });
 
 describe("the schedule", () => {
