@@ -11,6 +11,7 @@ import { guarded } from "./guard.ts";
 import { isJob } from "./job.ts";
 import { loadError } from "./load-error.ts";
 import { importNatively } from "./native.ts";
+import { nearest } from "./nearest.ts";
 import { provideSdk } from "./own-sdk.ts";
 import { validateParams, withEnvironment, wrongParams } from "./params.ts";
 import { isRecipe, type Recipe, type RecipeWithParams, recipeOf, takesParams } from "./recipe.ts";
@@ -77,7 +78,8 @@ export async function importRecipe(
   const source = readFileSync(file, "utf8");
   await provideSdk();
   if (mayRepeatName(source)) await checkSource(source, file);
-  const tsconfig = tsconfigOf(file);
+  // The recipe's own project's, wherever the command is run.
+  const tsconfig = nearest(dirname(file), "tsconfig.json") ?? false;
   const { signal, onImport } = options;
   const load = (): Promise<object> =>
     importNatively(file, tsconfig, onImport).then(
@@ -107,15 +109,6 @@ export function recipeFile(path: string): string {
     throw new SortieError("RECIPE_INVALID", `${path} is not a recipe: its name must end in ${EXTENSIONS.join(", ")}.`);
   if (!statSync(file).isFile()) throw new SortieError("RECIPE_INVALID", `${path} is not a file.`);
   return file;
-}
-
-/** The settings (`paths` and the like) of the recipe's own project, wherever the command is run. */
-function tsconfigOf(file: string): string | false {
-  for (let folder = dirname(file); ; folder = dirname(folder)) {
-    const path = join(folder, "tsconfig.json");
-    if (existsSync(path)) return path;
-    if (folder === dirname(folder)) return false;
-  }
 }
 
 function whatIsExported(exported: unknown): string {

@@ -9,6 +9,7 @@ import { dirname, extname, join, parse, relative, resolve } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { nearest } from "./nearest.ts";
 
 export type TypeCheck =
   /** `by` says what checked it: "TypeScript 7.0.2, tsconfig.json". */
@@ -128,13 +129,5 @@ function found(look: () => string): string | undefined {
     return look();
   } catch {
     return undefined;
-  }
-}
-
-function nearest(from: string, name: string): string | undefined {
-  for (let folder = from; ; folder = dirname(folder)) {
-    const path = join(folder, name);
-    if (existsSync(path)) return path;
-    if (folder === dirname(folder)) return undefined;
   }
 }

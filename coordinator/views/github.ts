@@ -1,9 +1,11 @@
 // A run in GitHub Actions: a group for each job, an annotation on the recipe's line for each that failed, and a summary
 // of the run on its page. How the service reads a line, and so what must not be in one that a job wrote:
 // https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
+
 import { randomBytes } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { isAbsolute, relative, resolve } from "node:path";
+import { messageOf } from "../../protocol/errors.ts";
 import type { EventReader } from "../events.ts";
 import { oneLine, paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
@@ -59,7 +61,7 @@ export function githubView(
         await appendFile(summaryFile, summary.text(event));
         return "";
       } catch (error) {
-        const why = oneLine(error instanceof Error ? error.message : String(error));
+        const why = oneLine(messageOf(error));
         return `::warning::${escapeData(`The summary could not be written: ${why}`)}\n`;
       }
     },

@@ -1,6 +1,7 @@
 // A run as a CI service shows it: each attempt's output is one group, printed from its log on disk when it ends. What a
 // service's marks look like is its own file's business (github.ts, gitlab.ts). Printing goes on beside the run and never
 // holds it up; what waits to be printed is a few words a job, however much the jobs write.
+import { messageOf } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import type { EventReader, PlannedJob, RunEvent } from "../events.ts";
@@ -145,9 +146,7 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
           await print(noteLines(part.text, true).map((line) => `[${oneLine(part.from)}] ${line}`));
       }
     } catch (error) {
-      await print([
-        `sortie: its log cannot be read: ${oneLine(error instanceof Error ? error.message : String(error))}`,
-      ]);
+      await print([`sortie: its log cannot be read: ${oneLine(messageOf(error))}`]);
     }
     await print(restOf([cutters.stdout, cutters.stderr]));
   }

@@ -3,7 +3,7 @@
 // that it is written also where the process leaves at once.
 import { closeSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename } from "node:path";
-import { SortieError } from "../../protocol/errors.ts";
+import { messageOf, SortieError } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import type { JobName } from "../../protocol/ids.ts";
 import type { EventReader, JobOutcome, RunEvent } from "../events.ts";
@@ -136,7 +136,7 @@ function open(file: string, partial: string): number {
   try {
     return openSync(partial, "w");
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new SortieError("USAGE", `--junit ${file} cannot be written: ${why}.`, { cause: error });
   }
 }
