@@ -13,8 +13,12 @@ export default defineConfig({
     allowOnly: false,
     // Two cores: more files at once would only wait for each other.
     maxWorkers: 2,
-    reporters: process.env["SORTIE_TEST_REPORT"]
-      ? ["default", ["json", { outputFile: process.env["SORTIE_TEST_REPORT"] }]]
-      : ["default"],
+    reporters: [
+      "default",
+      "./test/abuse/count.ts",
+      ...(process.env["SORTIE_TEST_REPORT"]
+        ? [["json", { outputFile: process.env["SORTIE_TEST_REPORT"] }] as [string, { outputFile: string }]]
+        : []),
+    ],
   },
 });
