@@ -1,11 +1,14 @@
-// A runner inside a coordinator's own process: everything is allowed, it is one's own machine, and the keeper is in the
-// same process, so what runs ends with it.
+// A runner inside a coordinator's own process: everything is allowed, unless it is told otherwise, since it is one's own
+// machine; and the keeper is in the same process, so what runs ends with it.
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Handlers } from "../protocol/call.ts";
 import { limits } from "../protocol/limits.ts";
 import { isAlive, lockFolder } from "../protocol/lock.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
+import { createAdmission } from "./admission.ts";
+import { compile } from "./grants/decide.ts";
+import { allowAll, type Policy } from "./grants/policy.ts";
 import { defaultJournalLimits } from "./keeper/disk-budget.ts";
 import { embeddedKeeper } from "./keeper/keeper-link.ts";
 import { isMarked } from "./keeper/marks.ts";
@@ -22,7 +25,10 @@ export interface EmbeddedRunner {
 }
 
 /** `parent` holds a folder for each process that embeds one. What those that were killed left there is ended first. */
-export async function embedRunner(parent: string, slots: number): Promise<EmbeddedRunner> {
+export async function embedRunner(parent: string, slots: number, policy: Policy = allowAll): Promise<EmbeddedRunner> {
+  const section = compile(policy, "what was allowed here");
+  const admission = createAdmission({ name: "local", sectionsFor: () => [section] });
+
   const earlier: Promise<void>[] = [];
   for (const name of existsSync(parent) ? readdirSync(parent) : [])
     if (!isAlive(Number(name))) earlier.push(...(await endEarlier(join(parent, name))));
@@ -32,7 +38,7 @@ export async function embedRunner(parent: string, slots: number): Promise<Embedd
     name: "local",
     labels: platformLabels(),
     slots,
-    grants: { all: true },
+    admission,
     keeper,
     leaseMs: limits.leaseMs,
     journals: defaultJournalLimits,

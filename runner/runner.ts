@@ -9,7 +9,7 @@ import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
 import type { JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
 import { createNotice } from "../protocol/notice.ts";
 import { version } from "../protocol/version.ts";
-import { decide, type Grants } from "./grants.ts";
+import type { Admission } from "./admission.ts";
 import { jobLogs } from "./job-logs.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 import { relay } from "./relay.ts";
@@ -20,7 +20,7 @@ export interface RunnerOptions {
   /** Labels that jobs must ask for. Coordinators keep the others away. */
   readonly mandatory?: readonly string[];
   readonly slots: number;
-  readonly grants: Grants;
+  readonly admission: Admission;
   readonly keeper: KeeperLink;
   /** How long a job goes on without its owner, where the job does not say; null: for ever. */
   readonly leaseMs: number | null;
@@ -48,7 +48,7 @@ export interface Runner {
 
 /** Rejects where the keeper cannot be reached. */
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
-  const { name, labels, slots, grants, keeper, log = () => {} } = options;
+  const { name, labels, slots, admission, keeper, log = () => {} } = options;
   let running = 0;
   let taken = 0;
   /** Of /job/run, under way. */
@@ -154,21 +154,20 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       const { request } = asked;
       if (request.stdin && request.steps.length > 1)
         throw new SortieError("USAGE", "Only a job of one step may have stdin.");
-      const decision = decide(grants, request);
-      if (!decision.allowed) {
-        log(`refused ${request.job} for ${caller.name}: ${decision.message}`);
-        throw new SortieError("DENIED", `${decision.message} (runner ${name})`, {
-          hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.`,
-        });
-      }
       // A command is of a job that was taken before.
       const isNew = request.within === undefined;
-      if (draining && isNew) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+      const refuseWhileDraining = (): void => {
+        if (draining && isNew) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+      };
+      refuseWhileDraining();
+      const admitted = await admission.admit(asked, caller);
+      // It may have taken a while.
+      refuseWhileDraining();
       if (options.once && isNew) draining = true;
       let taken = false;
       runs++;
       try {
-        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked };
+        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked, request: admitted.request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;
         await serve(accept(to.output), to);

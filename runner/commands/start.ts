@@ -19,6 +19,9 @@ import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
+import { createAdmission } from "../admission.ts";
+import { compile } from "../grants/decide.ts";
+import { allowAll, allowNothing } from "../grants/policy.ts";
 import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
@@ -117,13 +120,14 @@ export async function handler(options: Options): Promise<number> {
     const identity = await loadIdentity(folder);
     const trust = openTrust(folder);
     const invites = openInvites(folder);
+    const flags = compile(options["allow-all"] ? allowAll : allowNothing, "flags");
     const keeper = await keeperProcess(join(folder, "keeper"));
     const runner = await createRunner({
       name,
       labels,
       mandatory,
       slots,
-      grants: { all: options["allow-all"] },
+      admission: createAdmission({ name, sectionsFor: () => [flags], log }),
       keeper,
       leaseMs,
       journals: { ...journalShares(folder, wanted), keptMs },

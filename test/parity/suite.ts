@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { JobRequest } from "../../protocol/messages.ts";
+import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
@@ -35,7 +36,7 @@ export function paritySuite(name: BackendName, open: () => Promise<Partial<JobRe
         name: "w1",
         labels: {},
         slots: 64,
-        grants: { all: true },
+        admission: admitAll,
         leaseMs: 60_000,
         journals: defaultJournalLimits,
         keeper,

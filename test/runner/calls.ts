@@ -20,6 +20,7 @@ import {
   JournalControl,
 } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
+import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner, type RunnerOptions } from "../../runner/runner.ts";
@@ -38,7 +39,7 @@ export async function testRunner(folder: string, options: Partial<RunnerOptions>
     name: "w1",
     labels: {},
     slots: 2,
-    grants: { all: true },
+    admission: admitAll,
     leaseMs: limits.leaseMs,
     journals: defaultJournalLimits,
     ...options,

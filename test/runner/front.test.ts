@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { encodeControl } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { callJson, subscribe } from "../../protocol/make-call.ts";
+import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner, type RunnerOptions } from "../../runner/runner.ts";
@@ -24,7 +25,7 @@ const front = (options: Partial<RunnerOptions> = {}): Promise<Runner> =>
     name: "w1",
     labels: {},
     slots: 2,
-    grants: { all: true },
+    admission: admitAll,
     leaseMs: 60_000,
     journals: defaultJournalLimits,
     keeper: { ...keeper, close: async () => {} },

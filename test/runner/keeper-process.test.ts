@@ -11,6 +11,7 @@ import { callJson } from "../../protocol/make-call.ts";
 import type { JobRequest, KeeperInfo } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { socketChannel } from "../../protocol/socket-channel.ts";
+import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { KEEPER_PROTOCOL } from "../../runner/keeper/keeper.ts";
 import { type KeeperLink, keeperProcess } from "../../runner/keeper/keeper-link.ts";
@@ -365,7 +366,7 @@ describe("a keeper process", () => {
       await link.close();
       const next = await keeperProcess(keepers);
       const runner = await createRunner({
-        ...{ name: "w1", labels: {}, slots: 1, grants: { all: true }, leaseMs: null },
+        ...{ name: "w1", labels: {}, slots: 1, admission: admitAll, leaseMs: null },
         ...{ journals: defaultJournalLimits, keeper: next },
       });
       expect((await finish(await startJob(runner, request("echo x")))).stdout).toBe("x\n");

@@ -1,0 +1,33 @@
+// What a kind of grant is to the rest: how its items are written, and what they match. One file a kind beside this one;
+// index.ts has them all.
+import { SortieError } from "../../../protocol/errors.ts";
+
+export interface KindRules<Item> {
+  /** An item as a person wrote it. Throws USAGE where it is none: then the runner does not start. */
+  parse(text: string): Item;
+  /** Whether what is wanted is covered by the item. */
+  matches(item: Item, value: string): boolean;
+  /** The same for an item that denies, where that is to catch more. Default: `matches`. */
+  denies?(item: Item, value: string): boolean;
+  /** Whether a grant of the whole kind covers the value. Default: yes. */
+  inAll?(value: string): boolean;
+  /** The item that would grant just this value; undefined where only the whole kind can be granted. Default: the value. */
+  itemFor?(value: string): string | undefined;
+  /** What a person should know who allows this; undefined where there is nothing to say. `true`: the whole kind. */
+  warning?(item: Item | true): string | undefined;
+}
+
+export const badItem = (kind: string, text: string, why: string): SortieError =>
+  new SortieError("USAGE", `${JSON.stringify(text)} is no item of the grant ${kind}: ${why}.`, {
+    hint: "docs/grants.md has the items of every kind.",
+  });
+
+/** A kind that is granted as a whole, or not at all. */
+export const wholeOnly = (kind: string, warning: string): KindRules<never> => ({
+  parse(text) {
+    throw badItem(kind, text, "it is granted as a whole, without a value");
+  },
+  matches: () => false,
+  itemFor: () => undefined,
+  warning: () => warning,
+});

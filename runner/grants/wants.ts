@@ -1,0 +1,141 @@
+// What a request needs to be let do. Pure, and complete: the tables say of every field of a request what it needs, or why it
+// needs nothing, and a field that is in no table is an error of types. admission.ts asks.
+import type { JobRequest } from "../../protocol/messages.ts";
+import type { Container, Service, SshTarget } from "../../protocol/place.ts";
+import type { Kind, Want } from "./policy.ts";
+
+/** Kinds that the field is wanted by; or, as a sentence, why it can be had by everybody. */
+type Treatment = readonly Kind[] | string;
+
+export const jobFields = {
+  attemptId: "A name; another peer's is none to the keeper.",
+  run: "A name.",
+  job: "A name.",
+  attempt: "A number that the job is told.",
+  steps: ["run", "shell"],
+  driven: "It runs nothing itself: each of its commands is a request of its own.",
+  within: "Names a job of the same peer; what is wanted is decided by where that one runs.",
+  env: ["env"],
+  container: ["image", "mount", "privileged", "network", "user"],
+  ssh: ["ssh"],
+  cwd: ["cwd"],
+  user: ["user"],
+  limits: "Takes from the job, and gives it nothing.",
+  nice: "Below 0 only where the runner's user may, and then it is a matter of order among processes.",
+  umask: "Of the files that the job itself makes.",
+  timeoutMs: "Ends the job sooner.",
+  graceMs: "Bounded, and the runner's owner can end any job.",
+  leaseMs: "How long it goes on alone, in its own slots.",
+  slots: "At most those that the runner has.",
+  stdin: "Bytes for the command that was allowed.",
+} as const satisfies Record<keyof JobRequest, Treatment>;
+
+const IN_THE_IMAGE = "What is in the image, and may be run there, is granted with the image.";
+
+export const containerFields = {
+  image: ["image"],
+  pull: "Of the image that was allowed.",
+  entrypoint: IN_THE_IMAGE,
+  mounts: ["mount"],
+  tmpfs: "Memory of the container, under its limit.",
+  network: ["network"],
+  shm: "Memory of the container.",
+  gpus: ["privileged"],
+  readOnly: "Takes from the job.",
+  capabilities: ["privileged"],
+  newPrivileges: ["privileged"],
+  privileged: ["privileged"],
+  platform: "Which of the image's variants.",
+  services: ["image", "network", "user"],
+} as const satisfies Record<keyof Container, Treatment>;
+
+export const serviceFields = {
+  name: "An address on a network that only the job has.",
+  image: ["image"],
+  pull: "Of the image that was allowed.",
+  entrypoint: IN_THE_IMAGE,
+  command: IN_THE_IMAGE,
+  env: IN_THE_IMAGE,
+  user: ["user"],
+  tmpfs: "Memory of the container, under its limit.",
+  limits: "Takes from the service.",
+  health: IN_THE_IMAGE,
+  healthyWithinMs: "A time to wait.",
+} as const satisfies Record<keyof Service, Treatment>;
+
+export const sshFields = {
+  host: ["ssh"],
+  user: ["ssh"],
+  port: ["ssh"],
+} as const satisfies Record<keyof SshTarget, Treatment>;
+
+/** Where a request's commands run. */
+export type Place = "local" | "container" | "ssh";
+
+export const placeOf = ({ container, ssh }: JobRequest): Place => (container ? "container" : ssh ? "ssh" : "local");
+
+const quoted = (text: string): string => JSON.stringify(text);
+
+/** `place`: of a command within, where its driven job runs. */
+export function wantsOf(request: JobRequest, place: Place = placeOf(request)): Want[] {
+  const { container, ssh, user } = request;
+  return [
+    // In a container and on another host any program may be run: that is granted with the image, and with the host.
+    ...(place === "local" ? localWants(request) : []),
+    ...(container ? containerWants(container) : []),
+    ...(ssh ? [sshWant(ssh)] : []),
+    ...(user === undefined ? [] : [userWant(user)]),
+  ];
+}
+
+function localWants({ steps, env, cwd }: JobRequest): Want[] {
+  return [
+    ...steps.map(
+      (step): Want =>
+        "argv" in step
+          ? { kind: "run", value: step.argv[0] ?? "", what: `run ${quoted(step.argv[0] ?? "")}` }
+          : // Never the command itself, which may hold anything.
+            { kind: "shell", value: "", what: "run a shell command" },
+    ),
+    ...env.map(([name]): Want => ({ kind: "env", value: name, what: `set the variable ${name}` })),
+    ...(cwd === undefined ? [] : [{ kind: "cwd", value: cwd, what: `run in ${quoted(cwd)}` } as const]),
+  ];
+}
+
+const userWant = (user: string): Want => ({ kind: "user", value: user, what: `run as the user ${user}` });
+
+function sshWant({ host, user, port }: SshTarget): Want {
+  const value = `${user === undefined ? "" : `${user}@`}${host}${port === undefined ? "" : `:${port}`}`;
+  return { kind: "ssh", value, what: `run on ${value} by ssh` };
+}
+
+function containerWants(container: Container): Want[] {
+  const { image, mounts, network, gpus, capabilities, newPrivileges, privileged, services } = container;
+  const more = (value: string): Want => ({ kind: "privileged", value, what: `have ${value} in a container` });
+  return [
+    ...[image, ...services.map((service) => service.image)].map(
+      (name): Want => ({ kind: "image", value: name, what: `run a container of ${name}` }),
+    ),
+    ...mounts.map(
+      ({ source, readOnly }): Want => ({
+        kind: "mount",
+        value: `${source}${readOnly ? ":ro" : ""}`,
+        what: `mount ${quoted(source)}${readOnly ? " to read" : " to write"}`,
+      }),
+    ),
+    ...(network === "none"
+      ? []
+      : [
+          {
+            kind: "network",
+            value: network ?? "default",
+            what: `use the network ${network ?? "of containers"}`,
+          } as const,
+        ]),
+    ...(privileged ? [more("privileged")] : []),
+    ...(newPrivileges ? [more("new-privileges")] : []),
+    ...(gpus === undefined ? [] : [more(`gpus=${gpus}`)]),
+    ...capabilities.add.map((name) => more(`cap=${name}`)),
+    ...services.flatMap(({ user }) => (user === undefined ? [] : [userWant(user)])),
+  ];
+}
