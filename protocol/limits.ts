@@ -50,6 +50,18 @@ export const limits = {
   /** A lost connection is tried again after the first, doubled up to the second, each with jitter. */
   reconnectFirstMs: 100,
   reconnectMostMs: 5_000,
+  /**
+   * A runner that joined dials its coordinator again after at most this, since that listens only while one of its commands runs:
+   * a try at a closed port costs nothing. And a try at a port that answers nothing, behind a firewall, lasts this long.
+   */
+  joinMostMs: 1_000,
+  joinDialMs: 5_000,
+  /** So long a command waits for a runner that dials by itself: twice the longest pause, and some round trips. */
+  joinWaitMs: 2_500,
+  /** A connection that ended sooner was none: the coordinator ended it at once, or only looked. */
+  joinSteadyMs: 1_000,
+  /** After so many of those in a row the runner says so. */
+  joinUnsteady: 20,
   /** A runner that a run began with and that is away when a job is to be given to it is asked again for so long. */
   unreachableMs: 60_000,
   /** One that breaks every connection at its beginning, for so long, does not trust this side any more. */

@@ -269,6 +269,17 @@ export const operations = {
   },
   /** Cancels the jobs of an owner, or of all, with their grace; answers when the exit of each is in its journal. */
   "/keeper/cancel": { carriage: "json", input: v.strictObject({ owner: v.nullable(Owner) }), output: Empty },
+
+  // What a command of a coordinator asks of the one that listens, on the socket between them and nowhere else: a stream of a
+  // runner that dials by itself, for one call. It waits for the runner for so many milliseconds.
+  "/joined/open": {
+    carriage: "raw",
+    input: v.strictObject({
+      peer: v.pipe(v.string(), v.maxLength(100)),
+      withinMs: v.pipe(Count, v.maxValue(limits.joinWaitMs)),
+    }),
+    output: Empty,
+  },
 } as const satisfies Record<string, OperationSchema>;
 
 interface OperationSchema {

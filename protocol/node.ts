@@ -30,6 +30,11 @@ export interface NodeOptions extends Gate {
   readonly silenceMs?: number;
   /** A trusted peer's call. */
   readonly onCall?: (channel: ByteChannel, peer: string) => void;
+  /**
+   * Peers dial this one, and keep one connection each: a new one of a peer ends the one before, which that peer holds for
+   * dead though nothing may have been heard of that here.
+   */
+  readonly oneConnectionEach?: boolean;
   /** A stranger or a known peer that wants to pair. */
   readonly onPair?: (channel: ByteChannel, peer: string) => void;
 }
@@ -43,6 +48,10 @@ export interface Node {
    * RUNNER_UNREACHABLE, or UNTRUSTED where the peer ended the connection right after the handshake.
    */
   open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
+  /** Connects to exactly this peer, unless it is connected already; `ended` resolves when that connection ends. */
+  connect(peer: string, addresses: readonly string[], withinMs: number): Promise<{ readonly ended: Promise<void> }>;
+  /** Whether the peer is connected, at once or within so many milliseconds: for one that dials by itself. */
+  arrives(peer: string, withinMs: number): Promise<boolean>;
   /** Ends the peer's connections, and with them its calls. */
   disconnect(peer: string): void;
   /** Ends every connection and every listener. */
@@ -132,8 +141,14 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     return known;
   };
   const openTo = (peer: string): Connection | undefined =>
-    node.getConnections(idOf(peer)).find((connection) => connection.status === "open");
+    node.getConnections(idOf(peer)).findLast((connection) => connection.status === "open");
   const dialling = new Map<string, Promise<Connection>>();
+
+  if (options.oneConnectionEach)
+    node.addEventListener("connection:open", ({ detail: newest }) => {
+      for (const older of node.getConnections(newest.remotePeer))
+        if (older !== newest) older.abort(new SortieError("CONNECTION_LOST", "The peer has connected anew."));
+    });
 
   async function connect(peer: string, addresses: readonly string[], signal?: AbortSignal): Promise<Connection> {
     const open = openTo(peer);
@@ -173,6 +188,32 @@ export async function startNode(options: NodeOptions): Promise<Node> {
           `The peer ${peer.slice(-8)} ended the connection: it does not know this one, or it is stopping.`,
           { cause: error },
         );
+      }
+    },
+    async connect(peer, addresses, withinMs) {
+      try {
+        const connection = await connect(peer, addresses, AbortSignal.timeout(withinMs));
+        const ended = new Promise<void>((resolve) => {
+          connection.addEventListener("close", () => resolve(), { once: true });
+          if (connection.status !== "open") resolve();
+        });
+        return { ended };
+      } catch (error) {
+        throw unreachable(peer, addresses, error);
+      }
+    },
+    async arrives(peer, withinMs) {
+      const arrived = Promise.withResolvers<void>();
+      const look = (): void => {
+        if (openTo(peer)) arrived.resolve();
+      };
+      node.addEventListener("connection:open", look);
+      look();
+      try {
+        await within(arrived.promise, withinMs);
+        return openTo(peer) !== undefined;
+      } finally {
+        node.removeEventListener("connection:open", look);
       }
     },
     disconnect(peer) {

@@ -8,11 +8,11 @@ import { limits } from "../protocol/limits.ts";
 import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
 import type { JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
 import { createNotice } from "../protocol/notice.ts";
+import { relay } from "../protocol/relay.ts";
 import { version } from "../protocol/version.ts";
 import type { Admission } from "./admission.ts";
 import { jobLogs } from "./job-logs.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
-import { relay } from "./relay.ts";
 
 export interface RunnerOptions {
   readonly name: string;

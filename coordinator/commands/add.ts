@@ -1,13 +1,12 @@
 // `coordinator add URL`: proves the invite to its runner, and both trust each other from then on.
-import { hostname, userInfo } from "node:os";
 import type { Argv } from "yargs";
-import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
 import { parseInvite } from "../../protocol/invite.ts";
 import { startNode } from "../../protocol/node.ts";
-import { requestPairing } from "../../protocol/pair.ts";
 import { openTrust } from "../../protocol/trust.ts";
+import { proveInvite } from "../../protocol/use-invite.ts";
+import { ownName } from "../own-name.ts";
 
 export const builder = (yargs: Argv) =>
   yargs
@@ -34,15 +33,7 @@ export async function handler({ invite: url, name }: { invite: string; name: str
     pairingOpen: () => false,
   });
   try {
-    const channel = await node.open(invite.peer, invite.addresses, "/sortie/pair/1").catch((error: unknown) => {
-      // A runner without a living invite ends a stranger's connection before any stream.
-      if (error instanceof SortieError && error.code === "UNTRUSTED")
-        throw new SortieError("PAIRING_REFUSED", "The runner ended the connection: the invite was used or is over.", {
-          cause: error,
-        });
-      throw error;
-    });
-    const paired = await requestPairing(channel, { me: identity.peer, them: invite.peer, name: ownName(), invite });
+    const paired = await proveInvite(node, ownName(), invite);
     let pin = trust.pin(invite.peer, name ?? paired.name, invite.addresses);
     // A runner that was known before keeps its name, unless another one is asked for.
     if (name !== undefined && pin.name !== name) {
@@ -55,20 +46,4 @@ export async function handler({ invite: url, name }: { invite: string; name: str
   } finally {
     await node.stop();
   }
-}
-
-/** How the runner's trust list shows this coordinator. */
-function ownName(): string {
-  let user = "coordinator";
-  try {
-    user = userInfo().username;
-  } catch {
-    // A user id without a name, as in many containers.
-  }
-  return (
-    `${user}-${hostname()}`
-      .replace(/[^A-Za-z0-9_.-]/g, "-")
-      .replace(/^[^A-Za-z0-9]+/, "")
-      .slice(0, 63) || "coordinator"
-  );
 }

@@ -2,19 +2,18 @@
 // older than the front and outlives it.
 import { spawn } from "node:child_process";
 import { closeSync, openSync, statSync, truncateSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ByteChannel } from "../../protocol/channel.ts";
-import { asSortieError, SortieError } from "../../protocol/errors.ts";
+import { asSortieError, messageOf, SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import { limits } from "../../protocol/limits.ts";
+import { dialSocket } from "../../protocol/local-socket.ts";
 import { folderOwner } from "../../protocol/lock.ts";
 import { callJson } from "../../protocol/make-call.ts";
 import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import type { KeeperInfo } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
-import { socketChannel, socketOptions } from "../../protocol/socket-channel.ts";
 import { KEEPER_PROTOCOL, openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
@@ -125,26 +124,13 @@ async function dismiss(folder: string, info: KeeperInfo): Promise<void> {
 async function dial(folder: string): Promise<ByteChannel | undefined> {
   const givesUp = performance.now() + limits.keeperStartMs;
   for (;;) {
-    const channel = await dialOnce(folder);
+    const channel = await dialSocket(socketPath(folder)).catch((error: unknown) => {
+      throw failed(folder, messageOf(error));
+    });
     if (channel !== "busy") return channel;
     if (performance.now() > givesUp) throw failed(folder, "it takes no connections");
     await delay(LOOK_EVERY_MS);
   }
-}
-
-/** "busy": more connections wait to be taken than its socket may hold. */
-function dialOnce(folder: string): Promise<ByteChannel | "busy" | undefined> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path: socketPath(folder), ...socketOptions });
-    const channel = socketChannel(socket);
-    socket.once("connect", () => resolve(channel));
-    socket.once("error", (error: NodeJS.ErrnoException) => {
-      // ENOENT: none was there; ECONNREFUSED: it was killed.
-      if (error.code === "ENOENT" || error.code === "ECONNREFUSED") resolve(undefined);
-      else if (error.code === "EAGAIN") resolve("busy");
-      else reject(failed(folder, error.message));
-    });
-  });
 }
 
 async function startKeeper(folder: string, program: string): Promise<void> {

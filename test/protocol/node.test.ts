@@ -260,3 +260,34 @@ describe("the node", () => {
     expect(await readAll(channel)).toBe("ack");
   });
 });
+
+describe("a peer that dials by itself", () => {
+  it("is called over the connection that it made, which tells it when it ends", async () => {
+    const dials = await node({ onCall: (channel) => void echo(channel) });
+    const listens = await node({ listen });
+    const early = listens.arrives(dials.peer, 5_000);
+    const { ended } = await dials.connect(listens.peer, listens.addresses(), 5_000);
+    expect(await early).toBe(true);
+    const channel = await listens.open(dials.peer, [], CALL_PROTOCOL);
+    await channel.write(Buffer.from("hello"));
+    await channel.close();
+    expect(await readAll(channel)).toBe("hello");
+    listens.disconnect(dials.peer);
+    await ended;
+    expect(await listens.arrives(dials.peer, 1)).toBe(false);
+  });
+
+  it("has its older connection ended by a new one, where each has one only", async () => {
+    const me = await identity();
+    const listens = await node({ listen, oneConnectionEach: true });
+    const first = await node({ identity: me });
+    const { ended } = await first.connect(listens.peer, listens.addresses(), 5_000);
+    const second = await node({ identity: me, onCall: (channel) => void echo(channel) });
+    await second.connect(listens.peer, listens.addresses(), 5_000);
+    await ended;
+    const channel = await listens.open(me.peer, [], CALL_PROTOCOL);
+    await channel.write(Buffer.from("new"));
+    await channel.close();
+    expect(await readAll(channel)).toBe("new");
+  });
+});
