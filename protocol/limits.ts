@@ -220,6 +220,18 @@ export const limits = {
   sshReconnectMs: 30_000,
   /** The longest argument or variable that Linux takes, its end included (MAX_ARG_STRLEN, execve(2)). */
   argumentBytes: 128 * KiB,
+  /** What is shorter stands in any output by chance, and hiding it would tell what it is; a line of one, the same. */
+  secretMinimumCharacters: 6,
+  secretLineCharacters: 8,
+  /**
+   * One secret, and all of one job: a kubeconfig with its certificates is a tenth of the first. Looking for all forms of a
+   * byte takes a kilobyte at most, so a job's take 64 MiB of the keeper.
+   */
+  secretBytes: 32 * KiB,
+  secretsBytes: 64 * KiB,
+  secretsPerJob: 100,
+  /** A command that gives a secret may ask a person to unlock something first. */
+  secretCommandMs: 60_000,
   /** setTimeout cannot hold more than this (24.8 days). */
   timeoutMaximumMs: 2 ** 31 - 1,
   /** After the command itself exited: quiet time, and the most time, for outputs that a grandchild holds open. */
