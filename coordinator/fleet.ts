@@ -48,6 +48,7 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
   let node: Promise<Node> | undefined;
   let closeEmbedded: (() => Promise<void>) | undefined;
   let killEmbedded = (): void => {};
+  let stopWatching = (): void => {};
 
   async function startedNode(): Promise<Node> {
     node ??= (async () => {
@@ -55,13 +56,15 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
         import("../protocol/node.ts"),
         import("../protocol/identity.ts"),
       ]);
-      return startNode({
+      const started = await startNode({
         identity: await loadIdentity(folder),
         listen: [],
         silenceMs,
         trusts: (peer) => trust.has(peer),
         pairingOpen: () => false,
       });
+      stopWatching = trust.onRemoved((peer) => started.disconnect(peer));
+      return started;
     })();
     return node;
   }
@@ -71,6 +74,7 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
       id: pin.peer,
       name: pin.name,
       async open() {
+        if (!trust.has(pin.peer)) throw new SortieError("NOT_FOUND", `The runner ${pin.name} is not trusted any more.`);
         if (pin.addresses.length === 0)
           throw new SortieError("RUNNER_UNREACHABLE", `No address of ${pin.name} is known.`);
         try {
@@ -123,6 +127,7 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     },
     killEmbedded: () => killEmbedded(),
     async close() {
+      stopWatching();
       await closeEmbedded?.();
       await (await node)?.stop();
     },

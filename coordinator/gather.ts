@@ -24,7 +24,7 @@ export async function gather(
   throw new SortieError(
     "NO_RUNNER",
     `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`,
-    { hint: "Start one of them, remove them with `coordinator trust remove NAME`, or run here with --local." },
+    { hint: "Start one of them, remove them with `coordinator trust revoke NAME`, or run here with --local." },
   );
 }
 

@@ -1,12 +1,17 @@
 // Who gets a connection: known peers, and strangers only while an invite lives. Everything before that is bounded.
 import type { ConnectionGater, MultiaddrConnection } from "@libp2p/interface";
 import { limits } from "./limits.ts";
+import { hostOf } from "./slowdown.ts";
 
 export interface Gate {
   trusts(peer: string): boolean;
-  /** Whether this peer may connect though it is a stranger, to reach the pairing protocol and nothing else. */
-  pairingOpen(peer: string): boolean;
+  /** Whether this peer may connect from this host though it is a stranger, to reach the pairing protocol and nothing else. */
+  pairingOpen(peer: string, host: string): boolean;
 }
+
+/** The other end's host, as the failures of pairings are counted. */
+export const hostAt = (connection: Pick<MultiaddrConnection, "remoteAddr">): string =>
+  hostOf(connection.remoteAddr.getComponents()[0]?.value ?? "");
 
 /**
  * libp2p's own default allows everybody. What peers may send before they are authenticated is capped in both
@@ -16,6 +21,7 @@ export interface Gate {
 export function connectionGater(gate: Gate): ConnectionGater {
   const caps = new WeakMap<MultiaddrConnection, Cap>();
   let strangers = 0;
+  const strangersOf = new Map<string, number>();
 
   function begin(connection: MultiaddrConnection): boolean {
     const cap = capInput(connection);
@@ -25,16 +31,22 @@ export function connectionGater(gate: Gate): ConnectionGater {
   }
 
   function admitStranger(peer: string, connection: MultiaddrConnection, cap: Cap): boolean {
-    if (strangers >= limits.strangers) return false;
+    const host = hostAt(connection);
+    const others = strangersOf.get(host) ?? 0;
+    if (strangers >= limits.strangers || others >= limits.strangersPerHost) return false;
     const late = setTimeout(() => {
       if (gate.trusts(peer)) cap.lift();
       else connection.abort(new Error("A stranger's time is over."));
     }, limits.pairMs);
     late.unref();
     strangers++;
+    strangersOf.set(host, others + 1);
     connection.addEventListener("close", () => {
       clearTimeout(late);
       strangers--;
+      const left = (strangersOf.get(host) ?? 1) - 1;
+      if (left > 0) strangersOf.set(host, left);
+      else strangersOf.delete(host);
     });
     // Whoever has paired meanwhile may go on.
     cap.whenFull(() => {
@@ -50,7 +62,7 @@ export function connectionGater(gate: Gate): ConnectionGater {
       const cap = caps.get(connection);
       if (!cap) return true;
       const known = gate.trusts(peer.toString());
-      if (!known && !gate.pairingOpen(peer.toString())) return true;
+      if (!known && !gate.pairingOpen(peer.toString(), hostAt(connection))) return true;
       if (!known) return !admitStranger(peer.toString(), connection, cap);
       cap.lift();
       return false;

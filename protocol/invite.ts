@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { stateFile } from "./state-file.ts";
-import { Address, PeerText } from "./trust.ts";
+import { Address, GroupName, PeerText } from "./trust.ts";
 
 /** `sortie:/ip4/…/tcp/…/p2p/PEER?token=TOKEN[&addr=MULTIADDR…]` */
 export interface Invite {
@@ -38,19 +38,26 @@ const Pending = v.strictObject({
   expiresAt: v.number(),
   /** The peer that used it; the same one may ask again, where the answer was lost. */
   usedBy: v.nullable(PeerText),
+  group: v.optional(GroupName),
 });
 type Pending = v.InferOutput<typeof Pending>;
 
 export interface Invites {
   /**
-   * Makes an invite that lives for `ttlMs`, and gives its URL. Of more than 16 addresses the first are taken. Throws
-   * USAGE for an address that is none, or another peer's, and where 1,000 invites are alive.
+   * Makes an invite that lives for `ttlMs`, and gives its URL; whoever uses it belongs to the group. Of more than 16
+   * addresses the first are taken. Throws USAGE for an address that is none, or another peer's, and where 1,000 invites
+   * are alive.
    */
-  issue(peer: string, addresses: readonly string[], ttlMs?: number): string;
+  issue(peer: string, addresses: readonly string[], ttlMs?: number, group?: string): string;
   /** Whether one lives that the peer may use: unused, or used by that very peer. Only then may a stranger connect. */
   openTo(peer: string): boolean;
   /** The key of a living invite that this peer may use; or why not, for the issuer's eyes only. */
-  keyFor(id: string, peer: string): { readonly key: Buffer; readonly used: boolean } | { readonly refused: string };
+  keyFor(
+    id: string,
+    peer: string,
+  ):
+    | { readonly key: Buffer; readonly used: boolean; readonly group?: string | undefined }
+    | { readonly refused: string };
   /** Marks it used by the peer, on disk. False where another was faster. */
   use(id: string, peer: string): boolean;
 }
@@ -60,7 +67,7 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
   const alive = (invite: Pending): boolean => invite.expiresAt > now();
   const free = (invite: Pending, peer: string): boolean => invite.usedBy === null || invite.usedBy === peer;
   return {
-    issue(peer, addresses, ttlMs = limits.inviteTtlMs) {
+    issue(peer, addresses, ttlMs = limits.inviteTtlMs, group) {
       const pinned = addresses.slice(0, MOST_ADDRESSES).map((address) => pinnedTo(address, peer));
       const [first, ...others] = pinned;
       if (first === undefined)
@@ -71,7 +78,14 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
       const rest = Buffer.alloc(EXPIRY_BYTES + COUNT_BYTES);
       rest.writeUIntBE(expiresAt, 0, EXPIRY_BYTES);
       rest.writeUInt8(pinned.length, EXPIRY_BYTES);
-      const invite = { id: id.toString("hex"), key: keyOf(id, secret).toString("base64"), expiresAt, usedBy: null };
+      const key = keyOf(id, secret).toString("base64");
+      const invite = {
+        id: id.toString("hex"),
+        key,
+        expiresAt,
+        usedBy: null,
+        ...(group === undefined ? {} : { group }),
+      };
       file.change((all) => {
         const living = all.filter(alive);
         if (living.length >= limits.invitesAlive)
@@ -89,7 +103,7 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
       if (!invite) return { refused: "an invite that was never issued, or is long over" };
       if (!alive(invite)) return { refused: "an invite that is over" };
       if (!free(invite, peer)) return { refused: "an invite that another peer used" };
-      return { key: Buffer.from(invite.key, "base64"), used: invite.usedBy !== null };
+      return { key: Buffer.from(invite.key, "base64"), used: invite.usedBy !== null, group: invite.group };
     },
     use(id, peer) {
       let used = false;

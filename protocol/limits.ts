@@ -80,6 +80,17 @@ export const limits = {
   /** Pairings under way, of one peer and in all: strangers reach this, and each may hold a few frames. */
   pairingsPerPeer: 2,
   pairingsAtOnce: 256,
+  /** Strangers connected at a time from one host, of those above: one host alone must not keep others from pairing. */
+  strangersPerHost: 8,
+  /**
+   * Pairings that fail before their host has to wait, what the first wait is (each one more doubles it), and the most
+   * it gets to; a host that fails no more for so long is forgotten. Typing errors stay below, and guessing gets nowhere.
+   */
+  failedPairingsFree: 5,
+  failedPairingsWaitMs: 10_000,
+  failedPairingsWindowMs: 10 * 60_000,
+  /** Hosts remembered for that, the ones that failed longest ago forgotten first: about 100 bytes each. */
+  failedPairingsHosts: 4_096,
   inviteTtlMs: 10 * 60_000,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,

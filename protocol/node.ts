@@ -10,7 +10,7 @@ import { createLibp2p } from "libp2p";
 import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
 import { messageOf, SortieError } from "./errors.ts";
-import { connectionGater, type Gate } from "./gater.ts";
+import { connectionGater, type Gate, hostAt } from "./gater.ts";
 import type { Identity } from "./identity.ts";
 import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
@@ -36,7 +36,7 @@ export interface NodeOptions extends Gate {
    */
   readonly oneConnectionEach?: boolean;
   /** A stranger or a known peer that wants to pair. */
-  readonly onPair?: (channel: ByteChannel, peer: string) => void;
+  readonly onPair?: (channel: ByteChannel, peer: string, host: string) => void;
 }
 
 export interface Node {
@@ -115,13 +115,14 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   });
 
   const serve = (
-    handler: ((channel: ByteChannel, peer: string) => void) | undefined,
-    admits: (peer: string) => boolean,
+    handler: ((channel: ByteChannel, peer: string, host: string) => void) | undefined,
+    admits: (peer: string, host: string) => boolean,
   ) => {
     return (stream: Stream, connection: Connection): void => {
       const channel = channelOf(stream);
       const peer = connection.remotePeer.toString();
-      if (handler && admits(peer)) handler(channel, peer);
+      const host = hostAt(connection);
+      if (handler && admits(peer, host)) handler(channel, peer, host);
       else void refuseCall(channel, new SortieError("UNTRUSTED", "This peer does not trust the one that called it."));
     };
   };
@@ -130,7 +131,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   if (options.onPair)
     await node.handle(
       PAIR_PROTOCOL,
-      serve(options.onPair, (peer) => options.pairingOpen(peer)),
+      serve(options.onPair, (peer, host) => options.pairingOpen(peer, host)),
       streams,
     );
 

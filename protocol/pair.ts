@@ -8,6 +8,7 @@ import { messageOf, SortieError } from "./errors.ts";
 import type { Invite, Invites } from "./invite.ts";
 import { limits } from "./limits.ts";
 import { RunnerName } from "./messages.ts";
+import { Frames, Wrong } from "./pair-frames.ts";
 import type { Pin, Trust } from "./trust.ts";
 
 const Hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`)));
@@ -22,6 +23,8 @@ export interface IssuerSide {
   readonly name: string;
   readonly invites: Invites;
   readonly trust: Trust;
+  /** Why it has to wait, and is refused whatever it proves. */
+  readonly waits?: string;
   /** Once the pin is on disk; whether the answer arrives is not known then. */
   readonly onPaired?: (pin: Pin) => void;
   /** Why it was refused: for the issuer's own log, never for the peer. */
@@ -31,12 +34,15 @@ export interface IssuerSide {
 /** Pairings under way, by the record of invites they are about: the peers, once for each. */
 const underWay = new WeakMap<Invites, string[]>();
 
+/** How a pairing ended: `wrong` is the other side's doing, and counts against its host; `failed` may be anybody's. */
+export type PairingOutcome = "paired" | "wrong" | "failed";
+
 /** Answers one pairing. Never rejects; every failure ends the channel in the same way. */
 export async function answerPairing(
   channel: ByteChannel,
   side: IssuerSide,
   withinMs: number = limits.pairMs,
-): Promise<void> {
+): Promise<PairingOutcome> {
   const peers = underWay.get(side.invites) ?? [];
   underWay.set(side.invites, peers);
   peers.push(side.them);
@@ -47,11 +53,14 @@ export async function answerPairing(
       peers.filter((peer) => peer === side.them).length > limits.pairingsPerPeer
     )
       throw new Error("too many pairings at once");
+    if (side.waits !== undefined) throw new Error(side.waits);
     await answer(new Frames(channel), side);
     await channel.close();
+    return "paired";
   } catch (error) {
     side.onRefused?.(messageOf(error));
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing was refused."));
+    return error instanceof Wrong ? "wrong" : "failed";
   } finally {
     clearTimeout(late);
     peers.splice(peers.indexOf(side.them), 1);
@@ -77,14 +86,14 @@ async function answer(frames: Frames, side: IssuerSide): Promise<void> {
     joinerName: hello.name,
   };
   const proven = same(theirProof.proof, prove(key, "joiner", transcript));
-  if ("refused" in found) throw new Error(found.refused);
-  if (!proven) throw new Error("a wrong proof: the token is wrong, or somebody sits in between");
+  if ("refused" in found) throw new Wrong(found.refused);
+  if (!proven) throw new Wrong("a wrong proof: the token is wrong, or somebody sits in between");
   // Asking again is for lost answers. It must not undo what the owner did since.
-  if (found.used && side.trust.wasRemoved(side.them))
-    throw new Error("an invite that this peer used before it was removed");
-  if (!side.invites.use(hello.invite, side.them)) throw new Error("an invite that another peer used");
+  if (found.used && side.trust.removed().includes(side.them))
+    throw new Wrong("an invite that this peer used before it was removed");
+  if (!side.invites.use(hello.invite, side.them)) throw new Wrong("an invite that another peer used");
   // On disk before the answer: a joiner that pins us must find itself pinned.
-  const pin = side.trust.pin(side.them, hello.name, []);
+  const pin = side.trust.pin(side.them, hello.name, [], found.group);
   side.onPaired?.(pin);
   // A lost answer is the joiner's to see; it asks again.
   await frames.write({ proof: prove(key, "issuer", transcript) }).catch(() => {});
@@ -169,44 +178,3 @@ function prove(key: Buffer, role: "issuer" | "joiner", transcript: Transcript): 
 
 const same = (one: string, other: string): boolean =>
   timingSafeEqual(Buffer.from(one, "hex"), Buffer.from(other, "hex"));
-
-/** `u32be` length and JSON, at most 4 KiB a frame. */
-class Frames {
-  readonly #channel: ByteChannel;
-  #pending = Buffer.alloc(0);
-
-  constructor(channel: ByteChannel) {
-    this.#channel = channel;
-  }
-
-  async read<T>(schema: v.GenericSchema<unknown, T>): Promise<T> {
-    const length = (await this.#take(4)).readUInt32BE(0);
-    if (length > limits.pairFrameBytes) throw new Error(`a pairing frame of ${length} bytes`);
-    const text = (await this.#take(length)).toString("utf8");
-    try {
-      return v.parse(schema, JSON.parse(text));
-    } catch {
-      // Without the parser's own words: they quote what the peer sent.
-      throw new Error("a pairing frame that is none");
-    }
-  }
-
-  async write(frame: object): Promise<void> {
-    const json = Buffer.from(JSON.stringify(frame));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(json.length, 0);
-    await this.#channel.write(Buffer.concat([length, json]));
-  }
-
-  async #take(length: number): Promise<Buffer> {
-    while (this.#pending.length < length) {
-      const bytes = await this.#channel.read();
-      if (!bytes) throw new Error("the pairing ended in the middle");
-      this.#pending = Buffer.concat([this.#pending, bytes]);
-      if (this.#pending.length > 4 * limits.pairFrameBytes) throw new Error("more than pairing ever takes");
-    }
-    const taken = this.#pending.subarray(0, length);
-    this.#pending = this.#pending.subarray(length);
-    return taken;
-  }
-}

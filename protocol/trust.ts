@@ -12,6 +12,9 @@ export const PeerText = v.pipe(v.string(), v.regex(/^[1-9A-HJ-NP-Za-km-z]{40,70}
 /** A multiaddr. None of its characters means anything in a URL, in a shell, or to a terminal. */
 export const Address = v.pipe(v.string(), v.maxLength(300), v.regex(/^(\/[A-Za-z0-9._:-]+)+$/, "an address"));
 
+/** The part of a runner's policy that is for several peers. */
+export const GroupName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "a group's name"));
+
 export const Pin = v.strictObject({
   peer: PeerText,
   /** Unique on this side; what the peer calls itself, with a number behind it where that was taken. */
@@ -20,6 +23,8 @@ export const Pin = v.strictObject({
   addresses: v.pipe(v.array(Address), v.maxLength(32)),
   /** Milliseconds since the epoch. */
   pinnedAt: v.number(),
+  /** The group it came with, by its invite: whose grants it has. */
+  group: v.optional(GroupName),
 });
 export type Pin = v.InferOutput<typeof Pin>;
 
@@ -38,8 +43,8 @@ export interface Trust {
   has(peer: string): boolean;
   get(peer: string): Pin | undefined;
   list(): readonly Pin[];
-  /** Whether the peer was removed, and not paired anew since. */
-  wasRemoved(peer: string): boolean;
+  /** Peers that were removed, and not paired anew since. */
+  removed(): readonly string[];
   /**
    * By peer ID, by name, or by a prefix of the peer ID of four or more characters (or by its end, which is what is
    * shown). Throws NOT_FOUND, and AMBIGUOUS also where one peer's name is a piece of another one's ID.
@@ -49,9 +54,9 @@ export interface Trust {
   checkName(name: string, peer: string): void;
   /**
    * Pins the peer, under the name it wants or one like it. One that is pinned already keeps the name it has here, and
-   * its addresses where no new ones come. Gives the pin.
+   * its addresses and its group where no new ones come. Gives the pin.
    */
-  pin(peer: string, name: string, addresses: readonly string[]): Pin;
+  pin(peer: string, name: string, addresses: readonly string[], group?: string): Pin;
   remove(peer: string): void;
   /** Throws USAGE for a name that is none, or taken; NOT_FOUND for a peer that is not pinned. */
   rename(peer: string, name: string): void;
@@ -72,19 +77,21 @@ export function openTrust(folder: string): Trust {
     has: (peer) => get(peer) !== undefined,
     get,
     list,
-    wasRemoved: (peer) => file.read().removed.some((one) => one.peer === peer),
+    removed: () => file.read().removed.map((one) => one.peer),
     find: (text) => find(list(), text),
     checkName: (name, peer) => checkName(list(), name, peer),
-    pin(peer, name, addresses) {
+    pin(peer, name, addresses, group) {
       const checked = v.safeParse(v.pick(Pin, ["peer", "addresses"]), { peer, addresses: [...addresses] });
       if (!checked.success) throw new SortieError("PROTOCOL", "The peer's ID or one of its addresses is none.");
       const wanted = v.is(RunnerName, name) && !LIKE_AN_ID.test(name) ? name : "peer";
-      const pin = { ...checked.output, name: wanted, pinnedAt: Date.now() };
+      const pin: Pin = { ...checked.output, name: wanted, pinnedAt: Date.now() };
       file.change(({ pins, removed }) => {
         const known = pins.find((one) => one.peer === peer);
         const others = pins.filter((one) => one.peer !== peer);
         pin.name = known?.name ?? freeName(wanted, new Set(others.map((one) => one.name)));
         if (pin.addresses.length === 0) pin.addresses = known?.addresses ?? [];
+        const now = group ?? known?.group;
+        if (now !== undefined) pin.group = now;
         return { pins: [...others, pin], removed: removed.filter((one) => one.peer !== peer) };
       });
       return pin;

@@ -1,8 +1,10 @@
 // `runner invite`: one more coordinator for the runner that runs.
+import * as v from "valibot";
 import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { openInvites } from "../../protocol/invite.ts";
+import { GroupName } from "../../protocol/trust.ts";
 import { findRunning } from "../running.ts";
 
 export const builder = (yargs: Argv) =>
@@ -13,18 +15,32 @@ export const builder = (yargs: Argv) =>
       array: true,
       describe: "Multiaddr under which the runner is reached, where it is not the one it listens on",
     })
+    .option("group", {
+      alias: "policy",
+      type: "string",
+      describe: "The group that the coordinator belongs to: whose grants it has, by the runner's policy file",
+    })
     .example("$0 invite", "prints a URL for `coordinator add`, good for ten minutes and one use")
     .example("$0 invite --ttl 1d --address /dns4/w1.example/tcp/7700", "for somebody who comes later, from elsewhere");
 
-export async function handler({ ttl, address }: { ttl: string; address: string[] | undefined }): Promise<void> {
+interface Options {
+  readonly ttl: string;
+  readonly address: string[] | undefined;
+  readonly group: string | undefined;
+}
+
+export async function handler({ ttl, address, group }: Options): Promise<void> {
   const ttlMs = parseTtl(ttl);
+  if (group !== undefined && !v.is(GroupName, group))
+    throw new SortieError("USAGE", `--group takes a name of letters, digits and _.-, not ${JSON.stringify(group)}.`);
   const folder = homeOf("runner");
   const running = findRunning(folder);
   if (!running)
     throw new SortieError("NOT_FOUND", `No runner runs on ${folder}.`, {
       hint: "Start it with `runner start`; it prints an invite itself.",
     });
-  process.stdout.write(`${openInvites(folder).issue(running.peer, address ?? running.addresses, ttlMs)}\n`);
+  const url = openInvites(folder).issue(running.peer, address ?? running.addresses, ttlMs, group);
+  process.stdout.write(`${url}\n`);
 }
 
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };

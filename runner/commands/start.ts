@@ -14,7 +14,7 @@ import { limits } from "../../protocol/limits.ts";
 import { lockFolder } from "../../protocol/lock.ts";
 import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { startNode } from "../../protocol/node.ts";
-import { answerPairing } from "../../protocol/pair.ts";
+import { openPairingDoor } from "../../protocol/pair-door.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
@@ -143,19 +143,16 @@ export async function handler(options: Options): Promise<number> {
       listen: options.listen,
       silenceMs,
       trusts: (peer) => trust.has(peer),
-      pairingOpen: (peer) => invites.openTo(peer),
+      ...openPairingDoor({
+        me: identity.peer,
+        name,
+        invites,
+        trust,
+        onPaired: (pin) => log(`paired with ${pin.name} (${pin.peer})`),
+        onRefused: (reason, peer, host) => log(`refused to pair with ${peer} at ${host}: ${reason}`),
+      }),
       onCall: (channel: ByteChannel, peer: string) =>
         void serveCall(channel, runner.handlers, { peer, name: trust.get(peer)?.name ?? peer }),
-      onPair: (channel: ByteChannel, peer: string) =>
-        void answerPairing(channel, {
-          me: identity.peer,
-          them: peer,
-          name,
-          invites,
-          trust,
-          onPaired: (pin) => log(`paired with ${pin.name} (${pin.peer})`),
-          onRefused: (reason) => log(`refused to pair with ${peer}: ${reason}`),
-        }),
     });
     stops.push(() => node.stop());
     stops.push(
@@ -165,6 +162,9 @@ export async function handler(options: Options): Promise<number> {
         runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
       }),
     );
+    // Those who were removed while no runner ran.
+    for (const peer of trust.removed())
+      runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
     tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));

@@ -35,12 +35,33 @@ describe("trust, by the commands", () => {
     const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 600"]);
     await live.waitFor(/up/);
     const peer = (await rig.coordinator(["id"])).text.trim();
-    expect((await rig.runner(["trust", "remove", peer], runner.home)).code).toBe(0);
+    expect((await rig.runner(["trust", "revoke", peer], runner.home)).code).toBe(0);
     expect((await live.ended).code).toBe(125);
     const again = await rig.coordinator(["add", runner.invite]);
     expect(again.code).toBe(3);
     expect(again.stderr).toContain("error[PAIRING_REFUSED]");
     expect((await rig.runner(["trust", "list", "--json"], runner.home)).text).toBe("[]\n");
+  });
+
+  it("ends a coordinator's own calls to a runner that it revokes", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1");
+    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 601"]);
+    await live.waitFor(/up/);
+    const revoked = await rig.coordinator(["trust", "revoke", "w1", "--json"]);
+    expect(JSON.parse(revoked.text)).toMatchObject({ name: "w1" });
+    const { code, stderr } = await live.ended;
+    expect([code, stderr]).toEqual([125, expect.stringContaining("The runner w1 is not trusted any more.")]);
+  });
+
+  it("keeps the group of an invite, and shows it", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    const invited = await rig.runner(["invite", "--group", "guests"], runner.home);
+    expect((await rig.coordinator(["add", invited.text.trim()])).code).toBe(0);
+    expect((await rig.runner(["trust", "list"], runner.home)).text).toMatch(/ {2}group guests {2}since /);
+    const bad = await rig.runner(["invite", "--policy", "a b"], runner.home);
+    expect([bad.code, bad.stderr]).toEqual([2, expect.stringContaining("--group takes a name of letters")]);
   });
 
   it("says what is wrong before an invite is used up", async () => {

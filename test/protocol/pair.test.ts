@@ -8,7 +8,7 @@ import { type Invites, openInvites, parseInvite } from "../../protocol/invite.ts
 import { limits } from "../../protocol/limits.ts";
 import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import { type Node, type NodeOptions, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
-import { answerPairing, requestPairing } from "../../protocol/pair.ts";
+import { answerPairing, type PairingOutcome, requestPairing } from "../../protocol/pair.ts";
 import { openTrust, type Trust } from "../../protocol/trust.ts";
 import { inProcess, newPeer, sourceUrl, testFolder } from "../rig/peers.ts";
 import { until } from "../rig/rig.ts";
@@ -31,7 +31,7 @@ beforeEach(async () => {
   told = [];
 });
 
-function answer(channel: ByteChannel, them: string, withinMs?: number, me = issuer): Promise<void> {
+function answer(channel: ByteChannel, them: string, withinMs?: number, me = issuer): Promise<PairingOutcome> {
   const onPaired = () => told.push("paired");
   const onRefused = (reason: string) => told.push(reason);
   return answerPairing(channel, { me, them, name: "w1", invites, trust, onPaired, onRefused }, withinMs);

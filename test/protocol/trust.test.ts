@@ -104,14 +104,14 @@ describe("a peer that was removed", () => {
     const folder = testFolder();
     const trust = openTrust(folder);
     trust.pin(laptop, "laptop", []);
-    expect(trust.wasRemoved(laptop)).toBe(false);
+    expect(trust.removed()).toEqual([]);
     trust.remove(laptop);
-    expect([trust.has(laptop), trust.wasRemoved(laptop)]).toEqual([false, true]);
+    expect([trust.has(laptop), trust.removed()]).toEqual([false, [laptop]]);
     expect(JSON.parse(readFileSync(join(folder, "trust.json"), "utf8")).removed).toMatchObject([
       { peer: laptop, name: "laptop" },
     ]);
     trust.pin(laptop, "laptop", []);
-    expect([trust.has(laptop), trust.wasRemoved(laptop)]).toEqual([true, false]);
+    expect([trust.has(laptop), trust.removed()]).toEqual([true, []]);
   });
 
   it("is told to a process that runs, which is what ends its connections", async () => {

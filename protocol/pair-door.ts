@@ -1,0 +1,54 @@
+// Who may come to pair, and the answer to each: what a side that issues invites gives to its node. Strangers are let in
+// only while an invite or a code lives, and not from a host whose pairings failed too often.
+import type { ByteChannel } from "./channel.ts";
+import type { Invites } from "./invite.ts";
+import { answerPairing } from "./pair.ts";
+import { createSlowdown, type Slowdown } from "./slowdown.ts";
+import type { Pin, Trust } from "./trust.ts";
+
+export interface PairingSide {
+  /** This side's peer ID. */
+  readonly me: string;
+  /** What it is called in the other side's list. */
+  readonly name: string;
+  readonly invites: Invites;
+  readonly trust: Trust;
+  /** Once the pin is on disk; whether the answer arrives is not known then. */
+  readonly onPaired?: (pin: Pin, host: string) => void;
+  /** Why it was refused: for the issuer's own log and audit, never for the peer. */
+  readonly onRefused?: (reason: string, peer: string, host: string) => void;
+  readonly slowdown?: Slowdown;
+}
+
+/** The two fit a node's options of the same names. */
+export interface PairingDoor {
+  /** Whether a peer that is not trusted may have a connection, for pairing and nothing else. */
+  pairingOpen(peer: string, host: string): boolean;
+  /** Answers one pairing. Every failure looks the same to the peer. */
+  onPair(channel: ByteChannel, peer: string, host: string): void;
+}
+
+export function openPairingDoor(side: PairingSide): PairingDoor {
+  const { me, name, invites, trust, slowdown = createSlowdown() } = side;
+  return {
+    // Without a word: whoever dials again and again would fill the audit.
+    pairingOpen: (peer, host) => invites.openTo(peer) && !slowdown.slowed(host),
+    onPair(channel, peer, host) {
+      // It may have got its connection before the others from its host failed.
+      const waits = slowdown.slowed(host) ? "its host failed to pair too often, and has to wait" : undefined;
+      const answered = answerPairing(channel, {
+        me,
+        them: peer,
+        name,
+        invites,
+        trust,
+        ...(waits === undefined ? {} : { waits }),
+        onPaired: (pin) => side.onPaired?.(pin, host),
+        onRefused: (reason) => side.onRefused?.(reason, peer, host),
+      });
+      void answered.then((outcome) => {
+        if (outcome === "wrong") slowdown.failed(host);
+      });
+    },
+  };
+}
