@@ -267,6 +267,12 @@ export const operations = {
     input: v.strictObject({ owner: Owner }),
     output: v.strictObject({ jobs: v.array(JobState) }),
   },
+  /** Where the commands of a driven job run, once it takes some. */
+  "/keeper/place": {
+    carriage: "json",
+    input: v.strictObject({ owner: Owner, attemptId: AttemptId }),
+    output: v.strictObject({ place: v.picklist(["local", "container", "ssh"]), directory: v.string() }),
+  },
   /** Cancels the jobs of an owner, or of all, with their grace; answers when the exit of each is in its journal. */
   "/keeper/cancel": { carriage: "json", input: v.strictObject({ owner: v.nullable(Owner) }), output: Empty },
 

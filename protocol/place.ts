@@ -92,3 +92,8 @@ export const SshTarget = v.strictObject({
   port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))),
 });
 export type SshTarget = v.InferOutput<typeof SshTarget>;
+
+/** Where a request's commands run: as processes of the runner itself, in a container, or on another host. */
+export type Place = "local" | "container" | "ssh";
+export const placeOf = (asked: { readonly container?: unknown; readonly ssh?: unknown }): Place =>
+  asked.container ? "container" : asked.ssh ? "ssh" : "local";

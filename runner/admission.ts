@@ -1,9 +1,19 @@
 // Whether a job may be started, asked by runner.ts before each: it gives the request that the keeper gets, or throws DENIED.
+import { resolve } from "node:path";
 import type { Caller } from "../protocol/call.ts";
-import { SortieError } from "../protocol/errors.ts";
-import type { JobRequest, JobRunInput } from "../protocol/messages.ts";
-import { decide, type Section } from "./grants/decide.ts";
+import { asSortieError, type SortieError } from "../protocol/errors.ts";
+import type { AttemptId } from "../protocol/ids.ts";
+import { callJson } from "../protocol/make-call.ts";
+import type { JobRequest, JobRunInput, OutputOf } from "../protocol/messages.ts";
+import { placeOf } from "../protocol/place.ts";
+import { allowsSome, type Decision, decide, isUnlimited, type Section } from "./grants/decide.ts";
+import { denial } from "./grants/denial.ts";
+import { rulesOf } from "./grants/kinds/index.ts";
+import { isInside, realPath } from "./grants/kinds/paths.ts";
+import { flagFor } from "./grants/needed.ts";
+import type { Kind, Want } from "./grants/policy.ts";
 import { wantsOf } from "./grants/wants.ts";
+import type { KeeperLink } from "./keeper/keeper-link.ts";
 
 export interface Admission {
   /** Rejects with DENIED: to the peer it tells the kind, the value and the flag, and nothing else of the policy. */
@@ -11,13 +21,13 @@ export interface Admission {
 }
 
 export interface Admitted {
-  /** What the keeper is to start: the request, with what was decided about it. */
+  /** What the keeper is to start: the request, with what was looked at in place of what was named. */
   readonly request: JobRequest;
   /** What allowed it, for the record. */
   readonly rule: string;
 }
 
-/** Everything, to everybody who can call: for a coordinator's own runner, and for tests. */
+/** Everything, to everybody who can call: for tests. */
 export const admitAll: Admission = {
   admit: async ({ request }) => ({ request, rule: "everything is allowed" }),
 };
@@ -27,28 +37,118 @@ export interface AdmissionOptions {
   readonly name: string;
   /** The policies that hold for a peer now. */
   sectionsFor(caller: Caller): readonly Section[];
+  /** Knows where the commands of driven jobs run. */
+  readonly keeper: KeeperLink;
+  /** Asked about what no rule allows or denies; the rule where somebody allowed it. */
+  ask?(want: Want, caller: Caller, job: string): Promise<string | undefined>;
+  /** Then every job is refused, and this is told what it would have needed. */
+  onlyAudit?(missing: readonly Want[]): void;
   readonly log?: (line: string) => void;
 }
 
-export function createAdmission({ name, sectionsFor, log = () => {} }: AdmissionOptions): Admission {
+type Denied = Decision & { readonly allowed: false } & { readonly want: Want };
+
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { name, sectionsFor, keeper, ask, onlyAudit, log = () => {} } = options;
+
   return {
     async admit({ request }, caller) {
       const sections = sectionsFor(caller);
-      const rules = new Set<string>();
-      for (const want of wantsOf(request)) {
-        const decision = decide(sections, want);
-        if (decision.allowed) {
-          rules.add(decision.rule);
-          continue;
-        }
-        log(
-          `refused ${request.job} for ${caller.name}: to ${want.what}: ${decision.rule ?? `nothing allows it (${decision.flag} would)`}`,
-        );
-        throw new SortieError("DENIED", `The runner ${name} was not told to let this coordinator ${want.what}.`, {
-          hint: `Start the runner with ${decision.flag}, if its owner trusts this coordinator with it.`,
-        });
+      if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything" };
+      const wants = await wantsIn(request, caller.peer, keeper);
+      const verdict = judge(sections, wants);
+      const { denied, rules, taken } = verdict;
+      if (request.driven && placeOf(request) === "local" && denied.length === 0 && !startsAnything(sections, ask))
+        denied.push({ want: FUNCTION, allowed: false, rule: undefined });
+      if (onlyAudit) {
+        onlyAudit(denied.map(({ want }) => want));
+        throw refuse(denied, true);
       }
-      return { request, rule: [...rules].join("; ") || "nothing is wanted" };
+      // Nobody is asked about what comes to nothing.
+      if (!ask || denied.some(({ rule }) => rule !== undefined)) {
+        if (denied.length > 0) throw refuse(denied);
+      } else
+        for (const one of denied) {
+          const { want } = one;
+          const rule = await ask(want, caller, request.job);
+          if (rule === undefined) throw refuse([one]);
+          rules.add(rule);
+          taken.set(want, rulesOf[want.kind].taken?.(want.value));
+        }
+      return { request: asTaken(request, taken), rule: [...rules].join("; ") || "nothing is wanted" };
+
+      function refuse(denied: readonly Denied[], onlyAudits = false): SortieError {
+        const why = denied.map(
+          ({ want, rule }) => `${want.what} (${rule ?? `nothing allows it; ${flagFor(want)} would`})`,
+        );
+        log(`refused ${request.job} for ${caller.name}: ${why.join(", ") || "only audited"}`);
+        return denial(name, denied, onlyAudits);
+      }
     },
+  };
+}
+
+/** A function's job runs nothing itself; where none of its commands could be allowed it is not begun. */
+const FUNCTION: Want = { kind: "run", value: "", what: "run the commands of a function" };
+const startsAnything = (sections: readonly Section[], ask: unknown): boolean =>
+  ask !== undefined || allowsSome(sections, "run") || allowsSome(sections, "shell");
+
+function judge(sections: readonly Section[], wants: readonly Want[]) {
+  const rules = new Set<string>();
+  const denied: Denied[] = [];
+  const taken = new Map<Want, string | undefined>();
+  for (const want of wants) {
+    const decision = decide(sections, want);
+    if (!decision.allowed) denied.push({ want, ...decision });
+    else {
+      rules.add(decision.rule);
+      taken.set(want, decision.taken);
+    }
+  }
+  return { rules, denied, taken };
+}
+
+/** A command within is decided by where its driven job runs; one whose driven job is not known, as of the runner itself. */
+async function wantsIn(request: JobRequest, owner: string, keeper: KeeperLink): Promise<Want[]> {
+  const { within, cwd } = request;
+  if (within === undefined) return wantsOf(request);
+  const parent = await parentOf(keeper, owner, within);
+  if (parent?.place !== "local" || cwd === undefined) return wantsOf(request, parent?.place);
+  const path = resolve(parent.directory, cwd);
+  const [own, real] = [realPath(parent.directory), realPath(path)];
+  // Its driven job's own directory was allowed, or made for it.
+  const isOwn = own !== undefined && real !== undefined && isInside(own, real);
+  return wantsOf({ ...request, cwd: isOwn ? undefined : path });
+}
+
+async function parentOf(
+  keeper: KeeperLink,
+  owner: string,
+  attemptId: AttemptId,
+): Promise<OutputOf<"/keeper/place"> | undefined> {
+  try {
+    return await callJson(await keeper.open(), "/keeper/place", { owner, attemptId });
+  } catch (error) {
+    // The keeper will refuse the command as well.
+    if (asSortieError(error).code === "NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+/** What was decided about is what is started: a name may mean something else by then, or in the job's own PATH. */
+function asTaken(request: JobRequest, taken: ReadonlyMap<Want, string | undefined>): JobRequest {
+  const by = (kind: Kind): Map<string, string> =>
+    new Map(
+      [...taken].flatMap(([want, path]) => (want.kind === kind && path !== undefined ? [[want.value, path]] : [])),
+    );
+  const programs = by("run");
+  const [cwd] = by("cwd").values();
+  return {
+    ...request,
+    steps: request.steps.map((step) => {
+      const path = "argv" in step ? programs.get(step.argv[0] ?? "") : undefined;
+      return "argv" in step && path !== undefined ? { ...step, argv: [path, ...step.argv.slice(1)] } : step;
+    }),
+    ...(cwd === undefined ? {} : { cwd }),
   };
 }

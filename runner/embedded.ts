@@ -27,13 +27,13 @@ export interface EmbeddedRunner {
 /** `parent` holds a folder for each process that embeds one. What those that were killed left there is ended first. */
 export async function embedRunner(parent: string, slots: number, policy: Policy = allowAll): Promise<EmbeddedRunner> {
   const section = compile(policy, "what was allowed here");
-  const admission = createAdmission({ name: "local", sectionsFor: () => [section] });
 
   const earlier: Promise<void>[] = [];
   for (const name of existsSync(parent) ? readdirSync(parent) : [])
     if (!isAlive(Number(name))) earlier.push(...(await endEarlier(join(parent, name))));
   const folder = join(parent, String(process.pid));
   const keeper = await embeddedKeeper(folder);
+  const admission = createAdmission({ name: "local", sectionsFor: () => [section], keeper });
   const runner = await createRunner({
     name: "local",
     labels: platformLabels(),

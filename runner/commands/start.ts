@@ -21,19 +21,19 @@ import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { createAdmission } from "../admission.ts";
 import { compile } from "../grants/decide.ts";
-import { allowAll, allowNothing } from "../grants/policy.ts";
+import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
+import { describeSection, warningsOf } from "../grants/tell.ts";
 import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
 import { tellRunning, tellStopped } from "../running.ts";
 import { stopSignals } from "../stop-signals.ts";
 
-interface Options {
+interface Options extends GrantOptions {
   readonly name: string;
   readonly listen: readonly string[];
   readonly label: readonly string[];
   readonly slots: string;
-  readonly "allow-all": boolean;
   readonly once: boolean;
   readonly lease: string;
   readonly "silence-after": string;
@@ -43,7 +43,7 @@ interface Options {
 }
 
 export const builder = (yargs: Argv) =>
-  yargs
+  grantOptions(yargs)
     .option("name", {
       type: "string",
       default: hostname().replace(/[^A-Za-z0-9_.-]/g, "-"),
@@ -63,12 +63,6 @@ export const builder = (yargs: Argv) =>
         "NAME=VALUE that jobs may ask for; NAME!=VALUE keeps away those that do not. os and arch are there already",
     })
     .option("slots", { type: "string", default: String(availableParallelism()), describe: "Jobs at once" })
-    .option("allow-all", {
-      alias: "A",
-      type: "boolean",
-      default: false,
-      describe: "Let trusted coordinators run anything this user can",
-    })
     .option("once", { type: "boolean", default: false, describe: "Take one job, and leave when it is done" })
     .option("lease", {
       type: "string",
@@ -120,14 +114,14 @@ export async function handler(options: Options): Promise<number> {
     const identity = await loadIdentity(folder);
     const trust = openTrust(folder);
     const invites = openInvites(folder);
-    const flags = compile(options["allow-all"] ? allowAll : allowNothing, "flags");
+    const flags = compile(policyOfFlags(options), "flags");
     const keeper = await keeperProcess(join(folder, "keeper"));
     const runner = await createRunner({
       name,
       labels,
       mandatory,
       slots,
-      admission: createAdmission({ name, sectionsFor: () => [flags], log }),
+      admission: createAdmission({ name, sectionsFor: () => [flags], keeper, log }),
       keeper,
       leaseMs,
       journals: { ...journalShares(folder, wanted), keptMs },
@@ -177,10 +171,9 @@ export async function handler(options: Options): Promise<number> {
     say(`peer ID: ${identity.peer}`);
     for (const address of addresses) say(`listening: ${address}`);
     say(
-      options["allow-all"]
-        ? "grants: everything this user can do, to every trusted coordinator"
-        : "grants: none; every job is refused (-A allows all)",
+      `grants, to every trusted coordinator: ${describeSection(flags) ?? "none; every job is refused (-A allows all)"}`,
     );
+    for (const warning of warningsOf([flags])) log(`warning: ${warning}`);
     say("invite, for one coordinator, within ten minutes:");
     say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
     await Promise.race([aborted(stop.drain), runner.idle]);

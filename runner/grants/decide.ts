@@ -20,10 +20,10 @@ export interface Section {
 }
 
 export type Decision =
-  /** `rule`: what allowed it, as it was written. */
-  | { readonly allowed: true; readonly rule: string }
-  /** `rule`: what denied it; undefined where nothing allows it. `flag` would allow it, where nothing denied it. */
-  | { readonly allowed: false; readonly rule: string | undefined; readonly flag: string };
+  /** `rule`: what allowed it, as it was written. `taken`: what the value was taken for, and is to be used in its stead. */
+  | { readonly allowed: true; readonly rule: string; readonly taken?: string }
+  /** `rule`: what denied it; undefined where nothing allows it. */
+  | { readonly allowed: false; readonly rule: string | undefined };
 
 /** Throws USAGE for an item that is none. */
 export const compile = (policy: Policy, from: string): Section => ({
@@ -43,34 +43,50 @@ function compileByKind(byKind: ByKind): CompiledByKind {
 }
 
 export function decide(sections: readonly Section[], { kind, value }: Want): Decision {
-  const flag = flagFor(kind, value);
   const rules = rulesOf[kind];
   const denies = rules.denies ?? rules.matches;
+  let restricted = false;
   for (const { from, deny } of sections) {
     const items = deny[kind];
     if (items === undefined) continue;
-    if (items === true) return { allowed: false, rule: ruleText(from, "deny", kind), flag };
+    if (items === true) return { allowed: false, rule: ruleText(from, "deny", kind) };
+    restricted = true;
     const hit = items.find(({ item }) => denies(item, value));
-    if (hit) return { allowed: false, rule: ruleText(from, "deny", kind, hit.text), flag };
+    if (hit) return { allowed: false, rule: ruleText(from, "deny", kind, hit.text) };
+  }
+  const rule = allowingRule(sections, kind, value);
+  if (rule === undefined) return { allowed: false, rule: undefined };
+  // Where everything of the kind may be had, it is left as it was asked for.
+  const taken = restricted || rule.byItem ? rules.taken?.(value) : undefined;
+  return { allowed: true, rule: rule.text, ...(taken === undefined ? {} : { taken }) };
+}
+
+/** One of the whole kind before one of an item. */
+function allowingRule(
+  sections: readonly Section[],
+  kind: Kind,
+  value: string,
+): { readonly text: string; readonly byItem: boolean } | undefined {
+  const { inAll = () => true, matches } = rulesOf[kind];
+  for (const { from, allow } of sections) {
+    if (allow === true) return { text: `${from}: allow everything`, byItem: false };
+    if (allow[kind] === true && inAll(value)) return { text: ruleText(from, "allow", kind), byItem: false };
   }
   for (const { from, allow } of sections) {
-    if (allow === true) return { allowed: true, rule: `${from}: allow everything` };
-    const items = allow[kind];
-    if (items === undefined) continue;
-    if (items !== true) {
-      const hit = items.find(({ item }) => rules.matches(item, value));
-      if (hit) return { allowed: true, rule: ruleText(from, "allow", kind, hit.text) };
-    } else if (rules.inAll?.(value) ?? true) return { allowed: true, rule: ruleText(from, "allow", kind) };
+    const items = allow === true ? undefined : allow[kind];
+    const hit = items === true ? undefined : items?.find(({ item }) => matches(item, value));
+    if (hit) return { text: ruleText(from, "allow", kind, hit.text), byItem: true };
   }
-  return { allowed: false, rule: undefined, flag };
+  return undefined;
 }
 
 const ruleText = (from: string, verb: "allow" | "deny", kind: Kind, item?: string): string =>
   `${from}: ${verb} ${kind}${item === undefined ? "" : `=${item}`}`;
 
-/** The flag that grants this and no more, where there is one. */
-export function flagFor(kind: Kind, value: string): string {
-  const { itemFor = (one: string) => one } = rulesOf[kind];
-  const item = itemFor(value);
-  return item === undefined ? `--allow-${kind}` : `--allow-${kind}=${item}`;
-}
+/** Whether anything at all of the kind may be had. */
+export const allowsSome = (sections: readonly Section[], kind: Kind): boolean =>
+  sections.some(({ allow }) => allow === true || allow[kind] !== undefined);
+
+/** Whether everything is allowed and nothing denied: then there is nothing to decide. */
+export const isUnlimited = (sections: readonly Section[]): boolean =>
+  sections.some(({ allow }) => allow === true) && sections.every(({ deny }) => Object.keys(deny).length === 0);

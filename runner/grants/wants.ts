@@ -1,7 +1,7 @@
 // What a request needs to be let do. Pure, and complete: the tables say of every field of a request what it needs, or why it
 // needs nothing, and a field that is in no table is an error of types. admission.ts asks.
 import type { JobRequest } from "../../protocol/messages.ts";
-import type { Container, Service, SshTarget } from "../../protocol/place.ts";
+import { type Container, type Place, placeOf, type Service, type SshTarget } from "../../protocol/place.ts";
 import type { Kind, Want } from "./policy.ts";
 
 /** Kinds that the field is wanted by; or, as a sentence, why it can be had by everybody. */
@@ -69,12 +69,10 @@ export const sshFields = {
   port: ["ssh"],
 } as const satisfies Record<keyof SshTarget, Treatment>;
 
-/** Where a request's commands run. */
-export type Place = "local" | "container" | "ssh";
-
-export const placeOf = ({ container, ssh }: JobRequest): Place => (container ? "container" : ssh ? "ssh" : "local");
-
-const quoted = (text: string): string => JSON.stringify(text);
+/** What is longer is a peer's joke: the beginning tells enough. */
+const LONGEST_SHOWN = 100;
+const shown = (text: string): string => (text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text);
+const quoted = (text: string): string => JSON.stringify(shown(text));
 
 /** `place`: of a command within, where its driven job runs. */
 export function wantsOf(request: JobRequest, place: Place = placeOf(request)): Want[] {
@@ -97,7 +95,7 @@ function localWants({ steps, env, cwd }: JobRequest): Want[] {
           : // Never the command itself, which may hold anything.
             { kind: "shell", value: "", what: "run a shell command" },
     ),
-    ...env.map(([name]): Want => ({ kind: "env", value: name, what: `set the variable ${name}` })),
+    ...env.map(([name]): Want => ({ kind: "env", value: name, what: `set the variable ${shown(name)}` })),
     ...(cwd === undefined ? [] : [{ kind: "cwd", value: cwd, what: `run in ${quoted(cwd)}` } as const]),
   ];
 }
@@ -106,7 +104,7 @@ const userWant = (user: string): Want => ({ kind: "user", value: user, what: `ru
 
 function sshWant({ host, user, port }: SshTarget): Want {
   const value = `${user === undefined ? "" : `${user}@`}${host}${port === undefined ? "" : `:${port}`}`;
-  return { kind: "ssh", value, what: `run on ${value} by ssh` };
+  return { kind: "ssh", value, what: `run on ${shown(value)} by ssh` };
 }
 
 function containerWants(container: Container): Want[] {
@@ -114,7 +112,7 @@ function containerWants(container: Container): Want[] {
   const more = (value: string): Want => ({ kind: "privileged", value, what: `have ${value} in a container` });
   return [
     ...[image, ...services.map((service) => service.image)].map(
-      (name): Want => ({ kind: "image", value: name, what: `run a container of ${name}` }),
+      (name): Want => ({ kind: "image", value: name, what: `run a container of ${shown(name)}` }),
     ),
     ...mounts.map(
       ({ source, readOnly }): Want => ({

@@ -1,6 +1,7 @@
 // A driven job in the keeper: it opens its site and runs nothing itself. Its owner starts commands within, each with a
 // journal of its own, and says when it is finished. None of them outlives it. keeper.ts starts it and adds its commands.
 import type { JobRequest } from "../../protocol/messages.ts";
+import { type Place, placeOf } from "../../protocol/place.ts";
 import { type OwnPart, Refused, type Settled, type Site } from "./backends/backend.ts";
 import type { Job, JobSite, OpenSite } from "./job.ts";
 import { type Cause, exitOf, jobEnd } from "./job-end.ts";
@@ -10,6 +11,9 @@ import { noteTaker } from "./notes.ts";
 export interface DrivenJob extends Job {
   /** While it takes commands: from `ready` until it is about to end. */
   readonly site: Site | undefined;
+  readonly place: Place;
+  /** Where its commands run that name none; undefined before it takes any. */
+  readonly directory: string | undefined;
   /** Commands within that are not over. */
   readonly commands: number;
   add(command: Job): void;
@@ -25,6 +29,7 @@ export function startDrivenJob(request: JobRequest, journal: Journal, open: Open
   const opening = new AbortController();
   const ending = Promise.withResolvers<void>();
   let opened: Site | undefined;
+  let directory: string | undefined;
   let ready = false;
   let finishedWith: number | undefined;
 
@@ -42,9 +47,9 @@ export function startDrivenJob(request: JobRequest, journal: Journal, open: Open
   async function takeCommands(): Promise<Settled | undefined> {
     try {
       opened = await open(noteTaker(end.control), opening.signal);
-      const cwd = await opened.enter(opening.signal);
+      directory = await opened.enter(opening.signal);
       ready = !opening.signal.aborted;
-      if (ready) end.control({ type: "ready", at: Date.now(), cwd });
+      if (ready) end.control({ type: "ready", at: Date.now(), cwd: directory });
       await ending.promise;
       return undefined;
     } catch (error) {
@@ -79,6 +84,10 @@ export function startDrivenJob(request: JobRequest, journal: Journal, open: Open
     over,
     get site() {
       return ready ? opened : undefined;
+    },
+    place: placeOf(request),
+    get directory() {
+      return directory;
     },
     get commands() {
       return commands.size;

@@ -30,7 +30,7 @@ import { siteOpener } from "./site-opener.ts";
 import { removeWorkFolder } from "./work.ts";
 
 /** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
-export const KEEPER_PROTOCOL = 3;
+export const KEEPER_PROTOCOL = 4;
 /** A driven job, and where its commands run. */
 interface Parent {
   readonly driven: DrivenJob;
@@ -319,6 +319,12 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       const leftOut = new Set(overWithin.slice(overWithin.length - Math.min(tooMany, overWithin.length)));
       const listed = own.filter((kept) => !leftOut.has(kept)).slice(0, limits.listedJobs);
       return { jobs: listed.map(stateOf) };
+    },
+    async "/keeper/place"({ owner, attemptId }) {
+      const { driven } = find(attemptId, owner);
+      if (driven?.directory === undefined)
+        throw new SortieError("NOT_FOUND", `The attempt ${attemptId} takes no commands.`);
+      return { place: driven.place, directory: driven.directory };
     },
     async "/keeper/cancel"({ owner }) {
       await cancel((kept) => owner === null || kept.record.owner === owner);

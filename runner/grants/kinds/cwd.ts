@@ -1,4 +1,4 @@
-// The grant `cwd`: as a whole, or not at all.
-import { wholeOnly } from "./kind.ts";
+// The grant `cwd`: folders of this machine where a job may ask to run. A job that names none has a fresh one, always.
+import { folderRules } from "./paths.ts";
 
-export const cwdRules = wholeOnly("cwd", "every cwd");
+export const cwdRules = folderRules("cwd");

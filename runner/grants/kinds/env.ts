@@ -1,4 +1,34 @@
-// The grant `env`: as a whole, or not at all.
-import { wholeOnly } from "./kind.ts";
+// The grant `env`: variables that a job sets, by name or `PREFIX_*`. Those that make another program of a permitted one
+// (measured: each of the first row ran code) are granted by their exact names only.
+import { badItem, type KindRules } from "./kind.ts";
+import { fitsInAnyCase, fitsName, type NamePattern, namePattern } from "./names.ts";
 
-export const envRules = wholeOnly("env", "every env");
+/** Not a whole list, since every program has variables of its own: what is well known to start code, or to move its files. */
+const DANGEROUS: readonly NamePattern[] = [
+  ...["LD_*", "DYLD_*", "NODE_OPTIONS", "BASH_ENV", "ENV", "BASH_FUNC_*", "PYTHON*", "PERL5*", "npm_config_*"],
+  ...["PATH", "IFS", "GIT_*", "RUBYOPT", "JAVA_TOOL_OPTIONS", "SSH_*", "DOCKER_*"],
+  // The same in other clothes.
+  ...["NODE_PATH", "RUBYLIB", "PERLLIB", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "MAVEN_OPTS", "GRADLE_OPTS"],
+  ...["PHPRC", "PHP_INI_SCAN_DIR", "LUA_*", "GCONV_PATH", "GLIBC_TUNABLES", "SHELLOPTS", "BASHOPTS", "PS4", "CDPATH"],
+  ...["PROMPT_COMMAND", "MAKEFLAGS", "MAKEFILES", "RUSTC_WRAPPER", "RUSTC", "CARGO_*", "GOFLAGS", "TAR_OPTIONS"],
+  // Programs that others start, and where configuration is read from that may name some.
+  ...["EDITOR", "VISUAL", "PAGER", "BROWSER", "SHELL", "LESSOPEN", "LESSCLOSE", "SUDO_*", "HOME", "XDG_*", "ZDOTDIR"],
+].map((text) => namePattern(text) as NamePattern);
+
+const isDangerous = (name: string): boolean => DANGEROUS.some((pattern) => fitsInAnyCase(pattern, name));
+
+const means = (name: string): string | undefined =>
+  isDangerous(name) ? `the variable ${name} can make a permitted program run anything` : undefined;
+
+export const envRules: KindRules<NamePattern> = {
+  parse(text) {
+    const pattern = namePattern(text);
+    if (!pattern) throw badItem("env", text, "it takes a variable's name, or PREFIX_* for those that begin so");
+    return pattern;
+  },
+  matches: (item, value) => fitsName(item, value) && (!item.prefix || !isDangerous(value)),
+  denies: fitsInAnyCase,
+  inAll: (value) => !isDangerous(value),
+  means,
+  warning: (allowed) => (allowed === true || allowed.prefix ? undefined : means(allowed.name)),
+};

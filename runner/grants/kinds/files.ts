@@ -1,4 +1,5 @@
-// The grant `files`: as a whole, or not at all.
-import { wholeOnly } from "./kind.ts";
+// The grant `files`: files of this machine that a coordinator may read or write by Sortie itself. Nothing of a request asks
+// for that yet: what a job's own commands read and write is not Sortie's to tell.
+import { folderRules } from "./paths.ts";
 
-export const filesRules = wholeOnly("files", "every files");
+export const filesRules = folderRules("files");

@@ -7,19 +7,23 @@ export interface KindRules<Item> {
   parse(text: string): Item;
   /** Whether what is wanted is covered by the item. */
   matches(item: Item, value: string): boolean;
-  /** The same for an item that denies, where that is to catch more. Default: `matches`. */
+  /** The same for an item that denies, which may catch more: also what cannot be compared. Default: `matches`. */
   denies?(item: Item, value: string): boolean;
   /** Whether a grant of the whole kind covers the value. Default: yes. */
   inAll?(value: string): boolean;
+  /** What the value was taken for, and is to be used in its stead: the program, the folder that was looked at. */
+  taken?(value: string): string | undefined;
   /** The item that would grant just this value; undefined where only the whole kind can be granted. Default: the value. */
   itemFor?(value: string): string | undefined;
-  /** What a person should know who allows this; undefined where there is nothing to say. `true`: the whole kind. */
-  warning?(item: Item | true): string | undefined;
+  /** What it means to grant just this value, where that is more than it says. A peer is told: by the value's text alone. */
+  means?(value: string): string | undefined;
+  /** What the runner's owner should know who allows this; undefined where there is nothing to say. */
+  warning?(allowed: Item | true): string | undefined;
 }
 
 export const badItem = (kind: string, text: string, why: string): SortieError =>
-  new SortieError("USAGE", `${JSON.stringify(text)} is no item of the grant ${kind}: ${why}.`, {
-    hint: "docs/grants.md has the items of every kind.",
+  new SortieError("USAGE", `${JSON.stringify(text)} cannot be granted or denied by ${kind}: ${why}.`, {
+    hint: "docs/grants.md has what every kind takes.",
   });
 
 /** A kind that is granted as a whole, or not at all. */
@@ -29,5 +33,6 @@ export const wholeOnly = (kind: string, warning: string): KindRules<never> => ({
   },
   matches: () => false,
   itemFor: () => undefined,
+  means: () => warning,
   warning: () => warning,
 });

@@ -1,4 +1,41 @@
-// The grant `run`: as a whole, or not at all.
-import { wholeOnly } from "./kind.ts";
+// The grant `run`: programs that a job may start as processes of the runner's own, by name or by absolute path. What was
+// looked at is what is started: the job's request is given the path in place of the name.
+import { basename, isAbsolute } from "node:path";
+import { badItem, type KindRules } from "./kind.ts";
+import { findProgram, isReplaceable, isSameFile, startsAnything, targetName } from "./programs.ts";
 
-export const runRules = wholeOnly("run", "every run");
+interface Program {
+  readonly name: string;
+  /** As it was found when the grant was read. A program that comes later is not the one that was meant. */
+  readonly path: string | undefined;
+}
+
+const isName = (text: string): boolean => /^[^/\s\0*?]{1,255}$/.test(text);
+const isPath = (text: string): boolean => isAbsolute(text) && !/[\0*?]|\/$/.test(text);
+const everything = (name: string): string =>
+  `${name} can start any other program, so it is everything that this user can run`;
+
+export const runRules: KindRules<Program> = {
+  parse(text) {
+    if (!isName(text) && !isPath(text))
+      throw badItem("run", text, "it takes a program's name, or its absolute path, without arguments and without *");
+    return { name: basename(text), path: findProgram(text) };
+  },
+  matches: ({ path }, value) => path !== undefined && findProgram(value) === path,
+  /** By whatever name: its own, that of the file behind its links, and as another link to the same file. */
+  denies({ name, path }, value) {
+    const found = findProgram(value);
+    if (found === undefined) return true;
+    return basename(found) === name || targetName(found) === name || (path !== undefined && isSameFile(found, path));
+  },
+  taken: (value) => findProgram(value),
+  itemFor: (value) => (isName(value) || isPath(value) ? value : undefined),
+  means: (value) => (startsAnything(basename(value)) ? everything(basename(value)) : undefined),
+  warning(allowed) {
+    if (allowed === true) return "everything that this user can run";
+    const { name, path } = allowed;
+    if (path === undefined) return `there is no program ${name} here now, so nothing is allowed by it`;
+    if ([name, targetName(path) ?? ""].some(startsAnything)) return everything(name);
+    return isReplaceable(path) ? `${path} can be replaced by this user, and so by a job` : undefined;
+  },
+};

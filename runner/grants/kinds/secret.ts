@@ -1,4 +1,12 @@
-// The grant `secret`: as a whole, or not at all.
-import { wholeOnly } from "./kind.ts";
+// The grant `secret`: the names of secrets that a coordinator may deliver to a job here.
+import { badItem, type KindRules } from "./kind.ts";
+import { fitsName, type NamePattern, namePattern } from "./names.ts";
 
-export const secretRules = wholeOnly("secret", "every secret");
+export const secretRules: KindRules<NamePattern> = {
+  parse(text) {
+    const pattern = namePattern(text);
+    if (!pattern) throw badItem("secret", text, "it takes a secret's name, or PREFIX_* for those that begin so");
+    return pattern;
+  },
+  matches: fitsName,
+};

@@ -1,6 +1,7 @@
 // Which backend runs a job. Container and ssh are loaded when the first job asks for them.
 import { join } from "node:path";
 import type { AttemptId } from "../../../protocol/ids.ts";
+import { placeOf } from "../../../protocol/place.ts";
 import type { Backend } from "./backend.ts";
 import { localBackend } from "./local.ts";
 
@@ -24,8 +25,7 @@ export function openBackends({ folder, owner, log }: BackendOptions): Backends {
   const byName = { local: async (): Promise<Backend> => local, container: container.get, ssh: ssh.get };
   return {
     async open(request, workspace, events, cancelled) {
-      const name = request.container ? "container" : request.ssh ? "ssh" : "local";
-      return (await byName[name]()).open(request, workspace, events, cancelled);
+      return (await byName[placeOf(request)]()).open(request, workspace, events, cancelled);
     },
     async reap(attempt: AttemptId, mark) {
       const name = mark.split(" ")[0] ?? "";
