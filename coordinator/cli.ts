@@ -54,6 +54,16 @@ await runCommandLine(
       load: () => import("./commands/add.ts"),
     },
     {
+      command: "invite",
+      describe: "Make a one-time invite for a runner that this side cannot dial, and wait for it",
+      load: () => import("./commands/invite.ts"),
+    },
+    {
+      command: "listen",
+      describe: "Keep runners that dial by themselves connected, for every command of this coordinator",
+      load: () => import("./commands/listen.ts"),
+    },
+    {
       command: "trust <action> [peer] [name]",
       describe: "List, remove or rename trusted runners",
       load: () => import("./commands/trust.ts"),

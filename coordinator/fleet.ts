@@ -9,6 +9,8 @@ import { callJson } from "../protocol/make-call.ts";
 import type { RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
 import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
+import type { Joined } from "./joined.ts";
+import { listenAddressIn } from "./listen-address.ts";
 import { describeSelector, fits, type Selector } from "./selectors.ts";
 
 /** A runner that can be called. */
@@ -46,6 +48,7 @@ export interface Fleet {
 export function openFleet(folder: string = homeOf("coordinator"), silenceMs: number = limits.silenceMs): Fleet {
   const trust = openTrust(folder);
   let node: Promise<Node> | undefined;
+  let joined: Promise<Joined> | undefined;
   let closeEmbedded: (() => Promise<void>) | undefined;
   let killEmbedded = (): void => {};
   let stopWatching = (): void => {};
@@ -69,16 +72,23 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     return node;
   }
 
+  /** One that has no address here dials by itself. */
+  async function open({ peer, name, addresses }: Pin): Promise<ByteChannel> {
+    if (addresses.length > 0) return (await startedNode()).open(peer, addresses, "/sortie/call/1");
+    if (listenAddressIn(folder).read() === null)
+      throw new SortieError("RUNNER_UNREACHABLE", `No address of ${name} is known.`);
+    joined ??= import("./joined.ts").then(({ openJoined }) => openJoined({ folder, silenceMs }));
+    return (await joined).open(peer);
+  }
+
   function link(pin: Pin): RunnerLink {
     return {
       id: pin.peer,
       name: pin.name,
       async open() {
         if (!trust.has(pin.peer)) throw new SortieError("NOT_FOUND", `The runner ${pin.name} is not trusted any more.`);
-        if (pin.addresses.length === 0)
-          throw new SortieError("RUNNER_UNREACHABLE", `No address of ${pin.name} is known.`);
         try {
-          return await (await startedNode()).open(pin.peer, pin.addresses, "/sortie/call/1");
+          return await open(pin);
         } catch (error) {
           const { code, message, hint } = asSortieError(error);
           throw new SortieError(code, `${pin.name}: ${message}`, { hint, cause: error });
@@ -129,6 +139,7 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     async close() {
       stopWatching();
       await closeEmbedded?.();
+      await (await joined)?.close();
       await (await node)?.stop();
     },
   };

@@ -60,12 +60,12 @@ export const errorCatalog = {
   INVITE_INVALID: entry(
     usage,
     "The invite is not a whole invite URL.",
-    "Copy the whole URL that `runner invite` prints, in quotes.",
+    "Copy the whole URL that `runner invite` or `coordinator invite` printed, in quotes.",
   ),
   PAIRING_REFUSED: entry(
     infrastructure,
     "The peer refused the invite.",
-    "Invites are for one use and ten minutes: make a new one with `runner invite`.",
+    "Invites are for one use and ten minutes: make a new one where this one was made.",
   ),
   UNTRUSTED: entry(
     infrastructure,

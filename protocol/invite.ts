@@ -60,6 +60,10 @@ export interface Invites {
     | { readonly refused: string };
   /** Marks it used by the peer, on disk. False where another was faster. */
   use(id: string, peer: string): boolean;
+  /** The peer that used it; `undefined` while nobody has. */
+  usedBy(id: string): string | undefined;
+  /** Ends an invite before its time. */
+  withdraw(id: string): void;
 }
 
 export function openInvites(folder: string, now: () => number = Date.now): Invites {
@@ -116,6 +120,10 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
       );
       return used;
     },
+    usedBy: (id) => file.read().find((invite) => invite.id === id)?.usedBy ?? undefined,
+    withdraw(id) {
+      file.change((all) => all.filter((invite) => invite.id !== id));
+    },
   };
 }
 
@@ -152,7 +160,7 @@ export function parseInvite(url: string, now: number = Date.now()): Invite {
   const expiresAt = token.readUIntBE(ID_BYTES + SECRET_BYTES, EXPIRY_BYTES);
   if (expiresAt <= now) {
     const minutes = Math.ceil((now - expiresAt) / 60_000);
-    throw wrong(`is over, by the clock here for ${minutes} min`, "Make a new one with `runner invite`.");
+    throw wrong(`is over, by the clock here for ${minutes} min`, "Make a new one where this one was made.");
   }
   const id = token.subarray(0, ID_BYTES);
   const key = keyOf(id, token.subarray(ID_BYTES, ID_BYTES + SECRET_BYTES));

@@ -58,10 +58,12 @@ export const limits = {
   joinDialMs: 5_000,
   /** So long a command waits for a runner that dials by itself: twice the longest pause, and some round trips. */
   joinWaitMs: 2_500,
-  /** A connection that ended sooner was none: the coordinator ended it at once, or only looked. */
+  /** A command that only waits for its turn to listen looks this often: what it looks at is a local file. */
+  joinLookMs: 500,
+  /** A connection that ended sooner, and over which nothing was called, was none: the coordinator most likely refuses. */
   joinSteadyMs: 1_000,
   /** After so many of those in a row the runner says so. */
-  joinUnsteady: 20,
+  joinUnsteady: 3,
   /** A runner that a run began with and that is away when a job is to be given to it is asked again for so long. */
   unreachableMs: 60_000,
   /** One that breaks every connection at its beginning, for so long, does not trust this side any more. */

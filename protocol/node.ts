@@ -48,8 +48,11 @@ export interface Node {
    * RUNNER_UNREACHABLE, or UNTRUSTED where the peer ended the connection right after the handshake.
    */
   open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
-  /** Connects to exactly this peer, unless it is connected already; `ended` resolves when that connection ends. */
-  connect(peer: string, addresses: readonly string[], withinMs: number): Promise<{ readonly ended: Promise<void> }>;
+  /**
+   * Connects to exactly this peer, unless it is connected already; `ended` resolves when that connection ends, and tells
+   * whether the peer called over it.
+   */
+  connect(peer: string, addresses: readonly string[], withinMs: number): Promise<{ readonly ended: Promise<boolean> }>;
   /** Whether the peer is connected, at once or within so many milliseconds: for one that dials by itself. */
   arrives(peer: string, withinMs: number): Promise<boolean>;
   /** Ends the peer's connections, and with them its calls. */
@@ -114,12 +117,14 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     });
   });
 
+  const called = new WeakSet<Connection>();
   const serve = (
     handler: ((channel: ByteChannel, peer: string, host: string) => void) | undefined,
     admits: (peer: string, host: string) => boolean,
   ) => {
     return (stream: Stream, connection: Connection): void => {
       const channel = channelOf(stream);
+      called.add(connection);
       const peer = connection.remotePeer.toString();
       const host = hostAt(connection);
       if (handler && admits(peer, host)) handler(channel, peer, host);
@@ -194,9 +199,10 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     async connect(peer, addresses, withinMs) {
       try {
         const connection = await connect(peer, addresses, AbortSignal.timeout(withinMs));
-        const ended = new Promise<void>((resolve) => {
-          connection.addEventListener("close", () => resolve(), { once: true });
-          if (connection.status !== "open") resolve();
+        const ended = new Promise<boolean>((resolve) => {
+          const over = (): void => resolve(called.has(connection));
+          connection.addEventListener("close", over, { once: true });
+          if (connection.status !== "open") over();
         });
         return { ended };
       } catch (error) {

@@ -24,8 +24,8 @@ export interface PairingSide {
 export interface PairingDoor {
   /** Whether a peer that is not trusted may have a connection, for pairing and nothing else. */
   pairingOpen(peer: string, host: string): boolean;
-  /** Answers one pairing. Every failure looks the same to the peer. */
-  onPair(channel: ByteChannel, peer: string, host: string): void;
+  /** Answers one pairing, and resolves when that is over. Every failure looks the same to the peer. */
+  onPair(channel: ByteChannel, peer: string, host: string): Promise<void>;
 }
 
 export function openPairingDoor(side: PairingSide): PairingDoor {
@@ -33,10 +33,10 @@ export function openPairingDoor(side: PairingSide): PairingDoor {
   return {
     // Without a word: whoever dials again and again would fill the audit.
     pairingOpen: (peer, host) => invites.openTo(peer) && !slowdown.slowed(host),
-    onPair(channel, peer, host) {
+    async onPair(channel, peer, host) {
       // It may have got its connection before the others from its host failed.
       const waits = slowdown.slowed(host) ? "its host failed to pair too often, and has to wait" : undefined;
-      const answered = answerPairing(channel, {
+      const outcome = await answerPairing(channel, {
         me,
         them: peer,
         name,
@@ -46,9 +46,7 @@ export function openPairingDoor(side: PairingSide): PairingDoor {
         onPaired: (pin) => side.onPaired?.(pin, host),
         onRefused: (reason) => side.onRefused?.(reason, peer, host),
       });
-      void answered.then((outcome) => {
-        if (outcome === "wrong") slowdown.failed(host);
-      });
+      if (outcome === "wrong") slowdown.failed(host);
     },
   };
 }

@@ -4,6 +4,7 @@ import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { openInvites } from "../../protocol/invite.ts";
+import { parseTtl } from "../../protocol/invite-ttl.ts";
 import { GroupName } from "../../protocol/trust.ts";
 import { findRunning } from "../running.ts";
 
@@ -41,19 +42,4 @@ export async function handler({ ttl, address, group }: Options): Promise<void> {
     });
   const url = openInvites(folder).issue(running.peer, address ?? running.addresses, ttlMs, group);
   process.stdout.write(`${url}\n`);
-}
-
-const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** An invite is an open door; who needs one for longer makes another. */
-const LONGEST_MS = 7 * 86_400_000;
-
-/** A bare number is minutes. */
-function parseTtl(text: string): number {
-  const [, number = "", unit = ""] = /^(\d{1,6})([smhd]?)$/.exec(text) ?? [];
-  const ttlMs = Number(number) * (UNITS_MS[unit || "m"] ?? 0);
-  if (ttlMs > 0 && ttlMs <= LONGEST_MS) return ttlMs;
-  throw new SortieError(
-    "USAGE",
-    `--ttl takes a time like 90s, 10m, 2h or 1d, at most a week, not ${JSON.stringify(text)}.`,
-  );
 }

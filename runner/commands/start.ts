@@ -23,6 +23,7 @@ import { createAdmission } from "../admission.ts";
 import { compile } from "../grants/decide.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
 import { describeSection, warningsOf } from "../grants/tell.ts";
+import { isDialled, join as joinCoordinator, keepJoined } from "../join.ts";
 import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
@@ -31,7 +32,8 @@ import { stopSignals } from "../stop-signals.ts";
 
 interface Options extends GrantOptions {
   readonly name: string;
-  readonly listen: readonly string[];
+  readonly listen: readonly string[] | undefined;
+  readonly join: string | undefined;
   readonly label: readonly string[];
   readonly slots: string;
   readonly once: boolean;
@@ -52,8 +54,13 @@ export const builder = (yargs: Argv) =>
     .option("listen", {
       type: "string",
       array: true,
-      default: ["/ip4/127.0.0.1/tcp/7700"],
-      describe: "Multiaddr to listen on; /ip4/0.0.0.0/tcp/7700 for every interface",
+      describe:
+        "Multiaddr to listen on; /ip4/0.0.0.0/tcp/7700 for every interface; default: /ip4/127.0.0.1/tcp/7700, and nothing with --join",
+    })
+    .option("join", {
+      type: "string",
+      describe:
+        "The URL that `coordinator invite` printed, in quotes: dial that coordinator, now and at every later start",
     })
     .option("label", {
       type: "string",
@@ -90,7 +97,10 @@ export const builder = (yargs: Argv) =>
     .example(
       "$0 start --name w1 --label gpu=a100 --slots 2 -A",
       "a runner that trusts its coordinators with everything",
-    );
+    )
+    .example("$0 start --join 'sortie:…' -A", "one behind a NAT, which dials its coordinator");
+
+const DEFAULT_LISTEN = ["/ip4/127.0.0.1/tcp/7700"];
 
 export async function handler(options: Options): Promise<number> {
   const { name, labels, mandatory, slots } = parseOptions(options);
@@ -134,7 +144,7 @@ export async function handler(options: Options): Promise<number> {
 
     const node = await startNode({
       identity,
-      listen: options.listen,
+      listen: options.listen ?? (options.join === undefined ? DEFAULT_LISTEN : []),
       silenceMs,
       trusts: (peer) => trust.has(peer),
       ...openPairingDoor({
@@ -174,8 +184,13 @@ export async function handler(options: Options): Promise<number> {
       `grants, to every trusted coordinator: ${describeSection(flags) ?? "none; every job is refused (-A allows all)"}`,
     );
     for (const warning of warningsOf([flags])) log(`warning: ${warning}`);
-    say("invite, for one coordinator, within ten minutes:");
-    say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
+    if (options.join !== undefined) await joinCoordinator(options.join, name, { node, trust, log });
+    for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
+    stops.push(keepJoined({ node, trust, log }));
+    if (addresses.length > 0) {
+      say("invite, for one coordinator, within ten minutes:");
+      say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
+    }
     await Promise.race([aborted(stop.drain), runner.idle]);
     if (!options.once || stop.drain.aborted) {
       const { busy } = runner.info();

@@ -49,10 +49,24 @@ export interface RunnerProcess extends Live {
 }
 
 export interface RunOptions {
+  /** A network namespace that it runs in; needs root. */
+  readonly network?: string | undefined;
   readonly input?: Uint8Array | string;
   readonly env?: Record<string, string>;
   readonly cwd?: string;
 }
+
+export interface JoinedOptions {
+  readonly args?: readonly string[];
+  /** Further words of `coordinator invite`; where it listens, at the first. */
+  readonly invite?: readonly string[];
+  readonly home?: string;
+  readonly again?: boolean;
+  readonly networks?: { readonly coordinator: string; readonly runner: string } | undefined;
+}
+
+/** Listens on a free port of this machine. */
+export const LOOPBACK = ["--listen", "/ip4/127.0.0.1/tcp/0"];
 
 const PRESS_MS = 400;
 
@@ -73,15 +87,47 @@ export class Rig {
       env: { SORTIE_HOME: home, ...env },
     });
     const [, invite = ""] = await live.waitFor(/'(sortie:[^']+)'/);
-    const [, peer = ""] = await live.waitFor(/peer ID: (\S+)/);
     const [, address = ""] = await live.waitFor(/listening: (\S+)/);
+    return this.#runner(live, { name, home, invite, address });
+  }
+
+  /**
+   * Starts a runner that listens on nothing, and dials this coordinator: by an invite of its own, or with `again` by what it
+   * knows from before.
+   */
+  async joinedRunner(
+    name = "w1",
+    {
+      args = ["-A", "--slots", "4"],
+      invite = [],
+      home = join(this.folder, name),
+      again = false,
+      networks,
+    }: JoinedOptions = {},
+  ): Promise<RunnerProcess> {
+    const env = { SORTIE_HOME: home };
+    const start = ["start", "--name", name, ...args];
+    if (again) {
+      const listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
+      const live = this.#spawn("runner", [...start, ...listen], { env, network: networks?.runner });
+      await live.waitFor(/dials \S+ \(/);
+      return this.#runner(live, { name, home, invite: "", address: "" });
+    }
+    const inviting = this.#spawn("coordinator", ["invite", ...invite], { network: networks?.coordinator });
+    const [, url = ""] = await inviting.waitFor(/(sortie:\/\S+)/);
+    const live = this.#spawn("runner", [...start, "--join", url], { env, network: networks?.runner });
+    await live.waitFor(/dials \S+ \(/);
+    const { code, stderr } = await inviting.ended;
+    if (code !== 0) throw new Error(`joining failed: ${stderr}`);
+    return this.#runner(live, { name, home, invite: url, address: "" });
+  }
+
+  async #runner(live: Live, of: Pick<RunnerProcess, "name" | "home" | "invite" | "address">): Promise<RunnerProcess> {
+    const [, peer = ""] = await live.waitFor(/peer ID: (\S+)/);
     const runner: RunnerProcess = {
       ...live,
-      name,
-      home,
+      ...of,
       peer,
-      address,
-      invite,
       pid: live.child.pid as number,
       stop: async (signal = "SIGTERM") => {
         live.child.kill(signal);
@@ -144,7 +190,9 @@ export class Rig {
   #spawn(command: string, args: readonly string[], options: RunOptions): Live {
     const { NODE_OPTIONS: _, VITEST: __, CI: ___, FORCE_COLOR: ____, ...rest } = process.env;
     const { GITHUB_ACTIONS: _____, GITLAB_CI: ______, GITHUB_STEP_SUMMARY: _______, ...inherited } = rest;
-    const child = spawn(process.execPath, [bin(command), ...args], {
+    const inside = options.network === undefined ? [] : ["ip", "netns", "exec", options.network];
+    const [program = "", ...words] = [...inside, process.execPath, bin(command), ...args];
+    const child = spawn(program, words, {
       cwd: options.cwd ?? root,
       env: { ...inherited, SORTIE_HOME: this.home, ...options.env },
     });

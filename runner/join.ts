@@ -1,0 +1,85 @@
+// A runner that dials: for one behind a NAT, which its coordinators cannot reach. It proves an invite once, and from then on keeps a
+// connection to each coordinator whose addresses it has, whenever that listens. Calls come in over it as over any other.
+import { setTimeout as delay } from "node:timers/promises";
+import { asSortieError } from "../protocol/errors.ts";
+import { parseInvite } from "../protocol/invite.ts";
+import { limits } from "../protocol/limits.ts";
+import type { Node } from "../protocol/node.ts";
+import type { Pin, Trust } from "../protocol/trust.ts";
+import { proveInvite } from "../protocol/use-invite.ts";
+
+interface JoinOptions {
+  readonly node: Node;
+  readonly trust: Trust;
+  readonly log: (line: string) => void;
+}
+
+/**
+ * Proves the invite to its coordinator, and pins that with its addresses. A runner that has done so before goes on where that
+ * fails: the same command line starts it every time, and an invite is for once.
+ */
+export async function join(url: string, name: string, { node, trust, log }: JoinOptions): Promise<void> {
+  // Whose it is can be read after its time as well.
+  const { peer } = parseInvite(url, 0);
+  try {
+    const invite = parseInvite(url);
+    const paired = await proveInvite(node, name, invite);
+    const pin = trust.pin(peer, paired.name, invite.addresses);
+    log(`joined ${pin.name} (${pin.peer})`);
+  } catch (error) {
+    const known = trust.get(peer);
+    if (!known || !isDialled(known)) throw error;
+    log(`${known.name} was joined before; this time: ${asSortieError(error).message}`);
+  }
+}
+
+/** Whether this runner dials the coordinator. */
+export const isDialled = ({ addresses }: Pin): boolean => addresses.length > 0;
+
+/**
+ * Keeps a connection to each coordinator that has joined ones' addresses in the trust, until the function it gives is called. A
+ * coordinator that is removed is dialled no more.
+ */
+export function keepJoined(options: JoinOptions): () => void {
+  const stopped = new AbortController();
+  for (const pin of options.trust.list().filter(isDialled)) void keep(pin, options, stopped.signal);
+  return () => stopped.abort();
+}
+
+async function keep(first: Pin, { node, trust, log }: JoinOptions, stopped: AbortSignal): Promise<void> {
+  let told = "";
+  const tell = (line: string): void => {
+    if (line !== told) log(line);
+    told = line;
+  };
+  let pause: number = limits.reconnectFirstMs;
+  /** Connections in a row that ended at once, without a call. */
+  let unsteady = 0;
+  for (;;) {
+    try {
+      const pin = trust.get(first.peer);
+      if (!pin || !isDialled(pin)) return;
+      const { ended } = await node.connect(pin.peer, pin.addresses, limits.joinDialMs);
+      const steady = setTimeout(() => {
+        unsteady = 0;
+        pause = limits.reconnectFirstMs;
+        tell(`connected to ${pin.name}`);
+      }, limits.joinSteadyMs);
+      unsteady++;
+      if (await ended) unsteady = 0;
+      clearTimeout(steady);
+      // Its commands come and go, and call; only one that lets nothing happen has something against this runner.
+      if (unsteady >= limits.joinUnsteady)
+        tell(`${pin.name} ends each connection at once: does it still trust this runner?`);
+    } catch (error) {
+      unsteady = 0;
+      // Most often nobody listens there, since no command runs there now.
+      const { code, message } = asSortieError(error);
+      tell(code === "RUNNER_UNREACHABLE" ? `not connected to ${first.name}: ${message}` : message);
+    }
+    if (stopped.aborted) return;
+    await delay(pause * (0.5 + Math.random() / 2), undefined, { signal: stopped }).catch(() => {});
+    if (stopped.aborted) return;
+    pause = Math.min(pause * 2, limits.joinMostMs);
+  }
+}
