@@ -21,7 +21,7 @@ const BALLAST_MIB = 500;
 
 export async function keeperSplit(): Promise<[string, string][]> {
   const folder = mkdtempSync(join(tmpdir(), "sortie-split-"));
-  const own = await keeperProcess(join(folder, "process"), join(root, "dist/keeper.js"));
+  const own = await keeperProcess(join(folder, "process"), { program: join(root, "dist/keeper.js") });
   const inside = await embeddedKeeper(join(folder, "inside"));
   try {
     const starts = await inTurn(own, inside, (link) => startsMs(link));

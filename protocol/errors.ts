@@ -92,6 +92,21 @@ export const errorCatalog = {
     "The runner was not told to allow this.",
     "Start the runner with the flag that is named.",
   ),
+  SIGNATURE: entry(
+    infrastructure,
+    "The runner takes signed jobs only, and this one's signature is missing, not of a key it accepts, too old, or of something else.",
+    "Sign with a key that the runner accepts: --sign-with FILE, or pair with the runner.",
+  ),
+  AUDIT_FAILED: entry(
+    infrastructure,
+    "The runner's audit cannot be written, and what is not on record is not run.",
+    "Make room for the audit folder in the runner's state folder, or give it back its rights.",
+  ),
+  AUDIT_BROKEN: entry(
+    failed,
+    "The audit is not as the runner wrote it: something was changed, removed or put in another order.",
+    "Keep a copy, and find out who can write there; to begin a new audit, move the folder away.",
+  ),
   NO_RUNNER: entry(
     infrastructure,
     "No runner could take a job.",

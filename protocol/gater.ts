@@ -7,6 +7,8 @@ export interface Gate {
   trusts(peer: string): boolean;
   /** Whether this peer may connect from this host though it is a stranger, to reach the pairing protocol and nothing else. */
   pairingOpen(peer: string, host: string): boolean;
+  /** Told of a stranger that is given no connection. */
+  onStranger?(peer: string, host: string): void;
 }
 
 /** The other end's host, as the failures of pairings are counted. */
@@ -62,8 +64,12 @@ export function connectionGater(gate: Gate): ConnectionGater {
       const cap = caps.get(connection);
       if (!cap) return true;
       const known = gate.trusts(peer.toString());
-      if (!known && !gate.pairingOpen(peer.toString(), hostAt(connection))) return true;
-      if (!known) return !admitStranger(peer.toString(), connection, cap);
+      if (!known) {
+        const id = peer.toString();
+        const admitted = gate.pairingOpen(id, hostAt(connection)) && admitStranger(id, connection, cap);
+        if (!admitted) gate.onStranger?.(id, hostAt(connection));
+        return !admitted;
+      }
       cap.lift();
       return false;
     },

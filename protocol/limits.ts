@@ -151,6 +151,23 @@ export const limits = {
   listedJobs: 1_000,
   /** Text of one /job/logs call; the next one goes on at its offset. */
   logsBytes: 1 * MiB,
+  /** Of the audit, one file and how many are kept: some 200,000 jobs in all. */
+  auditFileBytes: 4 * MiB,
+  auditFiles: 16,
+  /** What one field of a line holds of others' words, and what is listed of a job's wants. */
+  auditCharacters: 300,
+  auditWants: 50,
+  /** Lines of strangers that were turned away, and of refused calls of one peer, in a minute; those after are counted. */
+  auditStrangers: 20,
+  auditRefusals: 60,
+  auditCountMs: 60_000,
+  /** Lines that wait in memory while they cannot be written, and how often that is tried. */
+  auditWaiting: 10_000,
+  auditRetryMs: 1_000,
+  /** Lines that are told to the keeper at once: they fit an envelope many times over. */
+  auditEvents: 100,
+  /** A signed job is good for so long before and after the time it names: clocks differ, and networks dawdle. */
+  signatureMs: 5 * 60_000,
   /** A keeper with no running job and no front leaves after this. */
   keeperIdleMs: 10_000,
   /** A keeper has come up within this. */

@@ -1,6 +1,7 @@
 // Every operation's input and output and every control message, as schemas; the types are inferred from them.
 // What comes from a peer is parsed here, once, at the door.
 import * as v from "valibot";
+import { AuditDecision, FrontEvent } from "./audit.ts";
 import { Environment, Step } from "./command.ts";
 import { CancelledBy, Exit, ExitCode, SignalName } from "./exit.ts";
 import { AttemptId, JobName, RunId } from "./ids.ts";
@@ -254,8 +255,20 @@ export const operations = {
   },
   "/keeper/run": {
     carriage: "raw",
-    input: v.strictObject({ owner: Owner, slots: Count, leaseMs: v.nullable(Lease), ...JobRunInput.entries }),
+    input: v.strictObject({
+      owner: Owner,
+      slots: Count,
+      leaseMs: v.nullable(Lease),
+      decision: AuditDecision,
+      ...JobRunInput.entries,
+    }),
     output: JobRunOutput,
+  },
+  /** Lines of the audit; answers once they are on disk. Rejects with AUDIT_FAILED. */
+  "/keeper/audit": {
+    carriage: "json",
+    input: v.strictObject({ events: v.pipe(v.array(FrontEvent), v.maxLength(limits.auditEvents)) }),
+    output: Empty,
   },
   "/keeper/attach": {
     carriage: "raw",

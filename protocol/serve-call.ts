@@ -8,19 +8,27 @@ import { limits } from "./limits.ts";
 import { carriage } from "./make-call.ts";
 import { type JsonOperationId, operations, type RawOperationId } from "./messages.ts";
 
+export interface ServeOptions {
+  readonly firstEnvelopeMs?: number | undefined;
+  /** Told of a call that is answered with an error; `operation` and `input` where the request came that far. */
+  readonly onRefused?: (error: SortieError, call: { readonly operation?: string; readonly input?: unknown }) => void;
+}
+
 /** Serves the call and resolves when it is over. Never rejects: what goes wrong is told to the caller, or ends the channel. */
 export async function serveCall(
   channel: ByteChannel,
   handlers: Handlers,
   caller: Caller,
-  firstEnvelopeMs: number = limits.firstEnvelopeMs,
+  { firstEnvelopeMs = limits.firstEnvelopeMs, onRefused }: ServeOptions = {},
 ): Promise<void> {
   let id = "";
+  let call: { operation?: string; input?: unknown } = {};
   try {
     const reader = new EnvelopeReader(channel);
     const request = await requestWithin(channel, reader, firstEnvelopeMs);
     id = request.id;
     const { operationId, input } = request.payload;
+    call = { operation: operationId };
     const handler = Object.hasOwn(handlers, operationId) ? handlers[operationId as keyof Handlers] : undefined;
     if (!handler) throw new SortieError("PROTOCOL", `There is no operation ${operationId.slice(0, 50)} here.`);
     const operation = operations[operationId as keyof Handlers];
@@ -29,6 +37,7 @@ export async function serveCall(
     const parsed = v.safeParse(operation.input, input);
     if (!parsed.success)
       throw new SortieError("PROTOCOL", `The input of ${operationId} is wrong: ${describeIssue(parsed.issues[0])}.`);
+    call.input = parsed.output;
     if (operation.carriage === "raw") {
       await serveRaw(channel, reader, id, (accept) =>
         (handler as RawHandler<RawOperationId>)(parsed.output as never, caller, accept),
@@ -39,7 +48,9 @@ export async function serveCall(
       );
     }
   } catch (error) {
-    await refuseCall(channel, asSortieError(error), id);
+    const refused = asSortieError(error);
+    onRefused?.(refused, call);
+    await refuseCall(channel, refused, id);
   }
 }
 

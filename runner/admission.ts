@@ -23,13 +23,14 @@ export interface Admission {
 export interface Admitted {
   /** What the keeper is to start: the request, with what was looked at in place of what was named. */
   readonly request: JobRequest;
-  /** What allowed it, for the record. */
+  /** What allowed it, and what was wanted, for the record. */
   readonly rule: string;
+  readonly wants: readonly Want[];
 }
 
 /** Everything, to everybody who can call: for tests. */
 export const admitAll: Admission = {
-  admit: async ({ request }) => ({ request, rule: "everything is allowed" }),
+  admit: async ({ request }) => ({ request, rule: "everything is allowed", wants: wantsOf(request) }),
 };
 
 export interface AdmissionOptions {

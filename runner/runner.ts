@@ -11,6 +11,7 @@ import { createNotice } from "../protocol/notice.ts";
 import { relay } from "../protocol/relay.ts";
 import { version } from "../protocol/version.ts";
 import type { Admission } from "./admission.ts";
+import { decisionOf } from "./audit.ts";
 import { jobLogs } from "./job-logs.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
@@ -167,7 +168,9 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       let taken = false;
       runs++;
       try {
-        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, ...asked, request: admitted.request };
+        const { request, rule, wants } = admitted;
+        const decision = decisionOf(caller, rule, wants, undefined);
+        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;
         await serve(accept(to.output), to);

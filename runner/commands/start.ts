@@ -19,8 +19,10 @@ import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
+import { version } from "../../protocol/version.ts";
 import { createAdmission } from "../admission.ts";
 import { compile } from "../grants/decide.ts";
+import { openFrontAudit } from "../audit.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
 import { describeSection, warningsOf } from "../grants/tell.ts";
 import { isDialled, join as joinCoordinator, keepJoined } from "../join.ts";
@@ -125,7 +127,7 @@ export async function handler(options: Options): Promise<number> {
     const trust = openTrust(folder);
     const invites = openInvites(folder);
     const flags = compile(policyOfFlags(options), "flags");
-    const keeper = await keeperProcess(join(folder, "keeper"));
+    const keeper = await keeperProcess(join(folder, "keeper"), { audit: join(folder, "audit") });
     const runner = await createRunner({
       name,
       labels,
@@ -139,6 +141,8 @@ export async function handler(options: Options): Promise<number> {
       log,
     });
     stops.push(() => runner.close());
+    const audit = openFrontAudit(keeper, log);
+    stops.push(() => audit.close());
     const stop = stopSignals();
     stops.push(stop.close);
 
@@ -147,21 +151,33 @@ export async function handler(options: Options): Promise<number> {
       listen: options.listen ?? (options.join === undefined ? DEFAULT_LISTEN : []),
       silenceMs,
       trusts: (peer) => trust.has(peer),
+      onStranger: audit.stranger,
       ...openPairingDoor({
         me: identity.peer,
         name,
         invites,
         trust,
-        onPaired: (pin) => log(`paired with ${pin.name} (${pin.peer})`),
-        onRefused: (reason, peer, host) => log(`refused to pair with ${peer} at ${host}: ${reason}`),
+        onPaired: ({ peer, name }) => {
+          log(`paired with ${name} (${peer})`);
+          audit.tell({ type: "paired", peer, name });
+        },
+        onRefused(reason, peer, host) {
+          log(`refused to pair with ${peer} at ${host}: ${reason}`);
+          audit.pairingRefused(peer, host, reason);
+        },
       }),
-      onCall: (channel: ByteChannel, peer: string) =>
-        void serveCall(channel, runner.handlers, { peer, name: trust.get(peer)?.name ?? peer }),
+      onCall(channel: ByteChannel, peer: string) {
+        const caller = { peer, name: trust.get(peer)?.name ?? peer };
+        void serveCall(channel, runner.handlers, caller, {
+          onRefused: (error, call) => audit.refused(caller, error, call),
+        });
+      },
     });
     stops.push(() => node.stop());
     stops.push(
       trust.onRemoved((peer) => {
         log(`${peer} is no longer trusted: its connections and jobs end`);
+        audit.tell({ type: "trust-removed", peer });
         node.disconnect(peer);
         runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
       }),
@@ -170,6 +186,8 @@ export async function handler(options: Options): Promise<number> {
     for (const peer of trust.removed())
       runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
+    const grants = options["allow-all"] ? "everything" : "none";
+    audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants });
     tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));
 

@@ -1,5 +1,6 @@
 // A driven job in the keeper: it opens its site and runs nothing itself. Its owner starts commands within, each with a
 // journal of its own, and says when it is finished. None of them outlives it. keeper.ts starts it and adds its commands.
+import type { Exit } from "../../protocol/exit.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { type Place, placeOf } from "../../protocol/place.ts";
 import { type OwnPart, Refused, type Settled, type Site } from "./backends/backend.ts";
@@ -22,7 +23,12 @@ export interface DrivenJob extends Job {
 }
 
 /** `ended` is called when the exit is about to be written. */
-export function startDrivenJob(request: JobRequest, journal: Journal, open: OpenSite, ended: () => void): DrivenJob {
+export function startDrivenJob(
+  request: JobRequest,
+  journal: Journal,
+  open: OpenSite,
+  ended: (exit: Exit) => void,
+): DrivenJob {
   const bytes = { stdout: 0, stderr: 0 };
   const end = jobEnd(journal, bytes, ended);
   const commands = new Set<Job>();

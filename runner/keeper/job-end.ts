@@ -30,13 +30,13 @@ export interface JobEnd {
 }
 
 /** `ended` is called when the exit is about to be written. */
-export function jobEnd(journal: Journal, bytes: Bytes, ended: () => void): JobEnd {
+export function jobEnd(journal: Journal, bytes: Bytes, ended: (exit: Exit) => void): JobEnd {
   let running = true;
   let cause: Cause | undefined;
 
   function write(exit: Exit): void {
     running = false;
-    ended();
+    ended(exit);
     journal.appendControl(exit);
     journal.close();
   }

@@ -1,7 +1,7 @@
 // One job in the keeper: runs its steps one after the other, journals what they write, and ends with the exit. A command
 // of a driven job is one of these, too, on that one's site. keeper.ts starts it.
 import { STDERR, STDOUT } from "../../protocol/chunk.ts";
-import type { Ending, SignalName } from "../../protocol/exit.ts";
+import type { Ending, Exit, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { Refused, type RunningCommand, type Settled, type Site, type SiteEvents } from "./backends/backend.ts";
@@ -37,7 +37,12 @@ export interface StepsJob extends Job {
 }
 
 /** `ended` is called when the exit is about to be written. */
-export function startJob(request: JobRequest, journal: Journal, open: OpenSite<JobSite>, ended: () => void): StepsJob {
+export function startJob(
+  request: JobRequest,
+  journal: Journal,
+  open: OpenSite<JobSite>,
+  ended: (exit: Exit) => void,
+): StepsJob {
   const bytes = { stdout: 0, stderr: 0 };
   const end = jobEnd(journal, bytes, ended);
   let { graceMs } = request;

@@ -27,8 +27,12 @@ export interface KeeperLink {
 }
 
 /** A keeper in this process. */
-export async function embeddedKeeper(folder: string, log?: (line: string) => void): Promise<KeeperLink> {
-  const keeper = await openKeeper({ folder, ...(log ? { log } : {}) });
+export async function embeddedKeeper(
+  folder: string,
+  log?: (line: string) => void,
+  audit?: string,
+): Promise<KeeperLink> {
+  const keeper = await openKeeper({ folder, audit, ...(log ? { log } : {}) });
   return {
     async open() {
       const [ours, theirs] = memoryChannelPair();
@@ -44,11 +48,19 @@ export async function embeddedKeeper(folder: string, log?: (line: string) => voi
 const LONGEST_LOG = 1024 * 1024;
 const LOOK_EVERY_MS = 20;
 
+export interface KeeperProcessOptions {
+  /** What Node runs. */
+  readonly program?: string;
+  /** The folder of its audit. */
+  readonly audit?: string;
+}
+
 /**
- * The keeper process of the folder; starts one where none runs, also later, when it has gone. `program`: what Node runs.
+ * The keeper process of the folder; starts one where none runs, also later, when it has gone.
  * Rejects with KEEPER_VERSION where one of another version still has jobs.
  */
-export async function keeperProcess(folder: string, program: string = keeperProgram()): Promise<KeeperLink> {
+export async function keeperProcess(folder: string, options: KeeperProcessOptions = {}): Promise<KeeperLink> {
+  const program = [options.program ?? keeperProgram(), folder, ...(options.audit === undefined ? [] : [options.audit])];
   privateFolder(folder);
   let starting: Promise<void> | undefined;
   let closed = false;
@@ -133,14 +145,14 @@ async function dial(folder: string): Promise<ByteChannel | undefined> {
   }
 }
 
-async function startKeeper(folder: string, program: string): Promise<void> {
+async function startKeeper(folder: string, program: readonly string[]): Promise<void> {
   const path = join(folder, "keeper.log");
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LONGEST_LOG) truncateSync(path);
   const log = openSync(path, "a", 0o600);
   let gone: string | undefined;
   try {
     // A session of its own: Ctrl-C in the front's terminal is not meant for it, and it stays when the terminal goes.
-    const child = spawn(process.execPath, [program, folder], { detached: true, cwd: "/", stdio: ["ignore", log, log] });
+    const child = spawn(process.execPath, [...program], { detached: true, cwd: "/", stdio: ["ignore", log, log] });
     child.once("error", (error) => {
       gone = error.message;
     });

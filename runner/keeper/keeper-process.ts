@@ -12,8 +12,11 @@ import { socketChannel, socketOptions } from "../../protocol/socket-channel.ts";
 import { openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
-/** Serves the folder until there has been nothing left to keep for `idleMs`. */
-export async function runKeeper(folder: string, idleMs: number = limits.keeperIdleMs): Promise<void> {
+/** Serves the folder until there has been nothing left to keep for `idleMs`; with an audit in the other folder. */
+export async function runKeeper(
+  folder: string,
+  { audit, idleMs = limits.keeperIdleMs }: { readonly audit?: string | undefined; readonly idleMs?: number } = {},
+): Promise<void> {
   const log = (line: string): void => {
     try {
       // By hand: a stream's error would end this process, and its jobs, when the disk of its own log is full.
@@ -24,7 +27,7 @@ export async function runKeeper(folder: string, idleMs: number = limits.keeperId
   };
   const unlock = await lockSoon(privateFolder(folder));
   const left = Promise.withResolvers<void>();
-  const keeper = await openKeeper({ folder, log, onLeave: left.resolve });
+  const keeper = await openKeeper({ folder, audit, log, onLeave: left.resolve });
   const path = socketPath(folder);
   const server = createServer({ ...socketOptions }, (socket) => {
     // Nobody but this user can open the folder that the socket is in.

@@ -3,13 +3,17 @@
 // (keeper-process.ts). What an earlier keeper left is taken over when it opens: see recover.ts.
 import { join } from "node:path";
 import type { Handlers } from "../../protocol/call.ts";
-import { SortieError } from "../../protocol/errors.ts";
+import { messageOf, SortieError } from "../../protocol/errors.ts";
+import type { Exit } from "../../protocol/exit.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
-import type { JobRequest, JobState } from "../../protocol/messages.ts";
+import type { InputOf, JobRequest, JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
 import { version } from "../../protocol/version.ts";
+import { allowedLine, endedLine } from "./audit/job-lines.ts";
+import { attemptsSince } from "./audit/read.ts";
+import { openAudit } from "./audit/writer.ts";
 import type { Site } from "./backends/backend.ts";
 import { openBackends } from "./backends/index.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
@@ -36,6 +40,7 @@ interface Parent {
   readonly driven: DrivenJob;
   readonly site: Site;
 }
+type RunInput = InputOf<"/keeper/run">;
 /** Attempt ids that were used, the oldest forgotten first: an attempt runs once. */
 const REMEMBERED = 100_000;
 
@@ -58,13 +63,15 @@ export interface Keeper {
 export interface KeeperOptions {
   /** For this keeper alone: journals, working directories and pipes live there. */
   readonly folder: string;
+  /** Where the audit is; a runner within a coordinator has none: it is that person's own machine. */
+  readonly audit?: string | undefined;
   readonly log?: (line: string) => void;
   /** Told once /keeper/leave was answered. */
   readonly onLeave?: () => void;
 }
 
 /** Opens the keeper on its folder. What a keeper that died left running there is ended first, and its journals too. */
-export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }: KeeperOptions): Promise<Keeper> {
+export async function openKeeper({ folder, audit: auditFolder, log = () => {}, onLeave = () => {} }: KeeperOptions): Promise<Keeper> {
   const work = privateFolder(join(folder, "work"));
   const journals = privateFolder(join(folder, "journals"));
   const jobs = new Map<AttemptId, KeptJob>();
@@ -77,11 +84,17 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   let taken = 0;
   let closing = false;
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
+  const audit = auditFolder === undefined ? undefined : openAudit(auditFolder, log);
+  audit?.record({ type: "keeper-started", pid: process.pid, version });
   const backend = openBackends({ folder, owner: ownerOf(folder), log });
-  for (const { record, journal, acknowledged, at, lostAt } of await recover({ journals, work, disk, backend })) {
+  for (const { record, journal, acknowledged, at, lostAt, exit } of await recover({ journals, work, disk, backend })) {
     used.add(record.attemptId);
     jobs.set(record.attemptId, keptJob(record, journal, { acknowledged, endedAt: at, lostAt }));
+    if (exit) audit?.record(endedLine(record, exit));
   }
+  // Journals may be gone sooner than what a signature is good for.
+  if (auditFolder !== undefined)
+    for (const attemptId of usedAttempts(auditFolder, log)) used.add(attemptId);
   const reaping = reaper(work, backend, log);
   const sites = siteOpener(work, backend, disk);
   const retaining = setInterval(() => retain(disk.limits.all), limits.retainEveryMs);
@@ -136,14 +149,21 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
     return { driven, site };
   }
 
-  function start(record: JobRecord, input: Parameters<NonNullable<Handlers["/keeper/run"]>>[0]): KeptJob {
-    const { request, slots } = input;
+  /** Gives the driven job that a command is to be within. */
+  function check({ request, slots, owner }: RunInput): Parent | undefined {
     const { attemptId, within } = request;
     if (closing) throw new SortieError("RUNNER_DRAINING", "The keeper is leaving.");
     if (used.has(attemptId)) throw new SortieError("DUPLICATE", `The attempt ${attemptId} was started before.`);
-    const parent = within === undefined ? undefined : parentOf(within, input.owner);
+    if (within !== undefined) return parentOf(within, owner);
     // A command is in its driven job's slots, also where a front that came later has fewer.
-    if (!parent) checkSlots(request, slots);
+    checkSlots(request, slots);
+    return undefined;
+  }
+
+  function start(record: JobRecord, input: RunInput): KeptJob {
+    const { request } = input;
+    const { attemptId } = request;
+    const parent = check(input);
     // Without it on disk a keeper after this one would not know the job: nothing is started then.
     writeDown(record);
     used.add(attemptId);
@@ -169,18 +189,17 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       changed();
     };
     const open = sites.own(request);
+    const ended = (exit: Exit): void => {
+      count(-1);
+      audit?.record(endedLine(record, exit));
+    };
     count(1);
     let kept: KeptJob;
     if (request.driven) {
-      const driven = startDrivenJob(request, journal, open, () => count(-1));
+      const driven = startDrivenJob(request, journal, open, ended);
       kept = keptJob(record, journal, { job: driven, driven });
     } else
-      kept = keptSteps(
-        record,
-        journal,
-        request,
-        startJob(request, journal, open, () => count(-1)),
-      );
+      kept = keptSteps(record, journal, request, startJob(request, journal, open, ended));
     whenOver(kept, async (job) => {
       // What cannot be reached now keeps its mark.
       if (!(await job.close())) return reaping.add(attemptId);
@@ -192,7 +211,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
   }
 
   function startWithin(record: JobRecord, request: JobRequest, journal: Journal, { driven, site }: Parent): KeptJob {
-    const job = startJob(request, journal, sites.within(site, request), () => {});
+    const job = startJob(request, journal, sites.within(site, request), (exit) => audit?.record(endedLine(record, exit)));
     driven.add(job);
     const kept = keptSteps(record, journal, request, job);
     whenOver(kept, async () => removeMark(work, request.attemptId));
@@ -279,6 +298,11 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       const leaseMs = within ? null : request.leaseMs === undefined ? input.leaseMs : request.leaseMs;
       const common = { attemptId, run, job, attempt, owner, startedAt: Date.now(), leaseMs };
       const record: JobRecord = within ? { ...common, within } : common;
+      if (audit) {
+        check(input);
+        // What is not on record is not run. What has changed meanwhile is looked at again.
+        await audit.write([allowedLine(record, input.decision)]);
+      }
       const kept = start(record, input);
       const session = kept.begin(input.holder);
       try {
@@ -287,6 +311,10 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       } finally {
         session.end();
       }
+    },
+    async "/keeper/audit"({ events }) {
+      await audit?.write(events);
+      return {};
     },
     async "/keeper/attach"({ attemptId, owner, offset, control, window, holder }, _caller, accept) {
       const kept = find(attemptId, owner);
@@ -349,6 +377,7 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       changed();
       await Promise.all([...over]);
       await Promise.all([...jobs.values()].map((kept) => kept.journal.settled()));
+      await audit?.close();
       await reaping.close();
       await backend.close();
     },
@@ -359,6 +388,16 @@ export async function openKeeper({ folder, log = () => {}, onLeave = () => {} }:
       return [...findMarks(work).values()].every(backend.isLocal);
     },
   };
+}
+
+/** Attempts that a signed job may still be replayed for. */
+function usedAttempts(audit: string, log: (line: string) => void): AttemptId[] {
+  try {
+    return attemptsSince(audit, Date.now() - 2 * limits.signatureMs);
+  } catch (error) {
+    log(`the audit cannot be read: ${messageOf(error)}`);
+    return [];
+  }
 }
 
 const stateOf = (kept: KeptJob): JobState => {

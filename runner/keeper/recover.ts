@@ -24,6 +24,8 @@ export interface RecoveredJob extends FoundRecord {
   readonly journal: Journal;
   /** Where an exit stands that says `lost`. */
   readonly lostAt: number | undefined;
+  /** The exit that it got just now, where it had none. */
+  readonly exit: Exit | undefined;
 }
 
 export async function recover(place: {
@@ -55,29 +57,31 @@ export async function recover(place: {
     const { attemptId } = found.record;
     const files = new Segments(journals, attemptId, disk.onDisk, segments.get(attemptId));
     segments.delete(attemptId);
-    let lostAt: number | undefined;
+    let completed: Completed = { lostAt: undefined, exit: undefined };
     try {
-      if (!found.acknowledged) lostAt = await complete(files);
+      if (!found.acknowledged) completed = await complete(files);
     } catch (error) {
       // A full disk. Without its end it is left for the keeper after this one.
       disk.failed(error);
       files.close();
       continue;
     }
-    recovered.push({ ...found, journal: Journal.reopen(files, disk), lostAt });
+    recovered.push({ ...found, journal: Journal.reopen(files, disk), ...completed });
   }
   // Segments whose record was never written, or is damaged: nobody can ask for them.
   for (const [attemptId, names] of segments) new Segments(journals, attemptId, disk.onDisk, names).remove();
   return recovered;
 }
 
-/** Ends a journal that has no exit. Gives where the exit begins, if it says `lost`. */
-async function complete(files: Segments): Promise<number | undefined> {
+type Completed = Pick<RecoveredJob, "lostAt" | "exit">;
+
+/** Ends a journal that has no exit. */
+async function complete(files: Segments): Promise<Completed> {
   if (files.isEmpty) files.begin(0, { stdout: 0, stderr: 0 });
   const { offset: start, before } = files.start;
   // The exit is in the last segment, and what was being written too; the rest is read only where it must be counted.
   const last = await measure(files, files.lastOffset);
-  if (last.hasExit) return last.lostAt;
+  if (last.hasExit) return { lostAt: last.lostAt, exit: undefined };
   files.cutAt(last.whole);
   let measured = await measure(files, start);
   if (measured.whole < files.end) {
@@ -93,7 +97,7 @@ async function complete(files: Segments): Promise<number | undefined> {
   const chunk = encodeControl(start === 0 ? { ...exit, hash: tally.hash() } : exit);
   await files.write([chunk], chunk.length);
   files.close();
-  return whole;
+  return { lostAt: whole, exit };
 }
 
 /**

@@ -3,7 +3,7 @@ import { begin } from "./begin.ts";
 
 begin();
 const { runKeeper } = await import("../../runner/keeper/keeper-process.ts");
-const [folder] = process.argv.slice(2);
+const [folder, audit] = process.argv.slice(2);
 if (folder === undefined) throw new Error("the keeper needs its folder");
-await runKeeper(folder);
+await runKeeper(folder, { audit });
 process.exit(0);

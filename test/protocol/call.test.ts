@@ -29,7 +29,7 @@ const input = () => ({
 
 function serve(handlers: Handlers, firstEnvelopeMs?: number): ByteChannel {
   const [ours, theirs] = memoryChannelPair();
-  void serveCall(theirs, handlers, caller, firstEnvelopeMs);
+  void serveCall(theirs, handlers, caller, { firstEnvelopeMs });
   return ours;
 }
 

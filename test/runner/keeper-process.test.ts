@@ -74,7 +74,7 @@ function leavesAfter(milliseconds: number): string {
   writeFileSync(
     path,
     `import { runKeeper } from ${sourceUrl("runner/keeper/keeper-process.ts")};
-    await runKeeper(process.argv[2] as string, ${milliseconds});
+    await runKeeper(process.argv[2] as string, { idleMs: ${milliseconds} });
     process.exit(0);`,
   );
   return path;
@@ -230,7 +230,7 @@ describe("a keeper process", () => {
 
   it("leaves by itself when there is neither a front nor a job, and not before", async () => {
     const program = leavesAfter(300);
-    const link = await keeperProcess(keepers, program);
+    const link = await keeperProcess(keepers, { program });
     const { pid } = await infoOf(link);
     const runner = await testRunner(folder, { keeper: { ...link, close: async () => {} } });
     const wanted = request("sleep 1; echo x", { leaseMs: null });
@@ -246,7 +246,7 @@ describe("a keeper process", () => {
       ),
     ).toMatchObject([{ running: false }, { running: false }]);
     // As a front that is killed: its news end, and nobody says goodbye.
-    const alone = await keeperProcess(join(folder, "other"), program);
+    const alone = await keeperProcess(join(folder, "other"), { program });
     const { pid: left } = await infoOf(alone);
     expect(await isGone(left)).toBe(true);
     expect(readdirSync(join(folder, "other")).sort()).toEqual(["journals", "keeper.log", "owner", "work"]);
@@ -384,7 +384,7 @@ describe("a keeper process", () => {
   it("that cannot start is told with where its own words are", async () => {
     const program = join(folder, "broken.ts");
     writeFileSync(program, 'throw new Error("no keeper today");');
-    const error = await keeperProcess(keepers, program).then(
+    const error = await keeperProcess(keepers, { program }).then(
       () => undefined,
       (reason: Error & { code: string; hint: string }) => reason,
     );
