@@ -71,6 +71,7 @@ async function runJob(link: KeeperLink, command: Command): Promise<void> {
     owner: "bench",
     slots: 10,
     leaseMs: null,
+    decision: { name: "bench", wants: [], rule: "bench" },
     request: {
       attemptId: newAttemptId(),
       run: newRunId(),

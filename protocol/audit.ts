@@ -44,7 +44,8 @@ export const FrontEvent = v.variant("type", [
     attemptId: v.optional(AttemptId),
     run: v.optional(RunId),
     job: v.optional(JobName),
-    wants: v.optional(v.pipe(v.array(Want), v.maxLength(limits.auditWants))),
+    /** What denied it, as the policy has it; not told to the peer. */
+    rule: v.optional(Brief),
   }),
   v.strictObject({ type: v.literal("paired"), ...Peer }),
   v.strictObject({ type: v.literal("pairing-refused"), peer: Brief, host: Brief, reason: Brief }),

@@ -33,6 +33,9 @@ export const admitAll: Admission = {
   admit: async ({ request }) => ({ request, rule: "everything is allowed", wants: wantsOf(request) }),
 };
 
+/** The rule that denied a job: for the runner's own record, and never for the peer. */
+export class DeniedBy extends Error {}
+
 export interface AdmissionOptions {
   /** The runner's name. */
   readonly name: string;
@@ -55,7 +58,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   return {
     async admit({ request }, caller) {
       const sections = sectionsFor(caller);
-      if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything" };
+      if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything", wants: wantsOf(request) };
       const wants = await wantsIn(request, caller.peer, keeper);
       const verdict = judge(sections, wants);
       const { denied, rules, taken } = verdict;
@@ -76,14 +79,17 @@ export function createAdmission(options: AdmissionOptions): Admission {
           rules.add(rule);
           taken.set(want, rulesOf[want.kind].taken?.(want.value));
         }
-      return { request: asTaken(request, taken), rule: [...rules].join("; ") || "nothing is wanted" };
+      const rule = [...rules].join("; ") || "nothing is wanted";
+      return { request: asTaken(request, taken), rule, wants };
 
       function refuse(denied: readonly Denied[], onlyAudits = false): SortieError {
         const why = denied.map(
           ({ want, rule }) => `${want.what} (${rule ?? `nothing allows it; ${flagFor(want)} would`})`,
         );
         log(`refused ${request.job} for ${caller.name}: ${why.join(", ") || "only audited"}`);
-        return denial(name, denied, onlyAudits);
+        const error = denial(name, denied, onlyAudits);
+        error.cause = new DeniedBy(denied.map(({ rule }) => rule ?? "nothing allows it").join("; ") || "only audited");
+        return error;
       }
     },
   };

@@ -7,6 +7,7 @@ import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest } from "../protocol/messages.ts";
+import { DeniedBy } from "./admission.ts";
 import type { Want } from "./grants/policy.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
@@ -98,6 +99,8 @@ export function openFrontAudit(keeper: KeeperLink, log: (line: string) => void):
   return {
     tell,
     refused(caller, error, { operation = "", input }) {
+      // It went away by itself.
+      if (error.code === "CONNECTION_LOST") return;
       if (!take("refused", caller.peer, limits.auditRefusals)) return;
       const about = jobOf(input);
       tell({
@@ -108,6 +111,7 @@ export function openFrontAudit(keeper: KeeperLink, log: (line: string) => void):
         code: error.code,
         message: brief(error.message),
         ...about,
+        ...ruleOf(error),
       });
     },
     pairingRefused(peer, host, reason) {
@@ -138,6 +142,10 @@ function jobOf(input: unknown): Partial<Pick<JobRequest, "attemptId" | "run" | "
   return attemptId === undefined ? {} : { attemptId };
 }
 
+/** The rule that admission.ts names as the cause of a denial. */
+const ruleOf = ({ cause }: SortieError): { rule?: string } =>
+  cause instanceof DeniedBy ? { rule: brief(cause.message) } : {};
+
 /** What was allowed, for the keeper's line. */
 export function decisionOf(
   caller: Caller,
@@ -145,7 +153,9 @@ export function decisionOf(
   wants: readonly Want[],
   signedBy: string | undefined,
 ): AuditDecision {
-  const distinct = [...new Map(wants.map(({ kind, value }) => [`${kind} ${value}`, { kind, value: brief(value) }])).values()];
+  const distinct = [
+    ...new Map(wants.map(({ kind, value }) => [`${kind} ${value}`, { kind, value: brief(value) }])).values(),
+  ];
   const more = distinct.length - limits.auditWants;
   return {
     name: brief(caller.name),

@@ -21,6 +21,11 @@ await runCommandLine(
       load: () => import("./commands/invite.ts"),
     },
     {
+      command: "audit [action]",
+      describe: "Who asked this runner for what, and whether that record is whole",
+      load: () => import("./commands/audit.ts"),
+    },
+    {
       command: "trust <action> [peer] [name]",
       describe: "List, remove or rename trusted coordinators",
       load: () => import("./commands/trust.ts"),

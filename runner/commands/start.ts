@@ -4,6 +4,7 @@ import { availableParallelism, hostname } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import type { Argv } from "yargs";
+import { brief } from "../../protocol/audit.ts";
 import type { ByteChannel } from "../../protocol/channel.ts";
 import { durationOption } from "../../protocol/duration.ts";
 import { asSortieError, SortieError } from "../../protocol/errors.ts";
@@ -21,8 +22,8 @@ import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { version } from "../../protocol/version.ts";
 import { createAdmission } from "../admission.ts";
-import { compile } from "../grants/decide.ts";
 import { openFrontAudit } from "../audit.ts";
+import { compile } from "../grants/decide.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
 import { describeSection, warningsOf } from "../grants/tell.ts";
 import { isDialled, join as joinCoordinator, keepJoined } from "../join.ts";
@@ -186,7 +187,7 @@ export async function handler(options: Options): Promise<number> {
     for (const peer of trust.removed())
       runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
-    const grants = options["allow-all"] ? "everything" : "none";
+    const grants = brief(describeSection(flags) ?? "none");
     audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants });
     tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));

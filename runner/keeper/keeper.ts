@@ -71,7 +71,12 @@ export interface KeeperOptions {
 }
 
 /** Opens the keeper on its folder. What a keeper that died left running there is ended first, and its journals too. */
-export async function openKeeper({ folder, audit: auditFolder, log = () => {}, onLeave = () => {} }: KeeperOptions): Promise<Keeper> {
+export async function openKeeper({
+  folder,
+  audit: auditFolder,
+  log = () => {},
+  onLeave = () => {},
+}: KeeperOptions): Promise<Keeper> {
   const work = privateFolder(join(folder, "work"));
   const journals = privateFolder(join(folder, "journals"));
   const jobs = new Map<AttemptId, KeptJob>();
@@ -93,8 +98,7 @@ export async function openKeeper({ folder, audit: auditFolder, log = () => {}, o
     if (exit) audit?.record(endedLine(record, exit));
   }
   // Journals may be gone sooner than what a signature is good for.
-  if (auditFolder !== undefined)
-    for (const attemptId of usedAttempts(auditFolder, log)) used.add(attemptId);
+  if (auditFolder !== undefined) for (const attemptId of usedAttempts(auditFolder, log)) used.add(attemptId);
   const reaping = reaper(work, backend, log);
   const sites = siteOpener(work, backend, disk);
   const retaining = setInterval(() => retain(disk.limits.all), limits.retainEveryMs);
@@ -198,8 +202,7 @@ export async function openKeeper({ folder, audit: auditFolder, log = () => {}, o
     if (request.driven) {
       const driven = startDrivenJob(request, journal, open, ended);
       kept = keptJob(record, journal, { job: driven, driven });
-    } else
-      kept = keptSteps(record, journal, request, startJob(request, journal, open, ended));
+    } else kept = keptSteps(record, journal, request, startJob(request, journal, open, ended));
     whenOver(kept, async (job) => {
       // What cannot be reached now keeps its mark.
       if (!(await job.close())) return reaping.add(attemptId);
@@ -211,7 +214,9 @@ export async function openKeeper({ folder, audit: auditFolder, log = () => {}, o
   }
 
   function startWithin(record: JobRecord, request: JobRequest, journal: Journal, { driven, site }: Parent): KeptJob {
-    const job = startJob(request, journal, sites.within(site, request), (exit) => audit?.record(endedLine(record, exit)));
+    const job = startJob(request, journal, sites.within(site, request), (exit) =>
+      audit?.record(endedLine(record, exit)),
+    );
     driven.add(job);
     const kept = keptSteps(record, journal, request, job);
     whenOver(kept, async () => removeMark(work, request.attemptId));

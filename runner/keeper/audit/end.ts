@@ -14,8 +14,9 @@ export interface End {
   readonly found: readonly AuditEvent[];
 }
 
-export function findEnd(folder: string): End {
-  const head = readHead(folder);
+/** `known`: where the writer itself left it, which counts more than what the head says now. */
+export function findEnd(folder: string, known?: Link): End {
+  const head = known ?? readHead(folder);
   const files = auditFiles(folder);
   const torn: AuditEvent[] = [];
   for (let file = files.pop(); file; file = files.pop()) {

@@ -48,7 +48,8 @@ export function verifyAudit(folder: string, noted?: Link): Verified {
       if (link.seq === head?.seq || link.seq === noted?.seq) stated.set(link.seq, link.hash);
       const { event } = line;
       if (event.type === "file") oldest = event.oldest;
-      if (event.type === "broken") breaks.push({ file: name, line: inFile, what: `the runner found that of ${event.file}: ${event.what}` });
+      if (event.type === "broken")
+        breaks.push({ file: name, line: inFile, what: `the runner found that of ${event.file}: ${event.what}` });
     };
     const isOldest = index === 0;
     const walked = walk(bytes, isOldest ? undefined : last, each);
@@ -89,7 +90,11 @@ export function verifyAudit(folder: string, noted?: Link): Verified {
 const firstOf = (last: Link | undefined, lines: number): number => (last?.seq ?? 0) - lines + 1;
 
 /** From the line behind the one that is wrong. */
-function restOf(bytes: Buffer, end: number, each: Parameters<typeof walk>[2]): { lines: number; last: Link | undefined } {
+function restOf(
+  bytes: Buffer,
+  end: number,
+  each: Parameters<typeof walk>[2],
+): { lines: number; last: Link | undefined } {
   let lines = 0;
   let last: Link | undefined;
   for (let from = end; from < bytes.length; ) {
@@ -106,6 +111,7 @@ function restOf(bytes: Buffer, end: number, each: Parameters<typeof walk>[2]): {
 
 function whyNot(noted: Link, first: number | undefined, isThere: boolean): string {
   if (isThere) return `line ${noted.seq} is another one than was noted`;
-  if (first !== undefined && noted.seq < first) return `line ${noted.seq} is older than what is kept: note the head more often`;
+  if (first !== undefined && noted.seq < first)
+    return `line ${noted.seq} is older than what is kept: note the head more often`;
   return `it has no line ${noted.seq}, which was noted`;
 }

@@ -72,6 +72,8 @@ export function openAudit(
   let open: Open | undefined;
   let writing: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
+  /** Where this writer left it. */
+  let left: Link | undefined;
   let notWritten = 0;
   let told = "";
 
@@ -104,7 +106,7 @@ export function openAudit(
     privateFolder(folder);
     // It is there before any file is: files without one are never what a crash left.
     if (auditFiles(folder).length === 0 && !readHead(folder)) writeHead(folder, BEGINNING);
-    const { file, last, found } = findEnd(folder);
+    const { file, last, found } = findEnd(folder, left);
     if (!file) return begin(last, found);
     const resumed = opened(file.name, FLAGS, { size: file.size, last, first: found, oldest: 0 });
     ftruncateSync(resumed.file, file.size);
@@ -144,7 +146,7 @@ export function openAudit(
     notWritten -= counted;
     const wasBegun = to.size === 0;
     to.size += bytes.length;
-    to.last = last;
+    to.last = left = last;
     to.first = [];
     if (wasBegun) tidy(to.oldest);
   }
