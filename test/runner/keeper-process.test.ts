@@ -33,6 +33,7 @@ import {
 } from "./calls.ts";
 import { drive, drivenRequest, within } from "./driven-jobs.ts";
 
+const decision = { name: "test", wants: [], rule: "a test" };
 let folder: string;
 let keepers: string;
 beforeEach(() => {
@@ -114,7 +115,7 @@ describe("a keeper process", () => {
       import { keeperProcess } from ${sourceUrl("runner/keeper/keeper-link.ts")};
       import { callRaw } from ${sourceUrl("protocol/make-call.ts")};
       const link = await keeperProcess(${JSON.stringify(keepers)});
-      const call = await callRaw(await link.open(), "/keeper/run", ${JSON.stringify({ request: wanted, window: 65_536, holder: "one", owner: "test", slots: 1, leaseMs: null })});
+      const call = await callRaw(await link.open(), "/keeper/run", ${JSON.stringify({ request: wanted, window: 65_536, holder: "one", owner: "test", slots: 1, leaseMs: null, decision })});
       await call.read();
       process.kill(process.pid, "SIGKILL");`;
     const front = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: "ignore" });
@@ -135,7 +136,7 @@ describe("a keeper process", () => {
     await keeper();
     const job = drivenRequest();
     const wanted = within(job, "echo before; while ! [ -e go ]; do sleep 0.02; done; echo after");
-    const given = { window: 65_536, holder: "one", owner: "test", slots: 1, leaseMs: null };
+    const given = { window: 65_536, holder: "one", owner: "test", slots: 1, leaseMs: null, decision };
     const code = `
       import { keeperProcess } from ${sourceUrl("runner/keeper/keeper-link.ts")};
       import { callRaw } from ${sourceUrl("protocol/make-call.ts")};
