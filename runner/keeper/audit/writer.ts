@@ -128,8 +128,9 @@ export function openAudit(
       last = line.link;
       text += `${line.text}\n`;
     };
-    for (const event of to.first) add(event, Date.now());
-    if (notWritten > 0) add({ type: "not-written", count: notWritten }, Date.now());
+    const now = batch[0]?.at ?? Date.now();
+    for (const event of to.first) add(event, now);
+    if (notWritten > 0) add({ type: "not-written", count: notWritten }, now);
     for (const { event, at } of batch) add(event, at);
     const bytes = Buffer.from(text, "latin1");
     const counted = notWritten;
