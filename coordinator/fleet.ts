@@ -97,7 +97,7 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     };
   }
 
-  async function reach(pin: Pin): Promise<Reached> {
+  async function reach(pin: Pin, again = pin.addresses.length === 0): Promise<Reached> {
     try {
       const runner = link(pin);
       const channel = await runner.open();
@@ -106,14 +106,17 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
       // Its name here is the pin's: what a peer calls itself may change, or be another one's.
       return { pin, runner: { ...runner, info: { ...info, name: pin.name }, roundTripMs: performance.now() - asked } };
     } catch (error) {
-      return { pin, error: asSortieError(error) };
+      const failure = asSortieError(error);
+      // The process that a joined runner is reached through may end in the middle; this one listens then.
+      if (again && failure.code === "CONNECTION_LOST") return reach(pin, false);
+      return { pin, error: failure };
     }
   }
 
   return {
     trust,
     link,
-    reachAll: () => Promise.all(trust.list().map(reach)),
+    reachAll: () => Promise.all(trust.list().map((pin) => reach(pin))),
     async embedded(slots) {
       const [{ embedRunner }, { memoryChannelPair }, { serveCall }] = await Promise.all([
         import("../runner/embedded.ts"),
