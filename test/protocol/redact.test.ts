@@ -62,19 +62,14 @@ const noise = fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes))
 describe("a secret in a stream", () => {
   it("is never in what comes out, whatever a program makes of it, however it is cut", () => {
     fc.assert(
-      fc.property(
-        secret,
-        fc.constantFrom(...Object.keys(asPrograms)),
-        noise,
-        noise,
-        fc.array(fc.nat(500), { maxLength: 12 }),
-        (value, program, before, after, places) => {
-          const encoded = (asPrograms[program] as (typeof asPrograms)[string])(value, before);
-          const whole = Buffer.concat([before, encoded, after]);
-          const redaction = redactionOf([value]);
+      fc.property(secret, noise, noise, fc.array(fc.nat(500), { maxLength: 12 }), (value, before, after, places) => {
+        const redaction = redactionOf([value]);
+        const forms = [...formsOf(value)];
+        for (const encode of Object.values(asPrograms)) {
+          const whole = Buffer.concat([before, encode(value, before), after]);
           const out = hidden(redaction, cut(whole, places));
           expect(out.includes("***")).toBe(true);
-          for (const form of formsOf(value)) expect(out.includes(form)).toBe(false);
+          for (const form of forms) expect(out.includes(form)).toBe(false);
           // In one piece, byte by byte, or as it came: the same.
           expect(out.equals(hidden(redaction, [whole]))).toBe(true);
           expect(
@@ -85,9 +80,9 @@ describe("a secret in a stream", () => {
               ),
             ),
           ).toBe(true);
-        },
-      ),
-      { numRuns: 5_000 },
+        }
+      }),
+      { numRuns: 500 },
     );
   });
 
@@ -104,7 +99,7 @@ describe("a secret in a stream", () => {
           expect(hidden(redactionOf(secrets), cut(whole, places)).equals(whole)).toBe(true);
         },
       ),
-      { numRuns: 2_500 },
+      { numRuns: 800 },
     );
   });
 
