@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import { AuditDecision, FrontEvent } from "./audit.ts";
 import { Environment, Step } from "./command.ts";
+import { DeliveredSecrets, variableOf } from "./delivered-secret.ts";
 import { CancelledBy, Exit, ExitCode, SignalName } from "./exit.ts";
 import { AttemptId, JobName, RunId } from "./ids.ts";
 import { limits } from "./limits.ts";
@@ -42,6 +43,8 @@ const JobRequestEntries = v.strictObject({
   within: v.optional(AttemptId),
   /** Of a command within: added to the driven job's. */
   env: Environment,
+  /** What nothing of the job may tell: not its journal, and no record. For the runner that runs it, and for no other. */
+  secrets: v.optional(DeliveredSecrets),
   /** In what it runs: a container, or a host that the runner reaches by ssh. Without both it is a process of the runner. */
   container: v.optional(Container),
   ssh: v.optional(SshTarget),
@@ -67,7 +70,17 @@ const JobRequestEntries = v.strictObject({
   /** Whether stdin chunks will come; without it the steps read an empty stdin. Only a job of one step may have it. */
   stdin: v.boolean(),
 });
-const OF_THE_DRIVEN_JOB = ["container", "ssh", "user", "limits", "nice", "umask", "slots", "leaseMs"] as const;
+const OF_THE_DRIVEN_JOB = [
+  "secrets",
+  "container",
+  "ssh",
+  "user",
+  "limits",
+  "nice",
+  "umask",
+  "slots",
+  "leaseMs",
+] as const;
 
 /** What goes together. A command within is in the place, and by the session, of its driven job. */
 export const JobRequest = v.pipe(
@@ -91,8 +104,22 @@ export const JobRequest = v.pipe(
     "in a container neither nice nor umask",
   ),
   v.check(({ container }) => !(container?.network && container.services.length > 0), "services or a network, not both"),
+  v.check(hasEachOnce, "each variable once, and secrets of services that are there"),
 );
 export type JobRequest = v.InferOutput<typeof JobRequest>;
+
+function hasEachOnce({ env, container, secrets = [] }: v.InferOutput<typeof JobRequestEntries>): boolean {
+  const services = new Map(container?.services.map((service) => [service.name, service.env]));
+  const given = (of: string, pairs: Environment): string[] => pairs.map(([name]) => `${of} ${name}`);
+  const all = [...given("", env), ...[...services].flatMap(([name, own]) => given(name, own))];
+  for (const secret of secrets) {
+    const variable = variableOf(secret);
+    const of = secret.as === "env" ? (secret.service ?? "") : "";
+    if (of !== "" && !services.has(of)) return false;
+    if (variable !== undefined) all.push(`${of} ${variable}`);
+  }
+  return new Set(all).size === all.length;
+}
 
 /** Bytes the runner may send beyond the last acknowledgement. */
 const Window = v.pipe(v.number(), v.integer(), v.minValue(limits.windowMinimum), v.maxValue(limits.windowMaximum));

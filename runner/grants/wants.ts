@@ -16,6 +16,7 @@ export const jobFields = {
   driven: "It runs nothing itself: each of its commands is a request of its own.",
   within: "Names a job of the same peer; what is wanted is decided by where that one runs.",
   env: ["env"],
+  secrets: ["secret", "env"],
   container: ["image", "mount", "privileged", "network", "user"],
   ssh: ["ssh"],
   cwd: ["cwd"],
@@ -76,8 +77,9 @@ const quoted = (text: string): string => JSON.stringify(shown(text));
 
 /** `place`: of a command within, where its driven job runs. */
 export function wantsOf(request: JobRequest, place: Place = placeOf(request)): Want[] {
-  const { container, ssh, user } = request;
+  const { container, ssh, user, secrets = [] } = request;
   return [
+    ...secrets.map(({ name }): Want => ({ kind: "secret", value: name, what: `give the job the secret ${name}` })),
     // In a container and on another host any program may be run: that is granted with the image, and with the host.
     ...(place === "local" ? localWants(request) : []),
     ...(container ? containerWants(container) : []),
@@ -86,7 +88,12 @@ export function wantsOf(request: JobRequest, place: Place = placeOf(request)): W
   ];
 }
 
-function localWants({ steps, env, cwd }: JobRequest): Want[] {
+function localWants({ steps, env, secrets = [], cwd }: JobRequest): Want[] {
+  const variables = [
+    ...env.map(([name]) => name),
+    // The path in NAME_FILE is the runner's own: that is granted with the secret.
+    ...secrets.flatMap((secret) => (secret.as === "env" ? [secret.variable] : [])),
+  ];
   return [
     ...steps.map(
       (step): Want =>
@@ -95,7 +102,7 @@ function localWants({ steps, env, cwd }: JobRequest): Want[] {
           : // Never the command itself, which may hold anything.
             { kind: "shell", value: "", what: "run a shell command" },
     ),
-    ...env.map(([name]): Want => ({ kind: "env", value: name, what: `set the variable ${shown(name)}` })),
+    ...variables.map((name): Want => ({ kind: "env", value: name, what: `set the variable ${shown(name)}` })),
     ...(cwd === undefined ? [] : [{ kind: "cwd", value: cwd, what: `run in ${quoted(cwd)}` } as const]),
   ];
 }

@@ -3,6 +3,7 @@
 import type { Exit } from "../../protocol/exit.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { type Place, placeOf } from "../../protocol/place.ts";
+import type { Redaction } from "../../protocol/redact.ts";
 import { type OwnPart, Refused, type Settled, type Site } from "./backends/backend.ts";
 import type { Job, JobSite, OpenSite } from "./job.ts";
 import { type Cause, exitOf, jobEnd } from "./job-end.ts";
@@ -18,6 +19,8 @@ export interface DrivenJob extends Job {
   /** Commands within that are not over. */
   readonly commands: number;
   add(command: Job): void;
+  /** Of its secrets, which all its commands have. */
+  readonly redaction: Redaction | undefined;
   /** Ends it with this code, once its commands are over; those that still run are ended first. The first code counts. */
   finish(code: number): void;
 }
@@ -28,9 +31,10 @@ export function startDrivenJob(
   journal: Journal,
   open: OpenSite,
   ended: (exit: Exit) => void,
+  redaction: Redaction | undefined,
 ): DrivenJob {
   const bytes = { stdout: 0, stderr: 0 };
-  const end = jobEnd(journal, bytes, ended);
+  const end = jobEnd(journal, bytes, ended, redaction);
   const commands = new Set<Job>();
   const opening = new AbortController();
   const ending = Promise.withResolvers<void>();
@@ -52,7 +56,7 @@ export function startDrivenJob(
 
   async function takeCommands(): Promise<Settled | undefined> {
     try {
-      opened = await open(noteTaker(end.control), opening.signal);
+      opened = await open(noteTaker(end.control, redaction), opening.signal);
       directory = await opened.enter(opening.signal);
       ready = !opening.signal.aborted;
       if (ready) end.control({ type: "ready", at: Date.now(), cwd: directory });
@@ -88,6 +92,7 @@ export function startDrivenJob(
       return end.running;
     },
     over,
+    redaction,
     get site() {
       return ready ? opened : undefined;
     },

@@ -1,6 +1,7 @@
 // How a job ends, once: the first cause wins, and its exit is the last that its journal gets. job.ts and driven-job.ts use it.
 import type { CancelledBy, Ending, Exit } from "../../protocol/exit.ts";
 import type { JournalControl } from "../../protocol/messages.ts";
+import type { Redaction } from "../../protocol/redact.ts";
 import type { Settled } from "./backends/backend.ts";
 import type { Journal } from "./journal.ts";
 
@@ -30,14 +31,20 @@ export interface JobEnd {
 }
 
 /** `ended` is called when the exit is about to be written. */
-export function jobEnd(journal: Journal, bytes: Bytes, ended: (exit: Exit) => void): JobEnd {
+export function jobEnd(
+  journal: Journal,
+  bytes: Bytes,
+  ended: (exit: Exit) => void,
+  redaction: Redaction | undefined,
+): JobEnd {
   let running = true;
   let cause: Cause | undefined;
 
   function write(exit: Exit): void {
     running = false;
-    ended(exit);
-    journal.appendControl(exit);
+    const told = redaction ? withoutSecrets(exit, redaction) : exit;
+    ended(told);
+    journal.appendControl(told);
     journal.close();
   }
 
@@ -67,6 +74,21 @@ export function jobEnd(journal: Journal, bytes: Bytes, ended: (exit: Exit) => vo
       }),
   };
 }
+
+/** What an exit says in words: of why, and of the processes that were ended. */
+function withoutSecrets(exit: Exit, redaction: Redaction): Exit {
+  const { text, value } = redaction;
+  return {
+    ...exit,
+    ...("message" in exit && exit.message !== undefined ? { message: text(exit.message) } : {}),
+    ...("ending" in exit && exit.ending ? { ending: endingWithout(exit.ending, value) } : {}),
+  } as Exit;
+}
+
+const endingWithout = (ending: Ending, value: Redaction["value"]): Ending => {
+  const named = <One extends { readonly name: string }>(one: One): One => ({ ...one, name: value(one.name) });
+  return { ...ending, ended: ending.ended.map(named), survivors: ending.survivors.map(named) };
+};
 
 /** Messages name programs and paths of any length, and a control chunk holds 64 KiB. */
 const MESSAGE_CHARACTERS = 1_000;

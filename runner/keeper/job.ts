@@ -4,6 +4,7 @@ import { STDERR, STDOUT } from "../../protocol/chunk.ts";
 import type { Ending, Exit, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
+import type { Redaction } from "../../protocol/redact.ts";
 import { Refused, type RunningCommand, type Settled, type Site, type SiteEvents } from "./backends/backend.ts";
 import { brief, type Cause, exitOf, jobEnd } from "./job-end.ts";
 import type { Journal } from "./journal.ts";
@@ -11,6 +12,8 @@ import { noteTaker } from "./notes.ts";
 
 /** Stdin taken, but not told yet: the caller waits for no less than a whole window. */
 const RECEIVED_EVERY = limits.windowMinimum;
+
+type Output = typeof STDOUT | typeof STDERR;
 
 /** What a job with steps needs of a site. */
 export type JobSite = Pick<Site, "start" | "end" | "close">;
@@ -42,9 +45,12 @@ export function startJob(
   journal: Journal,
   open: OpenSite<JobSite>,
   ended: (exit: Exit) => void,
+  redaction?: Redaction,
 ): StepsJob {
   const bytes = { stdout: 0, stderr: 0 };
-  const end = jobEnd(journal, bytes, ended);
+  const end = jobEnd(journal, bytes, ended, redaction);
+  /** One an output for all steps: what one step begins and the next goes on with is whole to those who read it. */
+  const redacted = redaction && { [STDOUT]: redaction.stream(), [STDERR]: redaction.stream() };
   let { graceMs } = request;
   let site: JobSite | undefined;
   let command: RunningCommand | undefined;
@@ -79,8 +85,13 @@ export function startJob(
     return setTimeout(() => then(cancel({ reason: "timeout", timeoutMs })), timeoutMs);
   }
 
-  async function pump(source: NodeJS.ReadableStream, stream: typeof STDOUT | typeof STDERR): Promise<void> {
-    const name = stream === STDOUT ? "stdout" : "stderr";
+  function append(stream: Output, data: Uint8Array): void {
+    if (data.length === 0) return;
+    bytes[stream === STDOUT ? "stdout" : "stderr"] += data.length;
+    journal.appendData(stream, data);
+  }
+
+  async function pump(source: NodeJS.ReadableStream, stream: Output): Promise<void> {
     await new Promise<void>((resolve) => {
       source.on("data", (data: Buffer) => {
         const now = Date.now();
@@ -89,8 +100,7 @@ export function startJob(
           markedAt = now;
           end.control({ type: "mark", at: now });
         }
-        bytes[name] += data.length;
-        journal.appendData(stream, data);
+        append(stream, redacted ? redacted[stream].push(data) : data);
         if (journal.full) {
           source.pause();
           void journal.room().then(() => source.resume());
@@ -128,7 +138,7 @@ export function startJob(
   /** Undefined once it is open; else why not. */
   async function openSite(): Promise<Settled | undefined> {
     try {
-      site = await open(noteTaker(end.control), opening.signal);
+      site = await open(noteTaker(end.control, redaction), opening.signal);
       return undefined;
     } catch (error) {
       if (error instanceof Refused) return { kind: "failed", heldOpen: false, ...error.refusal };
@@ -155,15 +165,14 @@ export function startJob(
     await site?.end();
     const telling = request.steps.length > 1 ? command !== undefined : stepTimedOut;
     const last = telling ? Math.min(step, request.steps.length - 1) : undefined;
+    if (redacted) for (const stream of [STDOUT, STDERR] as const) append(stream, redacted[stream].end());
     if (settled?.kind === "failed" && settled.stage === "command") explain(settled.message);
     end.write({ ...exitOf(settled, end.cause, await ending, bytes, last), hash: journal.tally.hash() });
   }
 
   /** A missing command is told where a shell would tell it, too. */
   function explain(message: string): void {
-    const line = Buffer.from(`sortie: ${brief(message)}\n`);
-    bytes.stderr += line.length;
-    journal.appendData(STDERR, line);
+    append(STDERR, Buffer.from(`sortie: ${brief(redaction ? redaction.text(message) : message)}\n`));
   }
 
   function received(count: number): void {

@@ -10,6 +10,7 @@ import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { InputOf, JobRequest, JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
+import { redactionOf } from "../../protocol/redact.ts";
 import { version } from "../../protocol/version.ts";
 import { allowedLine, endedLine } from "./audit/job-lines.ts";
 import { attemptsSince } from "./audit/read.ts";
@@ -192,7 +193,8 @@ export async function openKeeper({
       taken += by * wanted;
       changed();
     };
-    const open = sites.own(request);
+    const redaction = redactionOf((request.secrets ?? []).map(({ value }) => value));
+    const open = sites.own(request, redaction);
     const ended = (exit: Exit): void => {
       count(-1);
       audit?.record(endedLine(record, exit));
@@ -200,9 +202,9 @@ export async function openKeeper({
     count(1);
     let kept: KeptJob;
     if (request.driven) {
-      const driven = startDrivenJob(request, journal, open, ended);
+      const driven = startDrivenJob(request, journal, open, ended, redaction);
       kept = keptJob(record, journal, { job: driven, driven });
-    } else kept = keptSteps(record, journal, request, startJob(request, journal, open, ended));
+    } else kept = keptSteps(record, journal, request, startJob(request, journal, open, ended, redaction));
     whenOver(kept, async (job) => {
       // What cannot be reached now keeps its mark.
       if (!(await job.close())) return reaping.add(attemptId);
@@ -214,8 +216,12 @@ export async function openKeeper({
   }
 
   function startWithin(record: JobRecord, request: JobRequest, journal: Journal, { driven, site }: Parent): KeptJob {
-    const job = startJob(request, journal, sites.within(site, request), (exit) =>
-      audit?.record(endedLine(record, exit)),
+    const job = startJob(
+      request,
+      journal,
+      sites.within(site, request),
+      (exit) => audit?.record(endedLine(record, exit)),
+      driven.redaction,
     );
     driven.add(job);
     const kept = keptSteps(record, journal, request, job);
@@ -229,10 +235,13 @@ export async function openKeeper({
   function whenOver(kept: KeptJob, cleanUp: (job: Job) => Promise<void>): void {
     const { job } = kept;
     if (!job) return;
-    const cleaned = job.over.then(() => {
-      kept.ended();
-      return cleanUp(job);
-    });
+    const cleaned = job.over
+      .then(() => {
+        kept.ended();
+        return cleanUp(job);
+      })
+      // With it go the request, and the secrets that came in it.
+      .finally(() => kept.release());
     const told = cleaned.catch((error: unknown) =>
       log(`${kept.record.attemptId} was not cleaned up: ${String(error)}`),
     );
@@ -390,6 +399,7 @@ export async function openKeeper({
       // Groups first: a process that cleared its environment is found by nothing else.
       for (const { job } of jobs.values()) job?.kill();
       killMarkedNow(new Set(jobs.keys()));
+      backend.removeSecrets();
       return [...findMarks(work).values()].every(backend.isLocal);
     },
   };

@@ -20,7 +20,7 @@ export interface Session {
 export interface KeptJob {
   readonly record: JobRecord;
   readonly journal: Journal;
-  /** Absent for a job of an earlier keeper. */
+  /** Absent for a job of an earlier keeper, and once it is over and cleaned up. */
   readonly job: Job | undefined;
   /** The same, where it is a driven one. */
   readonly driven: DrivenJob | undefined;
@@ -45,6 +45,8 @@ export interface KeptJob {
   begin(holder: string | undefined): Session;
   /** The exit is in the journal. */
   ended(): void;
+  /** It is cleaned up: nothing of it is held any more but its journal. */
+  release(): void;
   /** Ends every session. */
   close(reason: Error): void;
 }
@@ -60,7 +62,7 @@ export function keptJob(
     | { readonly job: Job; readonly driven?: DrivenJob; readonly stdin?: JobStdin }
     | { readonly acknowledged: boolean; readonly endedAt: number; readonly lostAt: number | undefined },
 ): KeptJob {
-  const { job, driven, stdin } = "job" in rest ? rest : {};
+  let { job, driven, stdin }: Partial<Pick<KeptJob, "job" | "driven" | "stdin">> = "job" in rest ? rest : {};
   const sessions = new Map<Session, AbortController>();
   let control: Session | undefined;
   let holder: string | undefined;
@@ -74,15 +76,21 @@ export function keptJob(
     control = undefined;
     journal.setOwned(false);
     if (record.leaseMs !== null && job?.running)
-      lease = setTimeout(() => job.cancel({ reason: "lease" }), record.leaseMs);
+      lease = setTimeout(() => job?.cancel({ reason: "lease" }), record.leaseMs);
   }
 
   return {
     record,
     journal,
-    job,
-    driven,
-    stdin,
+    get job() {
+      return job;
+    },
+    get driven() {
+      return driven;
+    },
+    get stdin() {
+      return stdin;
+    },
     pace,
     get running() {
       return job?.running ?? false;
@@ -128,6 +136,12 @@ export function keptJob(
       endedAt = Date.now();
       pace.end();
       clearTimeout(lease);
+    },
+    release() {
+      job = undefined;
+      driven = undefined;
+      // How much of it was taken is still asked.
+      stdin = stdin && { taken: stdin.taken, take() {}, end() {} };
     },
     close(reason) {
       clearTimeout(lease);

@@ -35,6 +35,7 @@ export async function recover(place: {
   readonly backend: Backends;
 }): Promise<RecoveredJob[]> {
   const { journals, work, disk, backend } = place;
+  backend.removeSecrets();
   const marks = findMarks(work);
   for (const [attempt, mark] of marks) {
     // What is elsewhere may take its time: see reaper.ts.

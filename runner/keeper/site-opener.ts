@@ -3,24 +3,26 @@
 import { join } from "node:path";
 import { messageOf } from "../../protocol/errors.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
+import type { Redaction } from "../../protocol/redact.ts";
 import { Refused, type Site } from "./backends/backend.ts";
 import type { Backends } from "./backends/index.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { siteWithin } from "./driven-job.ts";
 import type { JobSite, OpenSite } from "./job.ts";
 import { findMarks, setMark } from "./marks.ts";
-import { makeWorkFolder } from "./work.ts";
+import { makeWorkFolder, withVariables } from "./work.ts";
 
 export interface SiteOpener {
   /** A site of the job's own. A directory that cannot be made is the job's exit. */
-  own(request: JobRequest): OpenSite;
+  own(request: JobRequest, redaction: Redaction | undefined): OpenSite;
   /** That of a command, in the site of its driven job. */
   within(site: Site, request: JobRequest): OpenSite<JobSite>;
 }
 
 export function siteOpener(work: string, backend: Backends, disk: DiskBudget): SiteOpener {
   return {
-    own(request) {
+    own(asked, redaction) {
+      const request = withVariables(asked);
       const { attemptId } = request;
       let failure: string | undefined;
       try {
@@ -41,7 +43,7 @@ export function siteOpener(work: string, backend: Backends, disk: DiskBudget): S
       };
       return async (note, cancelled) => {
         if (failure !== undefined) throw new Refused("workdir", failure);
-        return backend.open(request, join(work, attemptId), { note, mark }, cancelled);
+        return backend.open(request, join(work, attemptId), { note, mark, redaction }, cancelled);
       };
     },
     within(site, { attemptId, env, cwd }) {

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import type { Environment } from "../../protocol/command.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import type { OwnPart } from "./backends/backend.ts";
 import { COMMAND_MARKER, MARKER } from "./process-tree.ts";
@@ -33,6 +34,22 @@ export function variablesOf(request: JobRequest, own?: OwnPart): Record<string, 
     [MARKER, request.attemptId],
     ...(own ? [[COMMAND_MARKER, own.attemptId]] : []),
   ]);
+}
+
+/** With the secrets that are variables among the others, of the job and of its services. */
+export function withVariables(request: JobRequest): JobRequest {
+  const { container, env, secrets = [] } = request;
+  const of = (service: string | undefined): Environment =>
+    secrets.flatMap(
+      (one): Environment => (one.as === "env" && one.service === service ? [[one.variable, one.value]] : []),
+    );
+  if (secrets.length === 0) return request;
+  const services = container?.services.map((one) => ({ ...one, env: [...one.env, ...of(one.name)] })) ?? [];
+  return {
+    ...request,
+    env: [...env, ...of(undefined)],
+    ...(container ? { container: { ...container, services } } : {}),
+  };
 }
 
 /** What the environment of everything that a command starts holds, and nothing beside it: `NAME=VALUE`. */

@@ -1,4 +1,4 @@
 import { localBackend } from "../../runner/keeper/backends/local.ts";
 import { backendContract } from "./backend.ts";
 
-backendContract("local", localBackend);
+backendContract("local", (folder) => localBackend(folder, "the-contract"));

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { PassThrough } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
+import type { JobRequest } from "../../protocol/messages.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import type { Outcome, Place } from "./place.ts";
 
@@ -309,6 +310,36 @@ export const cases: readonly Case[] = [
       return stdout;
     },
     promised: "true 1 job 1 none\n",
+  },
+  {
+    title: "its secrets, as variables and as files, in steps and in commands of a function; no output has one",
+    run: async (place) => {
+      const value = `it's "$HOME" \\n of\nseveral lines & 100% of <them>\n`;
+      const secrets: JobRequest["secrets"] = [
+        { as: "env", name: "TOKEN", variable: "TOKEN", value },
+        { as: "file", name: "KEY", value },
+      ];
+      const script =
+        'printf %s "$TOKEN" | sha256sum; sha256sum < $KEY_FILE; cat $KEY_FILE; printf %s "$TOKEN" >&2; echo "$KEY_FILE"';
+      const step = await place.run([{ shell: "true" }, { shell: script }], { secrets });
+      const driven = await place.drive({ secrets });
+      const command = await driven.within.run(script);
+      driven.finish(0);
+      await driven.outcome;
+      const path = command.stdout.trim().split("\n").at(-1);
+      // On a host they go with the job's directory, once its exit is told.
+      let gone = false;
+      for (let tries = 0; tries < 50 && !gone; tries++) gone = (await place.run(`! test -e ${path}`)).exit.code === 0;
+      const hash = createHash("sha256").update(value).digest("hex");
+      return [step, command]
+        .map(({ stdout, stderr }) => [
+          stdout.startsWith(`${hash}  -\n${hash}  -\n***\n/`),
+          stderr.trim(),
+          ["***", "lines", "several"].filter((word) => `${stdout}${stderr}`.includes(word)),
+        ])
+        .concat([[gone]]);
+    },
+    promised: [[true, "***", ["***"]], [true, "***", ["***"]], [true]],
   },
   {
     title: "/dev/stdin, /dev/stdout and /dev/stderr, which can be opened again",

@@ -43,7 +43,7 @@ describe("a pool of pipes", () => {
     const script = `
       import { readdirSync, readlinkSync } from "node:fs";
       import { localBackend } from ${JSON.stringify(backend)};
-      const backend = localBackend(${JSON.stringify(join(folder, "pipes"))});
+      const backend = localBackend(${JSON.stringify(join(folder, "pipes"))}, "owner");
       const request = { attemptId: "pipes-test", env: [], cwd: "/" };
       // Node's own descriptors come and go; those of the pool's FIFOs must go.
       const open = () => readdirSync("/proc/self/fd").filter((fd) => {

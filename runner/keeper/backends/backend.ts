@@ -10,6 +10,7 @@ import type { Command, Environment } from "../../../protocol/command.ts";
 import type { Ending, SignalName, Stage } from "../../../protocol/exit.ts";
 import type { AttemptId } from "../../../protocol/ids.ts";
 import type { JobRequest } from "../../../protocol/messages.ts";
+import type { Redaction } from "../../../protocol/redact.ts";
 
 /** How the command itself ended, before the keeper adds why. */
 export type Ended =
@@ -105,6 +106,8 @@ export interface SiteEvents {
    * when there is more to know. At most 1,000 bytes of one line, without secrets. It is forgotten once close() is done.
    */
   mark(text: string): void;
+  /** Takes the job's secrets out of what comes in pieces, before it becomes notes; what note() gets is looked at anyway. */
+  readonly redaction?: Redaction | undefined;
 }
 
 export interface Backend {

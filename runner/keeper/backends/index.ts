@@ -4,6 +4,7 @@ import type { AttemptId } from "../../../protocol/ids.ts";
 import { placeOf } from "../../../protocol/place.ts";
 import type { Backend } from "./backend.ts";
 import { localBackend } from "./local.ts";
+import { removeSecretFiles } from "./secret-files.ts";
 
 export interface BackendOptions {
   /** The keeper's. */
@@ -16,10 +17,12 @@ export interface BackendOptions {
 export interface Backends extends Backend {
   /** Whether what an attempt left is on this machine, and ended by its processes' marks as well. */
   isLocal(mark: string): boolean;
+  /** Removes what jobs of this keeper, or of one before it, have of secrets on this machine. */
+  removeSecrets(): void;
 }
 
 export function openBackends({ folder, owner, log }: BackendOptions): Backends {
-  const local = localBackend(join(folder, "pipes"));
+  const local = localBackend(join(folder, "pipes"), owner);
   const container = once(async () => (await import("./container/container.ts")).containerBackend({ owner, log }));
   const ssh = once(async () => (await import("./ssh/ssh.ts")).sshBackend({ log }));
   const byName = { local: async (): Promise<Backend> => local, container: container.get, ssh: ssh.get };
@@ -32,6 +35,7 @@ export function openBackends({ folder, owner, log }: BackendOptions): Backends {
       if (Object.hasOwn(byName, name)) await (await byName[name as keyof typeof byName]()).reap(attempt, mark);
     },
     isLocal: (mark) => mark.startsWith("local "),
+    removeSecrets: () => removeSecretFiles(owner),
     async close() {
       await Promise.all([local.close(), (await container.made)?.close(), (await ssh.made)?.close()]);
     },

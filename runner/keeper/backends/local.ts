@@ -28,6 +28,7 @@ import { launcherOf } from "./launcher.ts";
 import { notStarted } from "./not-started.ts";
 import { type Look, overOrQuiet } from "./quiet.ts";
 import { type CommandSpec, cannotEnter, cannotStart, spawnFailure } from "./refusal.ts";
+import { type SecretFiles, withPaths, writeSecretFiles } from "./secret-files.ts";
 
 /** Sweeps are at least this far apart: one look through /proc serves every attempt that ended meanwhile. */
 const SWEEP_EVERY_MS = 250;
@@ -53,8 +54,8 @@ interface Surroundings {
   readonly started: (group: number) => void;
 }
 
-/** `folder` holds the backend's FIFOs; close() removes it. */
-export function localBackend(folder: string): Backend {
+/** `folder` holds the backend's FIFOs; close() removes it. `owner` tells this runner's files from another's. */
+export function localBackend(folder: string, owner: string): Backend {
   const pipes = pipePool(folder);
   pipes.fill();
   const waiting = new Set<string>();
@@ -75,19 +76,23 @@ export function localBackend(folder: string): Backend {
   }
 
   return {
-    async open(request, workspace, events): Promise<Site> {
-      const { attemptId, user, nice, umask } = request;
+    async open(asked, workspace, events): Promise<Site> {
+      const { attemptId, user, nice, umask } = asked;
       const account = user === undefined ? undefined : await findAccount(user);
-      const control = request.limits && openGroup(attemptId, request.limits);
+      const control = asked.limits && openGroup(attemptId, asked.limits);
       let launcher: readonly string[];
       let folder: string | undefined;
+      let files: SecretFiles | undefined;
       try {
         launcher = launcherOf(account, nice, control);
-        folder = account && request.cwd === undefined ? folderOf(account) : undefined;
+        files = writeSecretFiles(asked, { events, owner, account });
+        folder = account && asked.cwd === undefined ? folderOf(account) : undefined;
       } catch (error) {
+        files?.remove();
         control?.remove();
         throw error;
       }
+      const request = withPaths(asked, (name) => join(files?.folder ?? "", name));
       const directory = request.cwd ?? folder ?? workspace;
       const markOfGroup = (group: number): string =>
         ["local", group, processStat(group)?.began ?? "", bootId(), folder ?? ""].join(" ");
@@ -120,7 +125,7 @@ export function localBackend(folder: string): Backend {
             return notStarted({ stage: "spawn", code: null, message: messageOf(error) });
           }
         },
-        async end() {},
+        end: async () => files?.remove(),
         async close() {
           control?.kill();
           await sweep(attemptId);

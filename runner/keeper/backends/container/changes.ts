@@ -1,6 +1,6 @@
 // What a command changed in its container, as the engine tells it. Pure. keep-files.ts and merge-files.ts ask.
 import type { Container } from "../../../../protocol/place.ts";
-import { WORKSPACE } from "./create-body.ts";
+import { SECRETS, WORKSPACE } from "./create-body.ts";
 
 /** One path. `Kind`: 0 changed, or something in it was; 1 new; 2 gone. */
 export interface Change {
@@ -27,6 +27,7 @@ const OF_THE_ENGINE = [
 
 export const mountedIn = (container: Container): string[] => [
   WORKSPACE,
+  SECRETS,
   ...container.mounts.map(({ target }) => target),
   ...container.tmpfs.map(({ target }) => target),
 ];

@@ -2,6 +2,7 @@
 // one before where that changed its files. job.ts opens sites, reaper.ts asks for what is left.
 import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
+import { posix } from "node:path";
 import type Docker from "dockerode";
 
 import { messageOf } from "../../../../protocol/errors.ts";
@@ -20,8 +21,9 @@ import {
   type SiteEvents,
 } from "../backend.ts";
 import { notStarted } from "../not-started.ts";
+import { type SecretFiles, withPaths } from "../secret-files.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
-import { type Base, directoryOf, type Place, stepBody } from "./create-body.ts";
+import { type Base, directoryOf, type Place, SECRETS, stepBody } from "./create-body.ts";
 import { connect, type Engine, findEngine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { keepFiles } from "./keep-files.ts";
@@ -29,6 +31,7 @@ import { labelsOf, labelsOfAttempt, removeAll } from "./labels.ts";
 import { type Mark, markOf, parseMark } from "./mark.ts";
 import { giveBack } from "./ownership.ts";
 import { haveImage } from "./pull.ts";
+import { secretsFor } from "./secrets.ts";
 import { type Services, serviceNetwork, startServices } from "./services.ts";
 
 const TOO_MANY_LAYERS: Refusal = {
@@ -62,7 +65,9 @@ async function open(
   cancelled.throwIfAborted();
   const { address } = engine;
   events.mark(markOf({ address }));
+  let files: SecretFiles | undefined;
   const remove = async (owned: Mark["owned"]): Promise<boolean> => {
+    files?.remove();
     try {
       const done = clean(engine, owner, request.attemptId, owned).then(() => true);
       if (await within(done, limits.cleanedWithinMs)) return true;
@@ -77,7 +82,10 @@ async function open(
     const { image, place, services } = await prepare(engine, request, container, workspace, events, cancelled, owner);
     const owned = { image: image.Id, workspace };
     events.mark(markOf({ address, owned }));
-    return site(engine, request, container, image, place, services, () => remove(owned));
+    files = await secretsFor(engine, image, request, events, owner);
+    const asked = withPaths(request, (name) => posix.join(SECRETS, name));
+    const whole = files ? { ...place, secrets: files.folder } : place;
+    return site(engine, asked, container, image, whole, endOf(services, files), () => remove(owned));
   } catch (error) {
     await remove(undefined);
     throw error instanceof Refused || cancelled.aborted ? error : new Refused("engine", messageOf(error));
@@ -135,11 +143,16 @@ async function prepare(
     engine,
     container.services.map((service, index) => ({ service, image: images[index]?.Id ?? service.image })),
     place,
-    (from, text) => events.note(from, text),
+    events,
     cancelled,
   );
   return { image, place, services };
 }
+
+const endOf = (services: Services | undefined, files: SecretFiles | undefined) => async (): Promise<void> => {
+  files?.remove();
+  await services?.end();
+};
 
 function site(
   engine: Engine,
@@ -147,7 +160,7 @@ function site(
   container: Container,
   image: Docker.ImageInspectInfo,
   place: Place,
-  services: Services | undefined,
+  end: () => Promise<void>,
   remove: () => Promise<boolean>,
 ): Site {
   const files = keepFiles(engine, image, container, place.labels);
@@ -206,7 +219,7 @@ function site(
       );
       return neverWas();
     },
-    end: async () => services?.end(),
+    end,
     async close() {
       await within(Promise.all(busy), limits.killedWithinMs);
       return remove();

@@ -8,6 +8,9 @@ import type { Container, ResourceLimits, Service } from "../../../../protocol/pl
 import { variablesOf } from "../../work.ts";
 import type { SiteCommand } from "../backend.ts";
 
+/** Where the files of the job's secrets are, to be read. */
+export const SECRETS = "/run/sortie-secrets";
+
 /** Where the job's own directory is in the container, and where its steps run unless it says otherwise. */
 export const WORKSPACE = "/workspace";
 
@@ -20,6 +23,8 @@ export interface Place {
   readonly workspace: { readonly directory: string } | { readonly volume: string };
   /** The private network, where the job has services. */
   readonly network: string | undefined;
+  /** The folder with the files of the job's secrets. */
+  readonly secrets?: string | undefined;
 }
 
 export const argvOf = (command: Command): readonly string[] =>
@@ -63,7 +68,7 @@ export function stepBody(
       CapAdd: [...container.capabilities.add],
       CapDrop: [...container.capabilities.drop],
       ReadonlyRootfs: container.readOnly,
-      Mounts: [workspaceMount(place), ...container.mounts.map(bind)],
+      Mounts: [workspaceMount(place), ...secretsMount(place), ...container.mounts.map(bind)],
       ...(base.volumesFrom === undefined ? {} : { VolumesFrom: [base.volumesFrom] }),
       ...(container.shm === undefined ? {} : { ShmSize: container.shm }),
       ...(container.gpus === undefined ? {} : { DeviceRequests: [gpus(container.gpus)] }),
@@ -117,6 +122,9 @@ const workspaceMount = ({ workspace }: Place): MountSettings =>
   "directory" in workspace
     ? { Type: "bind", Source: workspace.directory, Target: WORKSPACE }
     : { Type: "volume", Source: workspace.volume, Target: WORKSPACE };
+
+const secretsMount = ({ secrets }: Place): MountSettings[] =>
+  secrets === undefined ? [] : [{ Type: "bind", Source: secrets, Target: SECRETS, ReadOnly: true }];
 
 const bind = ({ source, target, readOnly }: Container["mounts"][number]): MountSettings => ({
   Type: "bind",

@@ -5,8 +5,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import type Docker from "dockerode";
 import { limits } from "../../../../protocol/limits.ts";
 import type { Service } from "../../../../protocol/place.ts";
+import type { RedactedStream } from "../../../../protocol/redact.ts";
 import { within } from "../../../../protocol/within.ts";
-import { Refused } from "../backend.ts";
+import { Refused, type SiteEvents } from "../backend.ts";
 import { attach } from "./attach.ts";
 import { create } from "./create.ts";
 import { argvOf, type Place, serviceBody } from "./create-body.ts";
@@ -35,7 +36,7 @@ export async function startServices(
   engine: Engine,
   services: readonly { readonly service: Service; readonly image: string }[],
   place: Place,
-  note: (from: string, text: string) => void,
+  { note, redaction }: Pick<SiteEvents, "note" | "redaction">,
   cancelled: AbortSignal,
 ): Promise<Services> {
   // One that does not come up ends the waiting for the others.
@@ -51,7 +52,7 @@ export async function startServices(
     over = true;
   };
   const all = services.map(async ({ service, image }) => {
-    const started = await startService(engine, service, image, place, tell);
+    const started = await startService(engine, service, image, place, { note: tell, redaction });
     begun.push(started);
     await waitUntilHealthy(engine, started, stop);
   });
@@ -71,12 +72,14 @@ async function startService(
   service: Service,
   image: string,
   place: Place,
-  note: (from: string, text: string) => void,
+  { note, redaction }: Pick<SiteEvents, "note" | "redaction">,
 ): Promise<Started> {
   try {
     const container = await create(engine, serviceBody({ ...service, image }, place), undefined);
     const { stdout, stderr } = demux(await attach(engine, container.id, "outputs"));
-    const told = [stdout, stderr].map((output) => tellLines(output, (text) => note(service.name, text)));
+    const told = [stdout, stderr].map((output) =>
+      tellLines(output, redaction?.stream(), (text) => note(service.name, text)),
+    );
     await container.start();
     const exited = endOf(engine, container.id).then((state) => ("code" in state ? state.code : undefined));
     return { service, container, exited, silent: Promise.all(told).then(() => {}) };
@@ -136,7 +139,11 @@ async function killService({ container, silent }: Started): Promise<void> {
  * Whole lines as they come, at most a note's length together; what has no line's end is told at the end. Resolves after
  * the last one.
  */
-function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void): Promise<void> {
+function tellLines(
+  output: NodeJS.ReadableStream,
+  redacted: RedactedStream | undefined,
+  tell: (text: string) => void,
+): Promise<void> {
   const decoder = new StringDecoder("utf8");
   let rest = "";
   const say = (text: string): void => {
@@ -144,7 +151,7 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
       tell(text.slice(at, at + limits.noteCharacters / 4));
   };
   output.on("data", (bytes: Buffer) => {
-    rest += decoder.write(bytes);
+    rest += decoder.write(redacted ? redacted.push(bytes) : bytes);
     const end = rest.length > limits.noteCharacters ? rest.length : rest.lastIndexOf("\n");
     if (end < 0) return;
     say(rest.slice(0, end).replace(/\n$/, ""));
@@ -152,7 +159,7 @@ function tellLines(output: NodeJS.ReadableStream, tell: (text: string) => void):
   });
   return new Promise((resolve) => {
     output.on("end", () => {
-      say((rest + decoder.end()).replace(/\n$/, ""));
+      say((rest + (redacted ? decoder.write(redacted.end()) : "") + decoder.end()).replace(/\n$/, ""));
       resolve();
     });
   });

@@ -32,6 +32,12 @@ export function refusalOf(why: string, { command, directory, nice }: Omit<Launch
         code: null,
         message: `${program}: its arguments and variables are too long for the host (E2BIG)`,
       };
+    case "secrets":
+      return {
+        stage: "spawn",
+        code: null,
+        message: "the files of its secrets could not be made on the host, in /dev/shm, its TMPDIR or /tmp",
+      };
     case "nice":
       return { stage: "spawn", code: null, message: `${program}: the host does not allow a nice value of ${nice}` };
     default:

@@ -26,6 +26,13 @@ _sortie_began() {
   set +f
 }`;
 
+export interface Secrets {
+  /** What cannot be guessed. */
+  readonly directory: string;
+  /** Each with the variable that has its path. */
+  readonly files: readonly { readonly name: string; readonly variable: string; readonly value: string }[];
+}
+
 export interface Launch {
   /** What the lines that are ours begin with, on both outputs; what comes before is the noise of a profile. */
   readonly nonce: string;
@@ -33,6 +40,8 @@ export interface Launch {
   readonly variables: Readonly<Record<string, string>>;
   /** An absolute path; or a directory to be made where the host keeps temporary files. */
   readonly directory: { readonly path: string } | { readonly name: string };
+  /** Files of secrets: in a directory of this name, in memory where the host has it. They are there for later commands. */
+  readonly secrets?: Secrets | undefined;
   readonly umask: number | undefined;
   readonly nice: number | undefined;
   readonly stdin: boolean;
@@ -48,7 +57,8 @@ const LARGE = 96 * 1024;
  * Tells its process on stdout, `NONCE PID BEGAN`; then on stderr `NONCE started DIRECTORY`, and becomes the command, or
  * `NONCE refused WHY`.
  */
-export function launchScript({ nonce, command, variables, directory, umask, nice, stdin }: Launch): string {
+export function launchScript(launch: Launch): string {
+  const { nonce, command, variables, directory, secrets, umask, nice, stdin } = launch;
   const argv = "argv" in command ? command.argv : ["/bin/sh", "-c", command.shell];
   const [program = ""] = argv;
   const own = Object.entries(variables).filter(([name]) => RESERVED.test(name));
@@ -59,6 +69,7 @@ _sortie_began $$
 echo "${nonce} $$ $_sortie_b" || exit
 _sortie_no() { echo "${nonce} refused $*" >&2; exit 0; }
 ${"path" in directory ? enter(directory.path) : make(directory.name)}
+${secrets ? keep(secrets) : ""}
 ${nice === undefined && own.length === 0 ? "" : "_sortie_env=$(command -v env)"}
 ${nice === undefined ? "" : `_sortie_nice=$(command -v nice) || _sortie_no nice`}
 ${nice === undefined || nice >= 0 ? "" : `[ -z "$("$_sortie_nice" -n ${nice} "$_sortie_env" true 2>&1)" ] || _sortie_no nice`}
@@ -92,6 +103,32 @@ cd "$_sortie_d" 2>/dev/null || {
 /** What cannot be guessed cannot be there before; mkdir follows no link. */
 const make = (name: string): string => `_sortie_d=\${TMPDIR:-/tmp}/${name}
 mkdir -m 700 "$_sortie_d" 2>/dev/null && cd "$_sortie_d" && _sortie_d=$PWD || _sortie_no workdir make`;
+
+/**
+ * The directory is made, and each file written, by the first command. A printf that is a program of its own would show
+ * the value to every user of the host.
+ */
+const keep = ({ directory, files }: Secrets): string => `
+case $(command -v printf) in /*) _sortie_no secrets ;; esac
+_sortie_s=
+for _sortie_l in /dev/shm "\${TMPDIR:-/tmp}"; do
+  [ -d "$_sortie_l" ] && [ -w "$_sortie_l" ] || continue
+  { [ -d "$_sortie_l/${directory}" ] || mkdir -m 700 "$_sortie_l/${directory}" 2>/dev/null; } || continue
+  _sortie_s=$_sortie_l/${directory}
+  break
+done
+[ -n "$_sortie_s" ] || _sortie_no secrets
+${files
+  .map(
+    ({
+      name,
+      variable,
+      value,
+    }) => `[ -f "$_sortie_s/${name}" ] || (umask 077; printf %s ${quoted(value)} >"$_sortie_s/${name}") 2>/dev/null || _sortie_no secrets
+${variable}=$_sortie_s/${name}
+export ${variable}`,
+  )
+  .join("\n")}`;
 
 /** As execvp(3) looks a program up, and what is wrong with it told as the local backend does. */
 const LOOK_UP = `
@@ -210,3 +247,9 @@ cd /
 D=${"path" in directory ? quoted(directory.path) : `\${TMPDIR:-/tmp}/${directory.name}`}
 rm -rf "$D" 2>/dev/null || { chmod -R u+rwx "$D" 2>/dev/null; rm -rf "$D" 2>&1; }
 [ ! -e "$D" ] || echo "kept $D"`;
+
+export const removeSecretsScript = (directory: string): string => `
+for D in "/dev/shm/${directory}" "\${TMPDIR:-/tmp}/${directory}"; do
+  rm -rf "$D" 2>&1
+  [ ! -e "$D" ] || echo "kept $D"
+done`;

@@ -20,7 +20,7 @@ import {
 import { type Started, startCommand } from "./command.ts";
 import { type Held, openHosts } from "./hosts.ts";
 import { endTree } from "./remote.ts";
-import { type Leader, removeScript } from "./script.ts";
+import { type Leader, removeScript, removeSecretsScript } from "./script.ts";
 import type { HostTimes } from "./sessions.ts";
 
 export interface SshOptions {
@@ -45,6 +45,8 @@ const Mark = v.object({
   /** Of the job's own directory, below the one for temporary files. */
   name: v.optional(v.pipe(v.string(), v.regex(/^sortie-[0-9a-z-]+$/))),
   directory: v.optional(v.pipe(v.string(), v.startsWith("/"))),
+  /** Of the one with the files of the job's secrets. */
+  secrets: v.optional(v.pipe(v.string(), v.regex(/^sortie-secrets-[0-9a-z-]+$/))),
   leader: v.optional(
     v.object({ pid: v.pipe(v.number(), v.integer(), v.minValue(2)), began: v.pipe(v.string(), v.digits()) }),
   ),
@@ -73,9 +75,10 @@ export function sshBackend({
       return siteOf(held, request, request.ssh, events, log);
     },
     async reap(attempt, text) {
-      const { target, name, directory, leader } = v.parse(Mark, JSON.parse(text.slice(PREFIX.length)));
+      const { target, name, directory, secrets, leader } = v.parse(Mark, JSON.parse(text.slice(PREFIX.length)));
       const { host, release } = await hosts.hold(target, NEVER);
-      const remove = directory ? removeScript({ path: directory }) : name ? removeScript({ name }) : "";
+      const work = directory ? removeScript({ path: directory }) : name ? removeScript({ name }) : "";
+      const remove = (secrets ? removeSecretsScript(secrets) : "") + work;
       const { ending, lines } = await endTree(host, { mark: `${MARKER}=${attempt}`, leader }, 0, remove).finally(
         release,
       );
@@ -94,6 +97,13 @@ function siteOf(
   log: (line: string) => void,
 ): Site {
   const name = request.cwd === undefined ? `sortie-${request.attemptId}-${randomBytes(8).toString("hex")}` : undefined;
+  const files = (request.secrets ?? []).flatMap((secret) =>
+    secret.as === "file" ? [{ name: secret.name, variable: `${secret.name}_FILE`, value: secret.value }] : [],
+  );
+  const secrets =
+    files.length === 0
+      ? undefined
+      : { directory: `sortie-secrets-${request.attemptId}-${randomBytes(8).toString("hex")}`, files };
   const mark = markOf(request);
   /** Where the steps run, once the first one told it. */
   let directory: string | undefined;
@@ -102,7 +112,8 @@ function siteOf(
 
   const remember = (): void => {
     const ours = name !== undefined && directory !== undefined && directory.length <= MARKED_PATH ? { directory } : {};
-    const text: Mark = { target, ...(name ? { name } : {}), ...ours, ...(leader ? { leader } : {}) };
+    const kept = secrets ? { secrets: secrets.directory } : {};
+    const text: Mark = { target, ...(name ? { name } : {}), ...ours, ...kept, ...(leader ? { leader } : {}) };
     events.mark(PREFIX + JSON.stringify(text));
   };
 
@@ -114,6 +125,7 @@ function siteOf(
         command,
         variables: variablesOf(request, own),
         directory: base === undefined ? { name: name ?? "" } : { path: posix.resolve(base, own?.cwd ?? "") },
+        secrets,
         umask: request.umask,
         nice: request.nice,
         stdin,
@@ -159,7 +171,8 @@ function siteOf(
       }
       const own = name === undefined ? undefined : directory === undefined ? { name } : { path: directory };
       try {
-        const { ending, lines } = await endTree(host, { mark, leader }, 0, own ? removeScript(own) : "");
+        const remove = (secrets ? removeSecretsScript(secrets.directory) : "") + (own ? removeScript(own) : "");
+        const { ending, lines } = await endTree(host, { mark, leader }, 0, remove);
         for (const { pid, name: process } of ending.survivors)
           log(`${process} (${pid}) of ${request.attemptId} could not be ended on ${host.name}`);
         if (lines.length > 0) log(`the directory of ${request.attemptId} was not removed: ${oneLine(lines.join(" "))}`);
