@@ -75,6 +75,9 @@ const holder = newId();
 /** Signals that wait for a connection; what is more is lost. */
 const MOST_SIGNALS = 16;
 
+/** The stream is of no more use, and another one may be: what this process held of it was too much is one reason. */
+const LOST: readonly ErrorCode[] = ["CONNECTION_LOST", "TOO_MANY"];
+
 /** Answers that no second try would change. */
 const FINAL: readonly ErrorCode[] = [
   "NOT_FOUND",
@@ -252,7 +255,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
       try {
         bytes = await current.read();
       } catch (error) {
-        if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
+        if (!LOST.includes(asSortieError(error).code)) throw error;
       }
       if (!bytes) return undefined;
       const stored = sink.store(bytes, base + decoder.offset + bytes.length);

@@ -67,6 +67,7 @@ export class Places {
   async refused(place: Place, error: SortieError): Promise<boolean> {
     switch (error.code) {
       case "RUNNER_FULL":
+      case "TOO_MANY":
         this.#later(place);
         return true;
       case "RUNNER_DRAINING":

@@ -18,6 +18,10 @@ export interface ByteChannel {
   close(): Promise<void>;
   /** Ends both directions now; unread and unsent bytes are gone. The peer sees a lost channel. Idempotent. */
   abort(reason: Error): void;
+  /** What its reader keeps of it, more or fewer bytes, until it can use it: that counts as unread. Of a peer's channels only. */
+  keeps?(bytes: number): void;
+  /** The call's request was so long. Of a peer's channels only: long requests use up what it may ask for. */
+  requested?(bytes: number): void;
   /** Aborted once the channel is of no more use: aborted by either side, or its connection lost. Never after a clean end. */
   readonly lost: AbortSignal;
 }

@@ -1,6 +1,7 @@
 // The chunk codec: `[stream u8][length u32be][payload]`, the same on a raw carriage, in a journal and in a log.
 // encodeChunk makes whole chunks; a ChunkDecoder is fed slices cut anywhere and passes payloads on as they arrive.
 import { SortieError } from "./errors.ts";
+import { formatJson, parseJson } from "./json.ts";
 import { limits } from "./limits.ts";
 import type { CallerControl, JournalControl } from "./messages.ts";
 
@@ -33,7 +34,7 @@ export function encodeChunk(stream: DataStream | typeof CONTROL, payload: Uint8A
 }
 
 export function encodeControl(message: CallerControl | JournalControl): Uint8Array {
-  return encodeChunk(CONTROL, Buffer.from(JSON.stringify(message)));
+  return encodeChunk(CONTROL, Buffer.from(formatJson(message)));
 }
 
 /** A piece of a data payload, as it came; or a whole control payload, parsed as JSON but not yet by a schema. */
@@ -50,7 +51,8 @@ export class ChunkDecoder {
   #stream = 0;
   /** Payload bytes of the current chunk that are still to come. */
   #remaining = 0;
-  #control: Uint8Array[] = [];
+  /** One buffer: as a piece each, a message of single bytes would cost megabytes. */
+  #control = Buffer.alloc(0);
   #failure: SortieError | undefined;
 
   /** Whether the bytes taken so far end with a whole chunk. */
@@ -84,7 +86,7 @@ export class ChunkDecoder {
         yield { kind: "data", stream: this.#stream as DataStream, payload };
         continue;
       }
-      this.#control.push(Uint8Array.from(payload));
+      this.#control.set(payload, this.#control.length - this.#remaining - took);
       if (this.#remaining === 0) yield { kind: "control", json: this.#parseControl() };
     }
   }
@@ -103,15 +105,16 @@ export class ChunkDecoder {
     if (length > limit) throw this.#fail(`a chunk of ${length} bytes on stream ${stream}; at most ${limit}`);
     this.#stream = stream;
     this.#remaining = length;
+    if (stream === CONTROL) this.#control = Buffer.alloc(length);
   }
 
   #parseControl(): unknown {
-    const text = Buffer.concat(this.#control).toString("utf8");
-    this.#control = [];
+    const bytes = this.#control;
+    this.#control = Buffer.alloc(0);
     try {
-      return JSON.parse(text);
+      return parseJson(bytes);
     } catch {
-      throw this.#fail("a control chunk that is not JSON");
+      throw this.#fail("a control chunk that is not plain JSON");
     }
   }
 

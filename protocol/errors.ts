@@ -142,6 +142,11 @@ export const errorCatalog = {
     "The process that keeps the runner's jobs could not be started, or does not answer.",
     "Its own words are in keeper.log in the runner's state folder.",
   ),
+  TOO_MANY: entry(
+    infrastructure,
+    "One peer asked for more at once than it may: calls, connections, or bytes that wait in memory.",
+    "It is tried again by itself; docs/architecture.md tells the limits.",
+  ),
   CHANNEL_FLOODED: entry(
     infrastructure,
     "The peer sent more than the window allows.",

@@ -20,8 +20,10 @@ export const hostAt = (connection: Pick<MultiaddrConnection, "remoteAddr">): str
  * directions: whoever listens at a runner's old address is a stranger, too. A stranger that was let in for pairing
  * stays capped, is one of few, and loses the connection when the time for pairing is over.
  */
-export function connectionGater(gate: Gate): ConnectionGater {
+export function connectionGater(gate: Gate, connectionsPerPeer: number): ConnectionGater {
   const caps = new WeakMap<MultiaddrConnection, Cap>();
+  const pending = pendingConnections();
+  const connections = new Map<string, number>();
   let strangers = 0;
   const strangersOf = new Map<string, number>();
 
@@ -50,6 +52,7 @@ export function connectionGater(gate: Gate): ConnectionGater {
       if (left > 0) strangersOf.set(host, left);
       else strangersOf.delete(host);
     });
+    cap.widen(limits.unauthenticatedBytes);
     // Whoever has paired meanwhile may go on.
     cap.whenFull(() => {
       if (gate.trusts(peer)) cap.lift();
@@ -58,9 +61,27 @@ export function connectionGater(gate: Gate): ConnectionGater {
     return true;
   }
 
+  /** False for one more connection than a peer may have. */
+  function count(peer: string, connection: MultiaddrConnection): boolean {
+    const open = connections.get(peer) ?? 0;
+    if (open >= connectionsPerPeer) return false;
+    connections.set(peer, open + 1);
+    connection.addEventListener("close", () => {
+      const left = (connections.get(peer) ?? 1) - 1;
+      if (left === 0) connections.delete(peer);
+      else connections.set(peer, left);
+    });
+    return true;
+  }
+
   return {
-    denyInboundConnection: (connection) => !begin(connection),
+    denyInboundConnection(connection) {
+      pending.begin(connection);
+      return !begin(connection);
+    },
     denyInboundEncryptedConnection: (peer, connection) => {
+      pending.end(connection);
+      if (!count(peer.toString(), connection)) return true;
       const cap = caps.get(connection);
       if (!cap) return true;
       const known = gate.trusts(peer.toString());
@@ -88,6 +109,45 @@ export function connectionGater(gate: Gate): ConnectionGater {
   };
 }
 
+/**
+ * Connections in the middle of their handshake, the oldest first. One too many ends the oldest of the same address, or
+ * of the address that has the most: so slow sockets keep nobody out, who gets through in milliseconds.
+ */
+function pendingConnections() {
+  const byAddress = new Map<string, Set<MultiaddrConnection>>();
+  let all = 0;
+  const addressOf = (connection: MultiaddrConnection): string =>
+    String(connection.remoteAddr.getComponents().find(({ name }) => name.startsWith("ip"))?.value);
+
+  function end(connection: MultiaddrConnection): void {
+    const address = addressOf(connection);
+    const those = byAddress.get(address);
+    if (!those?.delete(connection)) return;
+    all--;
+    if (those.size === 0) byAddress.delete(address);
+  }
+
+  return {
+    begin(connection: MultiaddrConnection): void {
+      const address = addressOf(connection);
+      const those = byAddress.get(address) ?? new Set();
+      byAddress.set(address, those.add(connection));
+      all++;
+      connection.addEventListener("close", () => end(connection));
+      let fullest = those;
+      if (all > limits.pendingConnections)
+        for (const others of byAddress.values()) if (others.size > fullest.size) fullest = others;
+      if (all <= limits.pendingConnections && those.size <= limits.pendingPerAddress) return;
+      for (const oldest of fullest) {
+        end(oldest);
+        oldest.abort(new Error("Too many connections are in their handshake; the oldest gives up its place."));
+        return;
+      }
+    },
+    end,
+  };
+}
+
 /** What of a libp2p TCP connection is used here; `undefined` methods mean another libp2p, and nobody is let in. */
 interface Inner {
   onData?: (bytes: Uint8Array) => void;
@@ -96,6 +156,8 @@ interface Inner {
 }
 
 interface Cap {
+  /** Lets so much more through, and what was held back of it first. */
+  widen(bytes: number): void;
   /** Lets everything through from now on, and what was held back first. */
   lift(): void;
   /** Called once more comes than is let through, or at once where that was so already. */
@@ -104,14 +166,15 @@ interface Cap {
 
 /**
  * Before a peer is authenticated a megabyte of garbage costs hundreds of megabytes of memory and a second of the
- * event loop; a handshake needs about one kibibyte, pairing less than ten. So only so much is let through, and the
+ * event loop (and 16 KiB of it, which libp2p reads anew with each byte, still a tenth); a handshake needs less than one
+ * kibibyte, pairing less than ten. So only so much is let through, and the
  * socket is not read any further: an honest peer's first calls may well arrive right behind its handshake, and wait.
  */
 function capInput(connection: MultiaddrConnection): Cap | undefined {
   const inner = connection as unknown as Inner;
   const { onData, sendPause, sendResume } = inner;
   if (!onData || !sendPause || !sendResume) return undefined;
-  let room: number = limits.unauthenticatedBytes;
+  let room: number = limits.handshakeBytes;
   let full = (): void => {};
   const held: Uint8Array[] = [];
   inner.onData = (bytes) => {
@@ -125,6 +188,12 @@ function capInput(connection: MultiaddrConnection): Cap | undefined {
     if (held.length > 0) full();
   };
   return {
+    widen(bytes) {
+      room += bytes;
+      const waiting = held.splice(0);
+      for (const piece of waiting) inner.onData?.(piece);
+      if (waiting.length > 0 && held.length === 0) sendResume.call(connection);
+    },
     lift() {
       delete inner.onData;
       const waiting = held.splice(0);

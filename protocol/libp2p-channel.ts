@@ -7,13 +7,17 @@ import { Uint8ArrayList } from "uint8arraylist";
 import type { ByteChannel } from "./channel.ts";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
+import type { PeerLoad } from "./peer-load.ts";
 
 /** Unread pieces that are joined into one where they are small. */
 const PIECES = 256;
 const SMALL_PIECE = 4 * 1024;
 
-/** Call it in the same tick in which the stream was given, so that no byte comes before its listener. */
-export function channelOf(stream: Stream): ByteChannel {
+/**
+ * Call it in the same tick in which the stream was given, so that no byte comes before its listener. What waits in it,
+ * for its reader or for the network, counts for the peer's load.
+ */
+export function channelOf(stream: Stream, load: PeerLoad): ByteChannel {
   const queue: Uint8Array[] = [];
   let queued = 0;
   /** Pieces at the queue's end that were not looked at for joining yet. */
@@ -27,6 +31,11 @@ export function channelOf(stream: Stream): ByteChannel {
   let wakeReader: (() => void) | undefined;
   let wakeWriters: (() => void)[] = [];
   const lost = new AbortController();
+  const held = load.hold((reason) => {
+    drop();
+    fail(reason);
+    stream.abort(reason);
+  });
 
   const wakeAllWriters = (): void => {
     const writers = wakeWriters;
@@ -41,6 +50,8 @@ export function channelOf(stream: Stream): ByteChannel {
   const fail = (error: Error): void => {
     if (failure) return;
     failure = error;
+    // What came before may still be read, and is little: a window.
+    held.end();
     lost.abort(error);
     wake();
   };
@@ -62,6 +73,8 @@ export function channelOf(stream: Stream): ByteChannel {
       if (bytes.length === 0) continue;
       queue.push(bytes);
       queued += bytes.length;
+      held.add(bytes.length);
+      if (failure) return;
       if (++loose >= PIECES) joinLoose();
     }
     if (queued > limits.channelUnreadBytes) {
@@ -87,6 +100,7 @@ export function channelOf(stream: Stream): ByteChannel {
 
   stream.addEventListener("remoteCloseWrite", () => {
     ended = true;
+    if (whole()) held.end();
     wake();
   });
   stream.addEventListener("drain", wakeAllWriters);
@@ -113,6 +127,7 @@ export function channelOf(stream: Stream): ByteChannel {
         const bytes = queue.shift();
         if (bytes) {
           queued -= bytes.length;
+          held.add(-bytes.length);
           return bytes;
         }
         if (ended) return undefined;
@@ -135,9 +150,15 @@ export function channelOf(stream: Stream): ByteChannel {
         fail(cause);
         throw cause;
       }
-      while (!more && !failure) {
-        await new Promise<void>((resolve) => wakeWriters.push(resolve));
-        more = !stream.writableNeedsDrain;
+      if (!more) {
+        const waiting =
+          bytes instanceof Uint8Array ? bytes.length : bytes.reduce((sum, piece) => sum + piece.length, 0);
+        held.add(waiting);
+        while (!more && !failure) {
+          await new Promise<void>((resolve) => wakeWriters.push(resolve));
+          more = !stream.writableNeedsDrain;
+        }
+        held.add(-waiting);
       }
       if (failure) throw failure;
     },
@@ -152,6 +173,7 @@ export function channelOf(stream: Stream): ByteChannel {
           .then(
             () => {
               endSent = !failure;
+              if (whole()) held.end();
             },
             () => fail(connectionLost()),
           )
@@ -159,6 +181,8 @@ export function channelOf(stream: Stream): ByteChannel {
       });
       return closing;
     },
+    keeps: (bytes) => held.add(bytes),
+    requested: (bytes) => load.charge(bytes),
     abort(reason) {
       if (whole() && queue.length === 0) return;
       drop();

@@ -18,15 +18,42 @@ export const limits = {
   windowMaximum: 8 * MiB,
   /** Unread bytes a channel holds before it calls the peer a flood: the largest window, an envelope and some control. */
   channelUnreadBytes: 8 * MiB + 2 * MiB,
+  /** Objects and arrays within each other, in JSON from a peer: the deepest message has about ten. */
+  jsonDepth: 64,
   /** Concurrent calls on one connection; 1,000 is the promise, the rest is room for calls that are just closing. */
   callsPerConnection: 2_000,
+  /**
+   * Calls of one peer that are open, over all its connections; and how many it may begin at once, and then each second.
+   * More wait, so that whoever means well only notices that it takes longer. A runner starts some 500 jobs a second.
+   */
+  callsPerPeer: 4_000,
+  callsBurst: 4_000,
+  callsPerSecond: 1_000,
+  /**
+   * Bytes that wait in memory for a reader, or for a peer that does not read: of one peer's calls, and of all. A thousand
+   * jobs that all write to a coordinator that is held up wait with a quarter of a mebibyte each.
+   */
+  heldPerPeerBytes: 512 * MiB,
+  heldBytes: 1024 * MiB,
+  /** Of one connection beside its calls (answers to pings): a peer that asks and does not read. */
+  connectionUnsentBytes: 16 * MiB,
+  /** Streams of one peer that did not say yet what they are for, or that are calls, over all its connections. */
+  streamsPerPeer: 5_000,
+  /** Connections of one peer: each process of a coordinator has one of its own. */
+  connectionsPerPeer: 256,
   /** Connections of one node. */
   connections: 2_000,
-  /** Connections in the middle of their handshake: 200 runners may dial in within one second. */
+  /**
+   * Connections in the middle of their handshake: 200 runners may dial in within one second. One more, from one address or
+   * in all, and the oldest gives up its place: an honest handshake takes milliseconds, and a slow socket is always older.
+   */
   pendingConnections: 1_000,
+  pendingPerAddress: 500,
   /** New connections a second from one address; a fleet behind one NAT gateway dials in together after an outage. */
   newConnectionsPerSecond: 1_000,
-  /** A peer that is not trusted may send this much; a Noise handshake needs about 1 KiB, pairing less than 10. */
+  /** Of a handshake, which needs less than half of it. */
+  handshakeBytes: 2 * KiB,
+  /** A peer that is not trusted, but may pair, may send this much more; pairing needs less than 10 KiB. */
   unauthenticatedBytes: 16 * KiB,
   /** Strangers connected at a time while an invite lives: pairing is done by hand, one or two at once. */
   strangers: 64,
@@ -34,6 +61,8 @@ export const limits = {
   frameBytes: 16 * MiB,
   /** A handshake that is not through by now is a slow socket holding a place. */
   handshakeMs: 3_000,
+  /** From a stream's beginning to what it is for. */
+  negotiationMs: 10_000,
   dialMs: 10_000,
   /** A peer of which nothing was heard for so long is gone, though nothing was closed. Pings are sent three times as often. */
   silenceMs: 15_000,

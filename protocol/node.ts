@@ -1,5 +1,6 @@
 // The libp2p node both sides start: TCP, Noise, yamux, one identity, raised limits, and a gate. Nothing else runs on
 // it: no identify (a stranger must reach pairing only), no discovery, no middleware (it would run handlers twice).
+import { setTimeout as delay } from "node:timers/promises";
 import type { Connection, PeerId, Stream } from "@libp2p/interface";
 import { noise } from "@libp2p/noise";
 import { peerIdFromString } from "@libp2p/peer-id";
@@ -9,13 +10,15 @@ import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
 import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
-import { messageOf, SortieError } from "./errors.ts";
+import { asSortieError, messageOf, SortieError } from "./errors.ts";
 import { connectionGater, type Gate, hostAt } from "./gater.ts";
 import type { Identity } from "./identity.ts";
 import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
 import { limits } from "./limits.ts";
+import { type LoadLimits, Loads } from "./peer-load.ts";
 import { refuseCall } from "./serve-call.ts";
 import { endSilent } from "./silence.ts";
+import { boundStreams } from "./stream-count.ts";
 import { within } from "./within.ts";
 
 export const CALL_PROTOCOL = "/sortie/call/1";
@@ -28,15 +31,17 @@ export interface NodeOptions extends Gate {
   readonly listen: readonly string[];
   /** A peer of which nothing is heard for so long has its connection ended; milliseconds. */
   readonly silenceMs?: number;
-  /** A trusted peer's call. */
-  readonly onCall?: (channel: ByteChannel, peer: string) => void;
+  /** What one peer may cost, where it is not as `limits` has it. */
+  readonly load?: Partial<LoadLimits>;
+  /** A trusted peer's call; it is over, for what the peer may ask for, once this resolves. */
+  readonly onCall?: (channel: ByteChannel, peer: string) => unknown;
   /**
    * Peers dial this one, and keep one connection each: a new one of a peer ends the one before, which that peer holds for
    * dead though nothing may have been heard of that here.
    */
   readonly oneConnectionEach?: boolean;
   /** A stranger or a known peer that wants to pair. */
-  readonly onPair?: (channel: ByteChannel, peer: string, host: string) => void;
+  readonly onPair?: (channel: ByteChannel, peer: string, host: string) => unknown;
 }
 
 export interface Node {
@@ -66,6 +71,7 @@ const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 10
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
+  const load: LoadLimits = { ...limits, ...options.load };
   const silenceMs = options.silenceMs ?? limits.silenceMs;
   const node = await createLibp2p({
     privateKey: options.identity.privateKey,
@@ -85,6 +91,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       endSilent(
         silenceMs,
         boundedFrames(
+          load.connectionUnsentBytes,
           yamux({
             maxInboundStreams: perConnection,
             maxOutboundStreams: perConnection,
@@ -99,15 +106,17 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         ),
       ),
     ],
-    connectionGater: connectionGater(options),
+    connectionGater: connectionGater(options, load.connectionsPerPeer),
     connectionMonitor: { enabled: false },
     connectionManager: {
       maxConnections: limits.connections,
       inboundConnectionThreshold: limits.newConnectionsPerSecond,
-      maxIncomingPendingConnections: limits.pendingConnections,
+      // The gate bounds them, and gives a new one the place of the oldest: here none would be left for it.
+      maxIncomingPendingConnections: 2 * limits.pendingConnections,
       maxParallelDials: limits.pendingConnections,
       maxDialQueueLength: limits.connections,
       inboundUpgradeTimeout: limits.handshakeMs,
+      inboundStreamProtocolNegotiationTimeout: limits.negotiationMs,
       dialTimeout: limits.dialMs,
       reconnectRetries: 0,
     },
@@ -118,16 +127,36 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   });
 
   const called = new WeakSet<Connection>();
+  const loads = new Loads(load);
+  boundStreams(node, load.streamsPerPeer);
+
+  /** Serves the channel once it is the peer's turn. */
+  async function take(channel: ByteChannel, peer: string, handle: () => unknown): Promise<void> {
+    const own = loads.of(peer);
+    let waitMs: number;
+    try {
+      waitMs = own.begin();
+    } catch (error) {
+      return refuseCall(channel, asSortieError(error));
+    }
+    try {
+      if (waitMs > 0) await delay(waitMs, undefined, { signal: channel.lost }).catch(() => {});
+      await handle();
+    } finally {
+      own.end();
+    }
+  }
+
   const serve = (
-    handler: ((channel: ByteChannel, peer: string, host: string) => void) | undefined,
+    handler: (channel: ByteChannel, peer: string, host: string) => unknown,
     admits: (peer: string, host: string) => boolean,
   ) => {
     return (stream: Stream, connection: Connection): void => {
-      const channel = channelOf(stream);
       called.add(connection);
       const peer = connection.remotePeer.toString();
       const host = hostAt(connection);
-      if (handler && admits(peer, host)) handler(channel, peer, host);
+      const channel = channelOf(stream, loads.of(peer));
+      if (admits(peer, host)) void take(channel, peer, () => handler(channel, peer, host));
       else void refuseCall(channel, new SortieError("UNTRUSTED", "This peer does not trust the one that called it."));
     };
   };
@@ -185,6 +214,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         // A signal of our own: without one libp2p makes a time-out for each stream, and leaves its timer behind.
         return channelOf(
           await connection.newStream(protocol, { maxOutboundStreams: perConnection, ...(signal ? { signal } : {}) }),
+          loads.of(peer),
         );
       } catch (error) {
         if (signal?.aborted) throw signal.reason;

@@ -95,10 +95,13 @@ async function serveJson(
   run: (left: AbortSignal) => Promise<unknown> | AsyncIterable<unknown>,
 ): Promise<void> {
   const left = new AbortController();
-  // The caller says nothing more: anything but silence means that it left.
   const leaves = () => left.abort();
   channel.lost.addEventListener("abort", leaves, { once: true });
-  reader.bytes().then(leaves, leaves);
+  // The caller says nothing more: its end means that it left, and more bytes would wait here for nobody.
+  reader.bytes().then((more) => {
+    leaves();
+    if (more) channel.abort(new SortieError("PROTOCOL", "The caller sent more than its request."));
+  }, leaves);
   try {
     const answer = run(left.signal);
     const respond = (output: unknown) =>

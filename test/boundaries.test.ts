@@ -64,6 +64,7 @@ describe("the house", () => {
       "protocol/muxer.ts",
       "protocol/node.ts",
       "protocol/silence.ts",
+      "protocol/stream-count.ts",
     ]);
     const middleware = sources.filter((file) => /\bnode\.use\(/.test(readFileSync(join(root, file), "utf8")));
     expect(middleware).toEqual([]);

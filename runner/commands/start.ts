@@ -169,7 +169,7 @@ export async function handler(options: Options): Promise<number> {
       }),
       onCall(channel: ByteChannel, peer: string) {
         const caller = { peer, name: trust.get(peer)?.name ?? peer };
-        void serveCall(channel, runner.handlers, caller, {
+        return serveCall(channel, runner.handlers, caller, {
           onRefused: (error, call) => audit.refused(caller, error, call),
         });
       },
