@@ -4,6 +4,7 @@ import { hkdfSync, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { multiaddr } from "@multiformats/multiaddr";
 import * as v from "valibot";
+import { type Codes, openCodes } from "./code.ts";
 import { SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { stateFile } from "./state-file.ts";
@@ -49,7 +50,9 @@ export interface Invites {
    * are alive.
    */
   issue(peer: string, addresses: readonly string[], ttlMs?: number, group?: string): string;
-  /** Whether one lives that the peer may use: unused, or used by that very peer. Only then may a stranger connect. */
+  /** The short code, of which one is alive at a time. */
+  readonly codes: Codes;
+  /** Whether an invite or a code lives that the peer may use: unused, or used by that very peer. Only then may a stranger connect. */
   openTo(peer: string): boolean;
   /** The key of a living invite that this peer may use; or why not, for the issuer's eyes only. */
   keyFor(
@@ -70,7 +73,9 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
   const file = stateFile(join(folder, "invites.json"), v.array(Pending), []);
   const alive = (invite: Pending): boolean => invite.expiresAt > now();
   const free = (invite: Pending, peer: string): boolean => invite.usedBy === null || invite.usedBy === peer;
+  const codes = openCodes(folder, now);
   return {
+    codes,
     issue(peer, addresses, ttlMs = limits.inviteTtlMs, group) {
       const pinned = addresses.slice(0, MOST_ADDRESSES).map((address) => pinnedTo(address, peer));
       const [first, ...others] = pinned;
@@ -101,7 +106,7 @@ export function openInvites(folder: string, now: () => number = Date.now): Invit
       const token = Buffer.concat([id, secret, rest]).toString("base64url");
       return `sortie:${first}?token=${token}${others.map((address) => `&addr=${address}`).join("")}`;
     },
-    openTo: (peer) => file.read().some((invite) => alive(invite) && free(invite, peer)),
+    openTo: (peer) => file.read().some((invite) => alive(invite) && free(invite, peer)) || codes.openTo(peer),
     keyFor(id, peer) {
       const invite = file.read().find((one) => one.id === id);
       if (!invite) return { refused: "an invite that was never issued, or is long over" };

@@ -123,6 +123,9 @@ export const limits = {
   /** Hosts remembered for that, the ones that failed longest ago forgotten first: about 100 bytes each. */
   failedPairingsHosts: 4_096,
   inviteTtlMs: 10 * 60_000,
+  /** A short code: how long at most, and wrong tries until it is burned; of its 2^40 values three were tried then. */
+  codeTtlMs: 10 * 60_000,
+  codeTries: 3,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,
   /** Processes of one coordinator look this often for a place in a full group: what they look at is a local file. */

@@ -1,10 +1,25 @@
-// The frames of a pairing: `u32be` length and JSON, at most 4 KiB each. pair.ts reads and writes them, on both sides.
+// The frames of a pairing, and what may be in them: `u32be` length and JSON, at most 4 KiB each. pair.ts reads and
+// writes them, on both sides.
 import * as v from "valibot";
 import type { ByteChannel } from "./channel.ts";
 import { limits } from "./limits.ts";
+import { RunnerName } from "./messages.ts";
 
 /** A refusal that the other side has earned: a token that is not good, or frames that are none. */
 export class Wrong extends Error {}
+
+const Hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`)));
+export const ByInvite = v.strictObject({ invite: Hex(8), nonce: Hex(32), name: RunnerName });
+export const ByCode = v.strictObject({
+  /** Which of the issuer's codes; the secret is what the share is made of. */
+  code: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9)),
+  share: Hex(32),
+  nonce: Hex(32),
+  name: RunnerName,
+});
+export const Hello = v.union([ByInvite, ByCode]);
+export const Challenge = v.strictObject({ nonce: Hex(32), name: RunnerName, share: v.optional(Hex(32)) });
+export const Proof = v.strictObject({ proof: Hex(32) });
 
 export class Frames {
   readonly #channel: ByteChannel;

@@ -1,20 +1,17 @@
-// The pairing protocol, /sortie/pair/1: four frames that prove both sides hold the same invite. Both peer IDs as
-// Noise saw them and both nonces are in every proof, so whoever sits in between, ending Noise under an ID of his
-// own, has nothing to pass on. The frames themselves never say who one is.
+// The pairing protocol, /sortie/pair/1: four frames that prove both sides hold the same invite, or the same code. Both
+// peer IDs as Noise saw them and both nonces are in every proof, so whoever sits in between, ending Noise under an ID of
+// his own, has nothing to pass on. The frames themselves never say who one is.
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import * as v from "valibot";
+import type * as v from "valibot";
 import type { ByteChannel } from "./channel.ts";
+import type { Code } from "./code.ts";
 import { messageOf, SortieError } from "./errors.ts";
 import type { Invite, Invites } from "./invite.ts";
 import { limits } from "./limits.ts";
-import { RunnerName } from "./messages.ts";
-import { Frames, Wrong } from "./pair-frames.ts";
+import { beginByCode } from "./pair-code.ts";
+import { Challenge, Frames, Hello, Proof, Wrong } from "./pair-frames.ts";
+import { offeredByCode, offeredByInvite } from "./pair-offer.ts";
 import type { Pin, Trust } from "./trust.ts";
-
-const Hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`)));
-const Hello = v.strictObject({ invite: Hex(8), nonce: Hex(32), name: RunnerName });
-const Challenge = v.strictObject({ nonce: Hex(32), name: RunnerName });
-const Proof = v.strictObject({ proof: Hex(32) });
 
 export interface IssuerSide {
   /** Peer IDs as Noise authenticated them, never as a frame says. */
@@ -71,13 +68,11 @@ export async function answerPairing(
 async function answer(frames: Frames, side: IssuerSide): Promise<void> {
   const hello = await frames.read(Hello);
   const nonce = newNonce();
-  await frames.write({ nonce, name: side.name });
+  const offer = "code" in hello ? await offeredByCode(hello, side) : offeredByInvite(hello, side);
+  await frames.write({ nonce, name: side.name, ...offer.says });
   const theirProof = await frames.read(Proof);
-  const found = side.invites.keyFor(hello.invite, side.them);
-  // An unknown invite is proven against a key of chance: its refusal takes as long and looks as any other.
-  const key = "key" in found ? found.key : randomBytes(32);
   const transcript = {
-    invite: hello.invite,
+    invite: "code" in hello ? `code ${hello.code}` : hello.invite,
     issuer: side.me,
     joiner: side.them,
     issuerNonce: nonce,
@@ -85,40 +80,47 @@ async function answer(frames: Frames, side: IssuerSide): Promise<void> {
     issuerName: side.name,
     joinerName: hello.name,
   };
-  const proven = same(theirProof.proof, prove(key, "joiner", transcript));
-  if ("refused" in found) throw new Wrong(found.refused);
-  if (!proven) throw new Wrong("a wrong proof: the token is wrong, or somebody sits in between");
-  // Asking again is for lost answers. It must not undo what the owner did since.
-  if (found.used && side.trust.removed().includes(side.them))
-    throw new Wrong("an invite that this peer used before it was removed");
-  if (!side.invites.use(hello.invite, side.them)) throw new Wrong("an invite that another peer used");
+  const proven = same(theirProof.proof, prove(offer.key, "joiner", transcript));
+  const refused = offer.settle(proven);
+  if (refused !== undefined) throw new Wrong(refused);
   // On disk before the answer: a joiner that pins us must find itself pinned.
-  const pin = side.trust.pin(side.them, hello.name, [], found.group);
+  const pin = side.trust.pin(side.them, hello.name, [], offer.group);
   side.onPaired?.(pin);
   // A lost answer is the joiner's to see; it asks again.
-  await frames.write({ proof: prove(key, "issuer", transcript) }).catch(() => {});
+  await frames.write({ proof: prove(offer.key, "issuer", transcript) }).catch(() => {});
+}
+
+type JoinerSide = Joiner & ({ readonly invite: Invite } | { readonly code: Code });
+interface Joiner {
+  /** Peer IDs as Noise authenticated them. */
+  readonly me: string;
+  readonly them: string;
+  /** What this side is called in the issuer's list. */
+  readonly name: string;
 }
 
 /**
- * Proves the invite to its issuer, and gives the issuer's name once it proved the same: pin it only then. Rejects with
- * PAIRING_REFUSED, or TIMEOUT.
+ * Proves the invite, or the code, to its issuer, and gives the issuer's name once it proved the same: pin it only then.
+ * Rejects with PAIRING_REFUSED, or TIMEOUT.
  */
 export async function requestPairing(
   channel: ByteChannel,
-  side: { readonly me: string; readonly them: string; readonly name: string; readonly invite: Invite },
+  side: JoinerSide,
   withinMs: number = limits.pairMs,
 ): Promise<{ readonly name: string }> {
   const timeout = new SortieError("TIMEOUT", "The peer did not answer the pairing in time.");
   const late = setTimeout(() => channel.abort(timeout), withinMs);
   try {
-    const { invite } = side;
-    if (side.them !== invite.peer) throw refused("The peer is not the one that issued the invite.");
+    if ("invite" in side && side.them !== side.invite.peer)
+      throw refused("The peer is not the one that issued the invite.");
     const frames = new Frames(channel);
     const nonce = newNonce();
-    await frames.write({ invite: invite.id, nonce, name: side.name });
+    const proof = await proofOf(side, nonce);
+    await frames.write({ ...proof.hello, nonce, name: side.name });
     const challenge = await frames.read(Challenge);
+    const key = proof.key(challenge);
     const transcript = {
-      invite: invite.id,
+      invite: proof.names,
       issuer: side.them,
       joiner: side.me,
       issuerNonce: challenge.nonce,
@@ -126,19 +128,40 @@ export async function requestPairing(
       issuerName: challenge.name,
       joinerName: side.name,
     };
-    await frames.write({ proof: prove(invite.key, "joiner", transcript) });
-    const { proof } = await frames.read(Proof);
-    if (!same(proof, prove(invite.key, "issuer", transcript)))
+    await frames.write({ proof: prove(key, "joiner", transcript) });
+    const answered = await frames.read(Proof);
+    if (!same(answered.proof, prove(key, "issuer", transcript)))
       throw refused("The peer does not hold the invite itself; it is not trusted.");
     await channel.close();
     return { name: challenge.name };
   } catch (error) {
     channel.abort(new SortieError("PAIRING_REFUSED", "Pairing failed."));
     if (error === timeout || (error instanceof SortieError && error.code === "PAIRING_REFUSED")) throw error;
-    throw refused("The peer refused the invite: it was used, is over, or was never its own.", error);
+    throw refused(
+      `The peer refused the ${"invite" in side ? "invite: it was used" : "code: it is wrong, was used"}, is over, or was never its own.`,
+      error,
+    );
   } finally {
     clearTimeout(late);
   }
+}
+
+/** How the code stands in what is proven. */
+const namesOf = (number: number): string => `code ${number}`;
+
+/** What the joiner says first, what that names, and the key that it makes with the issuer's answer. */
+async function proofOf(side: JoinerSide, nonce: string) {
+  if ("invite" in side) {
+    const { id, key } = side.invite;
+    return { hello: { invite: id }, names: id, key: () => key };
+  }
+  const { number, secret } = side.code;
+  const begun = await beginByCode("initiator", secret, nonce, { issuer: side.them, joiner: side.me });
+  return {
+    hello: { code: number, share: begun.share },
+    names: namesOf(number),
+    key: (challenge: v.InferOutput<typeof Challenge>) => begun.key(side.name, challenge),
+  };
 }
 
 const refused = (message: string, cause?: unknown): SortieError =>
