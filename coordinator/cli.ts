@@ -50,7 +50,7 @@ await runCommandLine(
     },
     {
       command: "add <invite>",
-      describe: "Trust a runner by its invite URL, and be trusted",
+      describe: "Trust a runner by its invite URL or a code, and be trusted",
       load: () => import("./commands/add.ts"),
     },
     {

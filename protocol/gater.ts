@@ -9,6 +9,8 @@ export interface Gate {
   pairingOpen(peer: string, host: string): boolean;
   /** Told of a stranger that is given no connection. */
   onStranger?(peer: string, host: string): void;
+  /** Is told who answered a dial that named nobody. Such a dial never becomes a connection. */
+  answered?(peer: string): void;
 }
 
 /** The other end's host, as the failures of pairings are counted. */
@@ -96,8 +98,9 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
     },
     denyOutboundConnection: (_peer, connection) => !begin(connection),
     denyOutboundEncryptedConnection: (peer, connection) => {
-      // Noise has compared them already; a dial without a pin ends here.
+      // Noise has compared them already; a dial without a pin ends here, and tells no more than who is there.
       const dialled = connection.remoteAddr.getComponents().findLast((component) => component.name === "p2p")?.value;
+      if (dialled === undefined) gate.answered?.(peer.toString());
       if (dialled !== peer.toString()) return true;
       const cap = caps.get(connection);
       cap?.lift();

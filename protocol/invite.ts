@@ -172,6 +172,17 @@ export function parseInvite(url: string, now: number = Date.now()): Invite {
   return { peer, addresses, id: id.toString("hex"), key, expiresAt };
 }
 
+/** An address that a person types: with the peer's ID at its end, or without. Throws USAGE. */
+export function parseAddress(text: string): { readonly address: string; readonly peer: string | undefined } {
+  const address = text.trim();
+  const named = isAddress(address) && /\/p2p\//.test(address);
+  const peer = named ? peerOf(address) : undefined;
+  if (isAddress(address) && named === (peer !== undefined)) return { address, peer };
+  throw new SortieError("USAGE", `${JSON.stringify(address.slice(0, 300))} is not an address.`, {
+    hint: "An address looks like /ip4/192.0.2.1/tcp/7700.",
+  });
+}
+
 function wrong(what: string, hint?: string): SortieError {
   return new SortieError("INVITE_INVALID", `The invite ${what}.`, hint === undefined ? {} : { hint });
 }

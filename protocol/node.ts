@@ -6,7 +6,7 @@ import { noise } from "@libp2p/noise";
 import { peerIdFromString } from "@libp2p/peer-id";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
-import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
+import { CODE_P2P, type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
 import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
@@ -25,7 +25,7 @@ export const CALL_PROTOCOL = "/sortie/call/1";
 export const PAIR_PROTOCOL = "/sortie/pair/1";
 export type Protocol = typeof CALL_PROTOCOL | typeof PAIR_PROTOCOL;
 
-export interface NodeOptions extends Gate {
+export interface NodeOptions extends Omit<Gate, "answered"> {
   readonly identity: Identity;
   /** Multiaddrs to listen on; none for a peer that only dials. */
   readonly listen: readonly string[];
@@ -60,6 +60,11 @@ export interface Node {
   connect(peer: string, addresses: readonly string[], withinMs: number): Promise<{ readonly ended: Promise<boolean> }>;
   /** Whether the peer is connected, at once or within so many milliseconds: for one that dials by itself. */
   arrives(peer: string, withinMs: number): Promise<boolean>;
+  /**
+   * The peer that is at the address, as Noise authenticates it, and nothing more: there is no connection afterwards. What
+   * makes it the right one is for the caller to find out. Rejects with RUNNER_UNREACHABLE.
+   */
+  whoAnswers(address: string, signal?: AbortSignal): Promise<string>;
   /** Ends the peer's connections, and with them its calls. */
   disconnect(peer: string): void;
   /** Ends every connection and every listener. */
@@ -72,6 +77,8 @@ const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 10
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
   const load: LoadLimits = { ...limits, ...options.load };
+  let onAnswer: (peer: string) => void = () => {};
+  let asking: Promise<unknown> = Promise.resolve();
   const silenceMs = options.silenceMs ?? limits.silenceMs;
   const node = await createLibp2p({
     privateKey: options.identity.privateKey,
@@ -106,7 +113,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         ),
       ),
     ],
-    connectionGater: connectionGater(options, load.connectionsPerPeer),
+    connectionGater: connectionGater({ ...options, answered: (peer) => onAnswer(peer) }, load.connectionsPerPeer),
     connectionMonitor: { enabled: false },
     connectionManager: {
       maxConnections: limits.connections,
@@ -193,11 +200,29 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     const dial = node
       .dial(
         addresses.map((address) => pinned(address, peer)),
-        { signal: AbortSignal.any([AbortSignal.timeout(limits.dialMs), ...(signal ? [signal] : [])]) },
+        { signal: dialSignal(signal) },
       )
       .finally(() => dialling.delete(peer));
     dialling.set(peer, dial);
     return dial;
+  }
+
+  async function ask(address: string, signal?: AbortSignal): Promise<string> {
+    let answered: string | undefined;
+    onAnswer = (peer) => {
+      answered = peer;
+    };
+    try {
+      const plain = multiaddr(address).decapsulateCode(CODE_P2P);
+      await (await node.dial(plain, { signal: dialSignal(signal) })).close();
+    } catch (error) {
+      // The gate ends it, once it knows who is there.
+      if (answered === undefined) throw unreachable("", [address], error);
+    } finally {
+      onAnswer = () => {};
+    }
+    if (answered !== undefined) return answered;
+    throw new SortieError("RUNNER_UNREACHABLE", `Nobody answered at ${address}.`);
   }
 
   return {
@@ -253,6 +278,12 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         node.removeEventListener("connection:open", look);
       }
     },
+    whoAnswers(address, signal) {
+      // One after the other: the gate does not know which dial it is asked about.
+      const asked = asking.then(() => ask(address, signal));
+      asking = asked.catch(() => {});
+      return asked;
+    },
     disconnect(peer) {
       for (const connection of node.getConnections(idOf(peer)))
         connection.abort(new SortieError("UNTRUSTED", "The peer is no longer trusted."));
@@ -271,6 +302,9 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   };
 }
 
+const dialSignal = (signal: AbortSignal | undefined): AbortSignal =>
+  AbortSignal.any([AbortSignal.timeout(limits.dialMs), ...(signal ? [signal] : [])]);
+
 /** The address with the peer's ID: a dial without it would accept any identity. */
 function pinned(address: string, peer: string): Multiaddr {
   const parsed = multiaddr(address);
@@ -285,7 +319,7 @@ function unreachable(peer: string, addresses: readonly string[], error: unknown)
   const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
   return new SortieError(
     "RUNNER_UNREACHABLE",
-    `No connection to the peer …${peer.slice(-8)} at ${where}: ${reasonOf(error)}.`,
+    `No connection to ${peer === "" ? "anybody" : `the peer …${peer.slice(-8)}`} at ${where}: ${reasonOf(error)}.`,
     { cause: error },
   );
 }

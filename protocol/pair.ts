@@ -131,7 +131,7 @@ export async function requestPairing(
     await frames.write({ proof: prove(key, "joiner", transcript) });
     const answered = await frames.read(Proof);
     if (!same(answered.proof, prove(key, "issuer", transcript)))
-      throw refused("The peer does not hold the invite itself; it is not trusted.");
+      throw refused(`The peer does not hold the ${"invite" in side ? "invite" : "code"} itself; it is not trusted.`);
     await channel.close();
     return { name: challenge.name };
   } catch (error) {

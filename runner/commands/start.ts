@@ -16,6 +16,7 @@ import { lockFolder } from "../../protocol/lock.ts";
 import { LabelName, type Labels, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { startNode } from "../../protocol/node.ts";
 import { openPairingDoor } from "../../protocol/pair-door.ts";
+import { qrLines, roomOf } from "../../protocol/qr.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
@@ -104,6 +105,9 @@ export const builder = (yargs: Argv) =>
     .example("$0 start --join 'sortie:…' -A", "one behind a NAT, which dials its coordinator");
 
 const DEFAULT_LISTEN = ["/ip4/127.0.0.1/tcp/7700"];
+
+/** Lines that are to stay on the screen above the invite's QR code. */
+const LINES_WITH_QR = 8;
 
 export async function handler(options: Options): Promise<number> {
   const { name, labels, mandatory, slots } = parseOptions(options);
@@ -208,7 +212,10 @@ export async function handler(options: Options): Promise<number> {
     stops.push(keepJoined({ node, trust, log }));
     if (addresses.length > 0) {
       say("invite, for one coordinator, within ten minutes:");
-      say(`  npx coordinator add '${invites.issue(identity.peer, addresses)}'`);
+      const invite = invites.issue(identity.peer, addresses);
+      say(`  npx coordinator add '${invite}'`);
+      const room = roomOf(process.stdout, LINES_WITH_QR);
+      for (const line of (room && (await qrLines(invite, room))) ?? []) say(line);
     }
     await Promise.race([aborted(stop.drain), runner.idle]);
     if (!options.once || stop.drain.aborted) {

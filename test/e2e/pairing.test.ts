@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Rig } from "../rig/rig.ts";
+import { terminal } from "../rig/terminal.ts";
 
 describe("trust, by the commands", () => {
   it("is made by an invite, shown on both sides, renamed and removed", async () => {
@@ -62,6 +63,56 @@ describe("trust, by the commands", () => {
     expect((await rig.runner(["trust", "list"], runner.home)).text).toMatch(/ {2}group guests {2}since /);
     const bad = await rig.runner(["invite", "--policy", "a b"], runner.home);
     expect([bad.code, bad.stderr]).toEqual([2, expect.stringContaining("--group takes a name of letters")]);
+  });
+
+  it("is made by a code and an address that name no peer, or by one that does", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    const told = (await rig.runner(["invite", "--code"], runner.home)).text;
+    const [, code = "", address = ""] = /^\S+\n {2}npx coordinator add --code (\S+) (\S+)\n$/.exec(told) ?? [];
+    expect(address).toMatch(/^\/ip4\/127\.0\.0\.1\/tcp\/\d+$/);
+    const wrong = code.replace(/.$/, (last) => (last === "7" ? "8" : "7"));
+    const refused = await rig.coordinator(["add", "--code", wrong, address]);
+    expect([refused.code, refused.stderr]).toEqual([
+      3,
+      expect.stringContaining("The peer refused the code: it is wrong"),
+    ]);
+    await runner.waitFor(/refused to pair with 12D3Koo\w+ at 127\.0\.0\.1: a wrong code/);
+    const added = await rig.coordinator(["add", "--code", code.toLowerCase(), address]);
+    expect(added.text).toContain(`w1 (${runner.peer}) is trusted`);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "here"])).text).toBe("here\n");
+
+    const elsewhere = { env: { SORTIE_HOME: join(rig.folder, "other") } };
+    const json = JSON.parse((await rig.runner(["invite", "--code", "--json"], runner.home)).text);
+    expect(json).toMatchObject({ peer: runner.peer, addresses: [runner.address] });
+    expect((await rig.coordinator(["add", "--code", json.code, runner.address], elsewhere)).code).toBe(0);
+    const long = await rig.runner(["invite", "--code", "--ttl", "11m"], runner.home);
+    expect([long.code, long.stderr]).toEqual([2, expect.stringContaining("ten minutes at most")]);
+    const none = await rig.coordinator(["add", "--code", code, "w1:7700"]);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('"w1:7700" is not an address')]);
+  });
+
+  it("shows an invite as a QR code, and as JSON, and asks a person about the runner", async () => {
+    await using rig = new Rig();
+    const runner = await rig.startRunner("w1");
+    const [url = "", ...lines] = (await rig.runner(["invite", "--qr"], runner.home)).text.split("\n");
+    expect(url).toMatch(/^sortie:/);
+    expect(lines.filter((line) => /[▀▄█ ]{40}/.test(line)).length).toBeGreaterThan(20);
+    const json = JSON.parse((await rig.runner(["invite", "--json", "--group", "ci"], runner.home)).text);
+    expect(json).toMatchObject({ url: expect.stringMatching(/^sortie:/), peer: runner.peer, group: "ci" });
+
+    const add = `node dist/coordinator.js add '${json.url}'`;
+    using unsure = terminal(rig, add);
+    await unsure.shows(new RegExp(`${runner.peer.replace(/.{4}(?=.)/g, "$& ")}\\s+Trust it\\? \\[y/N\\]`));
+    unsure.type("n");
+    unsure.press("Enter");
+    await unsure.shows(/error\[USAGE\]: The runner was not added/);
+    using sure = terminal(rig, add);
+    await sure.shows("Trust it?");
+    sure.type("y");
+    sure.press("Enter");
+    await sure.shows("w1 (");
+    await sure.shows("code=0");
   });
 
   it("says what is wrong before an invite is used up", async () => {
