@@ -87,6 +87,11 @@ export const errorCatalog = {
     "The runner takes no new jobs: it is stopping.",
     "Start it again, or use another runner.",
   ),
+  POLICY_INVALID: entry(
+    usage,
+    "The runner's policy file is wrong, or others can write to it.",
+    "`runner policy check` looks at it; docs/grants.md has its form.",
+  ),
   DENIED: entry(
     infrastructure,
     "The runner was not told to allow this.",

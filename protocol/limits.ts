@@ -99,6 +99,14 @@ export const limits = {
   untrustedMs: 10_000,
   /** A coordinator looks for a detached job's runner for so long; for others as long as the lease. */
   reconnectDetachedMs: 24 * 60 * 60_000,
+  /** A policy of a thousand coordinators fits; it is read while a job waits. */
+  policyBytes: 1 * MiB,
+  /** Questions about grants that wait for an answer at a terminal; what is more is denied at once. */
+  grantQuestions: 16,
+  /** Who does not answer by then is not there. */
+  grantAnswerMs: 60_000,
+  /** What --audit-only collects: more items than a command line would take. */
+  auditedItems: 1_000,
   /** The most time a connection may take to say goodbye. */
   closeMs: 500,
   /** The same for the whole node, once its connections are closed. */

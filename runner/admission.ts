@@ -6,6 +6,7 @@ import type { AttemptId } from "../protocol/ids.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobRunInput, OutputOf } from "../protocol/messages.ts";
 import { placeOf } from "../protocol/place.ts";
+import type { Ask } from "./grants/ask.ts";
 import { allowsSome, type Decision, decide, isUnlimited, type Section } from "./grants/decide.ts";
 import { denial } from "./grants/denial.ts";
 import { rulesOf } from "./grants/kinds/index.ts";
@@ -43,10 +44,10 @@ export interface AdmissionOptions {
   sectionsFor(caller: Caller): readonly Section[];
   /** Knows where the commands of driven jobs run. */
   readonly keeper: KeeperLink;
-  /** Asked about what no rule allows or denies; the rule where somebody allowed it. */
-  ask?(want: Want, caller: Caller, job: string): Promise<string | undefined>;
+  /** Asked about what no rule allows or denies. */
+  readonly ask?: Ask | undefined;
   /** Then every job is refused, and this is told what it would have needed. */
-  onlyAudit?(missing: readonly Want[]): void;
+  readonly onlyAudit?: ((missing: readonly Want[]) => void) | undefined;
   readonly log?: (line: string) => void;
 }
 
@@ -74,7 +75,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
       } else
         for (const one of denied) {
           const { want } = one;
-          const rule = await ask(want, caller, request.job);
+          const decided = (): Decision => decide(sectionsFor(caller), want);
+          const rule = await ask({ want, caller, job: request.job, decided });
           if (rule === undefined) throw refuse([one]);
           rules.add(rule);
           taken.set(want, rulesOf[want.kind].taken?.(want.value));

@@ -26,6 +26,11 @@ await runCommandLine(
       load: () => import("./commands/audit.ts"),
     },
     {
+      command: "policy <action> [file]",
+      describe: "Check a policy file, or explain what would become of a job",
+      load: () => import("./commands/policy.ts"),
+    },
+    {
       command: "trust <action> [peer] [name]",
       describe: "List, remove or rename trusted coordinators",
       load: () => import("./commands/trust.ts"),

@@ -22,11 +22,8 @@ import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { version } from "../../protocol/version.ts";
-import { createAdmission } from "../admission.ts";
 import { openFrontAudit } from "../audit.ts";
-import { compile } from "../grants/decide.ts";
-import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
-import { describeSection, warningsOf } from "../grants/tell.ts";
+import { grantsOfRunner, type RunnerGrantOptions, runnerGrantOptions } from "../grants/of-runner.ts";
 import { isDialled, join as joinCoordinator, keepJoined } from "../join.ts";
 import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
@@ -34,7 +31,7 @@ import { createRunner } from "../runner.ts";
 import { tellRunning, tellStopped } from "../running.ts";
 import { stopSignals } from "../stop-signals.ts";
 
-interface Options extends GrantOptions {
+interface Options extends RunnerGrantOptions {
   readonly name: string;
   readonly listen: readonly string[] | undefined;
   readonly join: string | undefined;
@@ -49,7 +46,7 @@ interface Options extends GrantOptions {
 }
 
 export const builder = (yargs: Argv) =>
-  grantOptions(yargs)
+  runnerGrantOptions(yargs)
     .option("name", {
       type: "string",
       default: hostname().replace(/[^A-Za-z0-9_.-]/g, "-"),
@@ -129,16 +126,17 @@ export async function handler(options: Options): Promise<number> {
 
   try {
     const identity = await loadIdentity(folder);
-    const trust = openTrust(folder);
+    const grants = grantsOfRunner(options, { name, folder, trust: openTrust(folder), log });
+    const { trust } = grants;
+    stops.push(() => grants.close().forEach(say));
     const invites = openInvites(folder);
-    const flags = compile(policyOfFlags(options), "flags");
     const keeper = await keeperProcess(join(folder, "keeper"), { audit: join(folder, "audit") });
     const runner = await createRunner({
       name,
       labels,
       mandatory,
       slots,
-      admission: createAdmission({ name, sectionsFor: () => [flags], keeper, log }),
+      admission: grants.admission(keeper),
       keeper,
       leaseMs,
       journals: { ...journalShares(folder, wanted), keptMs },
@@ -191,8 +189,8 @@ export async function handler(options: Options): Promise<number> {
     for (const peer of trust.removed())
       runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
-    const grants = brief(describeSection(flags) ?? "none");
-    audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants });
+    const inForce = brief(grants.describe().join("; "));
+    audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants: inForce });
     tellRunning(folder, { pid: process.pid, peer: identity.peer, name, addresses });
     stops.push(() => tellStopped(folder));
 
@@ -203,10 +201,8 @@ export async function handler(options: Options): Promise<number> {
     );
     say(`peer ID: ${identity.peer}`);
     for (const address of addresses) say(`listening: ${address}`);
-    say(
-      `grants, to every trusted coordinator: ${describeSection(flags) ?? "none; every job is refused (-A allows all)"}`,
-    );
-    for (const warning of warningsOf([flags])) log(`warning: ${warning}`);
+    grants.describe().forEach(say);
+    for (const warning of grants.warnings()) log(`warning: ${warning}`);
     if (options.join !== undefined) await joinCoordinator(options.join, name, { node, trust, log });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
     stops.push(keepJoined({ node, trust, log }));

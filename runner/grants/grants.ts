@@ -1,0 +1,87 @@
+// The grants of a running runner: those of its flags, for everybody, and those of its policy file, which is looked at again
+// before every job. commands/start.ts opens them.
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+import { asSortieError, type SortieError } from "../../protocol/errors.ts";
+import { watchFolder } from "../../protocol/watch-folder.ts";
+import type { Section } from "./decide.ts";
+import type { Want } from "./policy.ts";
+import {
+  allowInFile,
+  allSections,
+  type LoadedPolicy,
+  loadPolicy,
+  namesPeer,
+  type PolicyPeer,
+  sectionsOf,
+} from "./policy-file.ts";
+
+export interface Grants {
+  /** Where the file is, or would be. */
+  readonly path: string;
+  /** The policies that hold for the peer now. */
+  sectionsFor(peer: PolicyPeer): Section[];
+  /** All that there are now. */
+  sections(): Section[];
+  /** Whether the policy file speaks of a coordinator that fits. */
+  names(fits: (name: string) => boolean): boolean;
+  /** Writes into the policy file that the peer may have this. Throws where it cannot. */
+  allowAlways(peer: string, want: Want): void;
+  close(): void;
+}
+
+export interface GrantsOptions {
+  readonly flags: Section;
+  readonly path: string;
+  /** Whether the file has to be there; another one may come later. */
+  readonly required: boolean;
+  readonly log: (line: string) => void;
+}
+
+/** Throws POLICY_INVALID where the file is wrong now. Later, the last one that was right stays in force. */
+export function openGrants({ flags, path, required, log }: GrantsOptions): Grants {
+  /** What the file was when it was looked at; empty where there was none. */
+  let seen = required ? undefined : "";
+  let policy: LoadedPolicy | undefined;
+
+  /** Throws where it changed and cannot be used; once for each change. */
+  function look(): boolean {
+    const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
+    // The mode is part of it: a file that others can write to is refused from then on.
+    const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}` : "";
+    if (now === seen) return false;
+    seen = now;
+    policy = loadPolicy(path);
+    return true;
+  }
+
+  /** Before every job, so that what is taken away is gone at once, whether or not the system tells of changes. */
+  function refresh(): void {
+    try {
+      if (look()) log(`the policy ${path} was read again; it holds for every job from now on`);
+    } catch (error) {
+      const { message } = asSortieError(error) as SortieError;
+      log(`${message} What was read before stays in force.`);
+    }
+  }
+
+  look();
+  const unwatch = watchFolder(dirname(path), refresh);
+  return {
+    path,
+    sectionsFor(peer) {
+      refresh();
+      return [flags, ...(policy ? sectionsOf(policy, peer) : [])];
+    },
+    sections() {
+      refresh();
+      return [flags, ...(policy ? allSections(policy) : [])];
+    },
+    names(fits) {
+      refresh();
+      return policy !== undefined && namesPeer(policy, fits);
+    },
+    allowAlways: (peer, want) => allowInFile(path, peer, want),
+    close: unwatch,
+  };
+}
