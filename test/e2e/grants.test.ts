@@ -23,7 +23,7 @@ describe("a runner with grants", () => {
     const run = await rig.coordinator([
       "run",
       rig.recipe(
-        `import { job, recipe } from "sortie"; export default recipe({ deploy: job({ on: { runner: "w1" }, run: ["git push"] }) });`,
+        `import { job, recipe } from "sortie"; export default recipe({ deploy: job({ on: { runner: "w1" }, run: "git push" }) });`,
       ),
     ]);
     expect(run.code).toBe(3);
@@ -80,11 +80,9 @@ describe("a runner with grants", () => {
 
   it("only audits where it is told to: refuses everything, and tells the flags", async () => {
     await using rig = new Rig();
-    const runner = await rig.pairedRunner("w1", ["--audit-only", "-A"]);
+    const audited = await rig.pairedRunner("w1", ["--audit-only", "--allow-run=true"]);
     const refused = await rig.coordinator(["exec", "w1", "--", "true"]);
     expect(refused.stderr).toContain("error[DENIED]: The runner w1 only audits");
-    await runner.stop();
-    const audited = await rig.startRunner("w1", ["--audit-only", "--allow-run=true"]);
     for (const command of [["true"], ["git", "push"], ["make"]])
       expect((await rig.coordinator(["exec", "w1", "-e", "A=1", "--", ...command])).code).toBe(125);
     expect((await audited.stop()).text).toContain(
@@ -94,8 +92,11 @@ describe("a runner with grants", () => {
 
   it("does not start with a kind, an item or a policy that is none", async () => {
     await using rig = new Rig();
-    const home = join(rig.folder, "w1");
-    const start = (...args: string[]) => rig.runner(["start", "--listen", "/ip4/127.0.0.1/tcp/0", ...args], home);
+    const start = (...args: string[]) =>
+      rig.runner(
+        ["start", "--listen", "/ip4/127.0.0.1/tcp/0", ...args],
+        join(rig.folder, args.join("").replaceAll("/", "_")),
+      );
     const [kind, item, empty, policy] = await Promise.all([
       start("--allow-walk=git"),
       start("--allow-run=./git"),
