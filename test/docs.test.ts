@@ -109,7 +109,12 @@ async function runPage(page: string): Promise<number> {
       return { code: status ?? -1, stderr: String(stderr) };
     }
   };
-  let runner: ReturnType<typeof spawn> | undefined;
+  const started: ReturnType<typeof spawn>[] = [];
+  const start = (command: string, own: Record<string, string> = {}): ReturnType<typeof spawn> => {
+    const child = spawn("sh", ["-c", `exec ${built(command)}`], { cwd: root, env: { ...environment, ...own } });
+    started.push(child);
+    return child;
+  };
   let invite = "";
   const lines = blocks(page, "sh").join("").split("\n").filter(Boolean);
   try {
@@ -118,16 +123,24 @@ async function runPage(page: string): Promise<number> {
         .replace(/\s+#.*$/, "")
         .replace(/^npm ci && /, "")
         .replace(/'sortie:[^']*'/, `'${invite}'`)
-        .replaceAll("/tcp/7700", "/tcp/0");
+        .replaceAll(/\/tcp\/770[01]\b/g, "/tcp/0");
       if (("missing" in engine && line.includes("--image")) || (!sshd && line.includes("--ssh"))) {
         console.log(`left out, since this machine has no engine or no sshd: ${line}`);
         continue;
       }
       // Installing, and the whole suite within itself, are what runs this test.
       if (/^npm (ci|cit|run check)\b/.test(command) || command === "npx coordinator run recipes/ci.ts") continue;
+      if (command.startsWith("npx coordinator invite")) {
+        invite = await saidBy(start(command), INVITE);
+        continue;
+      }
+      if (command.includes(" --join ")) {
+        // On another machine.
+        await saidBy(start(command, { SORTIE_HOME: join(rig.folder, "joined") }), /(dials) /);
+        continue;
+      }
       if (command.startsWith("npx runner start")) {
-        runner = spawn("sh", ["-c", `exec ${built(command)}`], { cwd: root, env: environment });
-        invite = await inviteOf(runner);
+        invite = await saidBy(start(command), INVITE);
         if (!lines.some((one) => one.includes("coordinator add"))) run(`npx coordinator add '${invite}'`);
         continue;
       }
@@ -137,21 +150,25 @@ async function runPage(page: string): Promise<number> {
     }
     return lines.length;
   } finally {
-    if (runner && runner.exitCode === null) {
-      runner.kill("SIGTERM");
-      await new Promise((resolve) => runner?.once("exit", resolve));
+    for (const child of started.filter(({ exitCode }) => exitCode === null)) {
+      child.kill("SIGTERM");
+      await new Promise((resolve) => child.once("exit", resolve));
     }
   }
 }
 
-function inviteOf(runner: ReturnType<typeof spawn>): Promise<string> {
+const INVITE = /(sortie:[^'\s]+)['\n]/;
+
+function saidBy(child: ReturnType<typeof spawn>, pattern: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     let said = "";
-    runner.stdout?.on("data", (bytes) => {
+    const look = (bytes: Buffer): void => {
       said += bytes;
-      const found = /'(sortie:[^']+)'/.exec(said)?.[1];
+      const found = pattern.exec(said)?.[1];
       if (found) resolve(found);
-    });
-    runner.on("exit", () => reject(new Error(`it ended: ${said}`)));
+    };
+    child.stdout?.on("data", look);
+    child.stderr?.on("data", look);
+    child.on("exit", () => reject(new Error(`it ended: ${said}`)));
   });
 }
