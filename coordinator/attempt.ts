@@ -11,7 +11,13 @@ import type { CancelledBy, Exit, SignalName } from "../protocol/exit.ts";
 import { type AttemptId, newId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
-import { type CallerControl, type JobAttachOutput, type JobRequest, JournalControl } from "../protocol/messages.ts";
+import {
+  type CallerControl,
+  type JobAttachOutput,
+  type JobRequest,
+  type JobRunInput,
+  JournalControl,
+} from "../protocol/messages.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { Proof } from "./proof.ts";
 import { StdinSender } from "./stdin-sender.ts";
@@ -85,6 +91,7 @@ const FINAL: readonly ErrorCode[] = [
   "SUPERSEDED",
   "PROTOCOL",
   "DENIED",
+  "SIGNATURE",
   "USAGE",
   "RUNNER_DRAINING",
 ];
@@ -153,8 +160,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     return message;
   }
 
-  async function run(channel: ByteChannel, asked: JobRequest): Promise<RawCarriage> {
-    const started = await callRaw(channel, "/job/run", { request: asked, window, holder });
+  async function run(channel: ByteChannel, input: JobRunInput): Promise<RawCarriage> {
+    const started = await callRaw(channel, "/job/run", input);
     taken = true;
     sender?.connect(started, 0);
     return started;
@@ -190,9 +197,12 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
 
   /** `undefined` where the connection broke after the request: that leaves open whether it was taken. */
   async function begin(asked: JobRequest): Promise<RawCarriage | undefined> {
+    // Each time anew: a signature is good for some minutes only.
+    const signature = await link.sign?.(asked);
+    const input = { request: asked, window, holder, ...(signature ? { signature } : {}) };
     const channel = await link.open();
     try {
-      return await run(channel, asked);
+      return await run(channel, input);
     } catch (error) {
       if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
       return undefined;

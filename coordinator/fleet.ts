@@ -6,12 +6,13 @@ import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { homeOf } from "../protocol/home.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
-import type { RunnerInfo } from "../protocol/messages.ts";
+import type { JobRequest, JobSignature, RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
 import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
 import type { Joined } from "./joined.ts";
 import { listenAddressIn } from "./listen-address.ts";
 import { describeSelector, fits, type Selector } from "./selectors.ts";
+import type { Signer } from "./signer.ts";
 
 /** A runner that can be called. */
 export interface RunnerLink {
@@ -20,6 +21,8 @@ export interface RunnerLink {
   readonly name: string;
   /** A channel for one call; over a connection that is there, or a new one. Rejects with RUNNER_UNREACHABLE or UNTRUSTED. */
   open(): Promise<ByteChannel>;
+  /** Signs a job for this runner; absent for one in this process. */
+  sign?(request: JobRequest): Promise<JobSignature>;
 }
 
 export interface KnownRunner extends RunnerLink {
@@ -44,8 +47,16 @@ export interface Fleet {
   close(): Promise<void>;
 }
 
-/** Opens nothing by itself: a node is started by the first link that is used. */
-export function openFleet(folder: string = homeOf("coordinator"), silenceMs: number = limits.silenceMs): Fleet {
+/**
+ * Opens nothing by itself: a node is started by the first link that is used. `signWith`: a file with the key that jobs are signed
+ * with, in place of the coordinator's own.
+ */
+export function openFleet(
+  folder: string = homeOf("coordinator"),
+  silenceMs: number = limits.silenceMs,
+  signWith?: string,
+): Fleet {
+  let signer: Promise<Signer> | undefined;
   const trust = openTrust(folder);
   let node: Promise<Node> | undefined;
   let joined: Promise<Joined> | undefined;
@@ -85,6 +96,10 @@ export function openFleet(folder: string = homeOf("coordinator"), silenceMs: num
     return {
       id: pin.peer,
       name: pin.name,
+      async sign(request) {
+        signer ??= import("./signer.ts").then(({ openSigner }) => openSigner(folder, signWith));
+        return (await signer)(pin.peer, request);
+      },
       async open() {
         if (!trust.has(pin.peer)) throw new SortieError("NOT_FOUND", `The runner ${pin.name} is not trusted any more.`);
         try {

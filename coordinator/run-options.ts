@@ -19,6 +19,8 @@ export interface RunOptions extends Asked {
   readonly local: boolean;
   /** A runner of which nothing is heard for so long is looked for anew; milliseconds. */
   readonly silenceMs: number;
+  /** A file with the key that signs the jobs; default: the coordinator's own. */
+  readonly signWith?: string | undefined;
   /** Aborted by the first Ctrl-C. */
   readonly cancelled: AbortSignal;
   /**

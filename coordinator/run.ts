@@ -29,7 +29,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   /** Values that views keep to themselves: those of jobs that join the run come in later. */
   const secrets = new Set(secretValues([...left, { name: "notify", notify: loaded.recipe.notify }], process.env));
   checkAnswers(options.answers, prepared.whole);
-  const fleet = openFleet(folder, options.silenceMs);
+  const fleet = openFleet(folder, options.silenceMs, options.signWith);
   let hurry = (): boolean => false;
   options.onKillable(() => {
     const goesOn = hurry();

@@ -1,5 +1,5 @@
 // A peer's lasting identity: one Ed25519 key in its state folder. The peer ID that Noise authenticates is made of it.
-import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
-import { peerIdFromPrivateKey } from "@libp2p/peer-id";
+import { peerIdFromPrivateKey, peerIdFromString } from "@libp2p/peer-id";
 import { SortieError } from "./errors.ts";
 import { privateFolder, unusable } from "./home.ts";
 
@@ -43,6 +43,36 @@ export async function loadIdentity(folder: string): Promise<Identity> {
   } catch (error) {
     throw unusable(path, error);
   }
+  return identityOf(path, text);
+}
+
+/** The key in a file that `newKey` made. Throws NOT_FOUND, and STATE_INVALID as loadIdentity does. */
+export function loadKey(path: string): Identity {
+  if (!existsSync(path))
+    throw new SortieError("NOT_FOUND", `There is no key ${path}.`, {
+      hint: `\`coordinator id --new-key ${path}\` makes one.`,
+    });
+  let text: string;
+  try {
+    text = readKey(path);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  return identityOf(path, text);
+}
+
+/** Makes a key in a file of its own (0600). Throws USAGE where there is one already. */
+export async function newKey(path: string): Promise<Identity> {
+  if (existsSync(path)) throw new SortieError("USAGE", `There is a file ${path} already.`);
+  try {
+    await makeKey(path);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  return loadKey(path);
+}
+
+function identityOf(path: string, text: string): Identity {
   try {
     const privateKey = privateKeyFromProtobuf(Buffer.from(text, "base64"));
     // The file holds the public half too, and nothing compares the two: a key damaged in either would fail in every
@@ -77,10 +107,27 @@ function refuseOthers(path: string, rights: number, what: string, hint: string, 
 
 const textOf = (key: PrivateKey): string => `${Buffer.from(privateKeyToProtobuf(key)).toString("base64")}\n`;
 
+const keyOfSeed = (raw: Uint8Array): KeyObject =>
+  createPrivateKey({ key: Buffer.concat([PKCS8, raw.subarray(0, SEED_BYTES)]), format: "der", type: "pkcs8" });
+
+/** For Node's own Ed25519. */
+export const signingKeyOf = ({ privateKey }: Identity): KeyObject => keyOfSeed(privateKey.raw);
+
+/** The key that is in an Ed25519 peer ID; undefined for any other text. */
+export function publicKeyOf(peer: string): KeyObject | undefined {
+  try {
+    const { publicKey } = peerIdFromString(peer);
+    if (publicKey?.type !== "Ed25519") return undefined;
+    const x = Buffer.from(publicKey.raw).toString("base64url");
+    return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
+  } catch {
+    return undefined;
+  }
+}
+
 /** By Node's own cryptography: the one in JavaScript takes 30 ms of each start. */
 function isPair(raw: Uint8Array): boolean {
-  const key = Buffer.concat([PKCS8, raw.subarray(0, SEED_BYTES)]);
-  const { x = "" } = createPublicKey(createPrivateKey({ key, format: "der", type: "pkcs8" })).export({ format: "jwk" });
+  const { x = "" } = createPublicKey(keyOfSeed(raw)).export({ format: "jwk" });
   return Buffer.from(x, "base64url").equals(raw.subarray(SEED_BYTES));
 }
 

@@ -127,7 +127,24 @@ const Window = v.pipe(v.number(), v.integer(), v.minValue(limits.windowMinimum),
 /** One process of an owner. Once another one took a job over, the one before gets it no more: see SUPERSEDED. */
 const Holder = v.pipe(v.string(), v.maxLength(64));
 
-export const JobRunInput = v.strictObject({ request: JobRequest, window: Window, holder: Holder });
+/** By whom and when a job was signed: see signature.ts. */
+export const JobSignature = v.strictObject({
+  /** The peer ID of the key. */
+  by: v.pipe(v.string(), v.regex(/^[1-9A-HJ-NP-Za-km-z]{40,70}$/, "a peer ID")),
+  /** Milliseconds since the epoch, by the signer's clock. */
+  at: Time,
+  /** Ed25519, base64url. */
+  value: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{86}$/, "an Ed25519 signature")),
+});
+export type JobSignature = v.InferOutput<typeof JobSignature>;
+
+export const JobRunInput = v.strictObject({
+  request: JobRequest,
+  window: Window,
+  holder: Holder,
+  /** Of the request; read by runners that demand one. */
+  signature: v.optional(JobSignature),
+});
 export type JobRunInput = v.InferOutput<typeof JobRunInput>;
 export const JobRunOutput = v.strictObject({ attemptId: AttemptId });
 

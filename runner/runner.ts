@@ -6,7 +6,7 @@ import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson, callRaw, subscribe } from "../protocol/make-call.ts";
-import type { JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
+import type { JobRunInput, JournalLimits, Labels, RunnerInfo } from "../protocol/messages.ts";
 import { createNotice } from "../protocol/notice.ts";
 import { relay } from "../protocol/relay.ts";
 import { version } from "../protocol/version.ts";
@@ -23,6 +23,8 @@ export interface RunnerOptions {
   readonly slots: number;
   readonly admission: Admission;
   readonly keeper: KeeperLink;
+  /** Gives who signed a job, or throws SIGNATURE; absent where jobs need not be signed. */
+  readonly signedBy?: (asked: JobRunInput) => string;
   /** How long a job goes on without its owner, where the job does not say; null: for ever. */
   readonly leaseMs: number | null;
   readonly journals: JournalLimits;
@@ -161,6 +163,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         if (draining && isNew) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
       };
       refuseWhileDraining();
+      const signer = options.signedBy?.(asked);
       const admitted = await admission.admit(asked, caller);
       // It may have taken a while.
       refuseWhileDraining();
@@ -169,7 +172,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       runs++;
       try {
         const { request, rule, wants } = admitted;
-        const decision = decisionOf(caller, rule, wants, undefined);
+        const decision = decisionOf(caller, rule, wants, signer);
         const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;

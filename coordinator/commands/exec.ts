@@ -12,7 +12,7 @@ import { type Attempt, reconnectMsOf, startAttempt } from "../attempt.ts";
 import { listenForCancels } from "../cancels.ts";
 import { outcomeOf, type RunEvent, type RunOutcome } from "../events.ts";
 import { findRunner, openFleet } from "../fleet.ts";
-import { parseLease, parseSilence, silenceOption } from "../options.ts";
+import { parseLease, parseSilence, signWithOption, silenceOption } from "../options.ts";
 import { placeOf } from "../recipe/check-place.ts";
 import type { Pull } from "../recipe/place.ts";
 import { createBoundedLog } from "../store/log.ts";
@@ -33,6 +33,7 @@ interface Options {
   readonly timeout: string | undefined;
   readonly lease: string | undefined;
   readonly "silence-after": string | undefined;
+  readonly "sign-with": string | undefined;
   readonly stdin: boolean;
 }
 
@@ -69,6 +70,7 @@ export const builder = (yargs: Argv) =>
       describe: "How long the command goes on when this side is gone; none: for ever; default: the runner's, 5m",
     })
     .option("silence-after", silenceOption)
+    .option("sign-with", signWithOption)
     .option("stdin", { type: "boolean", default: true, describe: "--stdin=false gives the command an empty stdin" })
     .example("$0 exec w1 -- sh -c 'echo hello; exit 7'", "exits with 7")
     .example("$0 exec w1 --image node:24 -- node --version", "in a container")
@@ -96,7 +98,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
   let attempt: Attempt | undefined;
   const cancelled = interruptSignal(() => attempt?.abandon(new SortieError("INTERRUPTED", "Interrupted twice.")));
   const folder = homeOf("coordinator");
-  const fleet = openFleet(folder, parseSilence(options["silence-after"]));
+  const fleet = openFleet(folder, parseSilence(options["silence-after"]), options["sign-with"]);
   const run = newRunId();
   const job = "exec" as JobName;
   const attemptId = newAttemptId();

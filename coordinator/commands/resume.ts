@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { homeOf } from "../../protocol/home.ts";
 import { answerOption, parseAnswers } from "../answers.ts";
-import { parseSilence, silenceOption } from "../options.ts";
+import { parseSilence, signWithOption, silenceOption } from "../options.ts";
 import { resume } from "../resume.ts";
 import { runToEnd } from "../run-to-end.ts";
 import { openStore } from "../store/store.ts";
@@ -13,6 +13,7 @@ interface Options {
   readonly format: Format;
   readonly answer: readonly string[] | undefined;
   readonly "silence-after": string | undefined;
+  readonly "sign-with": string | undefined;
 }
 
 export const builder = (yargs: Argv) =>
@@ -21,6 +22,7 @@ export const builder = (yargs: Argv) =>
     .option("format", { choices: formats, default: "auto" as Format, describe: "How the run is shown" })
     .option("answer", answerOption)
     .option("silence-after", silenceOption)
+    .option("sign-with", signWithOption)
     .example("$0 resume last", "jobs that passed are kept, those that run are taken up where they are, the rest go on");
 
 export const complete = async (name: string) => (name === "run" ? (await import("../completions.ts")).knownRuns() : []);
@@ -37,5 +39,7 @@ export async function handler(options: Options): Promise<number> {
   }
   const { format } = options;
   const { recipe, params } = resumed;
-  return runToEnd({ recipe, params, answers, format, jobs: undefined, local: resumed.local, silenceMs, resumed });
+  const { local } = resumed;
+  const signWith = options["sign-with"];
+  return runToEnd({ recipe, params, answers, format, jobs: undefined, local, silenceMs, signWith, resumed });
 }

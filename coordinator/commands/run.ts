@@ -8,7 +8,7 @@ import { parseOn } from "../ask-on.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
 import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts";
-import { parseSilence, silenceOption } from "../options.ts";
+import { parseSilence, signWithOption, silenceOption } from "../options.ts";
 import type { Asked } from "../prepare.ts";
 import { runToEnd } from "../run-to-end.ts";
 import { type GraphFormat, graphFormats, renderGraph } from "../views/graph.ts";
@@ -34,6 +34,7 @@ interface Options extends ParamOptions {
   readonly detach: boolean;
   readonly watch: boolean;
   readonly "silence-after": string | undefined;
+  readonly "sign-with": string | undefined;
 }
 
 /** One each, as often as wanted: a job's name may hold a comma. */
@@ -96,6 +97,7 @@ export const builder = async (yargs: Argv) =>
       describe: "When the run is over, wait for changes and run again what they concern",
     })
     .option("silence-after", silenceOption)
+    .option("sign-with", signWithOption)
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts lint types", "run two of its jobs, and what they need")
     .example("$0 run recipes/ci.ts --skip lint", "run all but one")
@@ -134,7 +136,17 @@ export async function handler(options: Options): Promise<number> {
   }
   const { format, local, "fail-fast": failFast = false } = options;
   const reports = await reportsOf(options);
-  return runToEnd({ ...asked, answers, format, jobs, failFast, local, silenceMs, reports });
+  return runToEnd({
+    ...asked,
+    answers,
+    format,
+    jobs,
+    failFast,
+    local,
+    silenceMs,
+    signWith: options["sign-with"],
+    reports,
+  });
 }
 
 /** Throws USAGE for what cannot stand beside it. */

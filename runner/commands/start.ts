@@ -29,6 +29,7 @@ import { keeperProcess } from "../keeper/keeper-link.ts";
 import { platformLabels } from "../labels.ts";
 import { createRunner } from "../runner.ts";
 import { tellRunning, tellStopped } from "../running.ts";
+import { describeSigners, parseSigners, signatureCheck, signatureOption } from "../signatures.ts";
 import { stopSignals } from "../stop-signals.ts";
 
 interface Options extends RunnerGrantOptions {
@@ -37,6 +38,7 @@ interface Options extends RunnerGrantOptions {
   readonly join: string | undefined;
   readonly label: readonly string[];
   readonly slots: string;
+  readonly "require-signature": string | undefined;
   readonly once: boolean;
   readonly lease: string;
   readonly "silence-after": string;
@@ -71,6 +73,7 @@ export const builder = (yargs: Argv) =>
         "NAME=VALUE that jobs may ask for; NAME!=VALUE keeps away those that do not. os and arch are there already",
     })
     .option("slots", { type: "string", default: String(availableParallelism()), describe: "Jobs at once" })
+    .option("require-signature", signatureOption)
     .option("once", { type: "boolean", default: false, describe: "Take one job, and leave when it is done" })
     .option("lease", {
       type: "string",
@@ -110,6 +113,7 @@ export async function handler(options: Options): Promise<number> {
   const { name, labels, mandatory, slots } = parseOptions(options);
   const leaseMs = options.lease === "none" ? null : durationOption("lease", options.lease, limits.leaseMinimumMs);
   const silenceMs = durationOption("silence-after", options["silence-after"], limits.silenceMinimumMs);
+  const signers = parseSigners(options["require-signature"]);
   const keptMs = durationOption("journal-keep", options["journal-keep"], 0);
   const wanted = {
     job: bytes("journal-size", options["journal-size"]),
@@ -138,6 +142,7 @@ export async function handler(options: Options): Promise<number> {
       slots,
       admission: grants.admission(keeper),
       keeper,
+      ...(signers ? { signedBy: signatureCheck(signers, identity.peer, trust) } : {}),
       leaseMs,
       journals: { ...journalShares(folder, wanted), keptMs },
       once: options.once,
@@ -203,6 +208,7 @@ export async function handler(options: Options): Promise<number> {
     for (const address of addresses) say(`listening: ${address}`);
     grants.describe().forEach(say);
     for (const warning of grants.warnings()) log(`warning: ${warning}`);
+    if (signers) say(describeSigners(signers));
     if (options.join !== undefined) await joinCoordinator(options.join, name, { node, trust, log });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
     stops.push(keepJoined({ node, trust, log }));
