@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -85,6 +85,14 @@ describe("a policy file", () => {
     mkdirSync(`${path}.d`);
     expect(() => loadPolicy(`${path}.d`)).toThrow(wrong(/no file/));
     expect(() => loadPolicy(`${path}.none`)).toThrow(wrong(/ENOENT/));
+  });
+
+  it("is in the documentation as it can be written, with every kind", () => {
+    const page = readFileSync(join(import.meta.dirname, "../../../docs/grants.md"), "utf8");
+    const [, json = ""] = /```json\n([\s\S]*?)```/.exec(page) ?? [];
+    expect(loadPolicy(policyFile(json)).peers.has("laptop")).toBe(true);
+    const listed = [...page.matchAll(/^\| `([a-z]+)` \|/gm)].map(([, kind]) => kind);
+    expect(listed.sort()).toEqual([...kinds].sort());
   });
 
   it("has a JSON Schema of the same words", () => {
