@@ -72,7 +72,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       // Nobody is asked about what comes to nothing.
       if (!ask || denied.some(({ rule }) => rule !== undefined)) {
         if (denied.length > 0) throw refuse(denied);
-      } else
+      } else {
         for (const one of denied) {
           const { want } = one;
           const decided = (): Decision => decide(sectionsFor(caller), want);
@@ -81,6 +81,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
           rules.add(rule);
           taken.set(want, rulesOf[want.kind].taken?.(want.value));
         }
+        // The policy may have changed while somebody thought about it.
+        const asked = new Set(denied.map(({ want }) => want));
+        const since = judge(sectionsFor(caller), wants).denied;
+        const deniedSince = since.filter(({ want, rule }) => rule !== undefined || !asked.has(want));
+        if (deniedSince.length > 0) throw refuse(deniedSince);
+      }
       const rule = [...rules].join("; ") || "nothing is wanted";
       return { request: asTaken(request, taken), rule, wants };
 

@@ -5,7 +5,7 @@ import { SortieError } from "../../protocol/errors.ts";
 import type { Trust } from "../../protocol/trust.ts";
 import { type Admission, createAdmission } from "../admission.ts";
 import type { KeeperLink } from "../keeper/keeper-link.ts";
-import { createAsk } from "./ask.ts";
+import { type Ask, createAsk } from "./ask.ts";
 import { auditOnly } from "./audit-only.ts";
 import { compile } from "./decide.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "./flags.ts";
@@ -65,6 +65,12 @@ export function grantsOfRunner(
   const isAuditing = options["audit-only"];
   const isUngranted = policy.allow !== true && Object.keys(policy.allow).length === 0 && options.policy === undefined;
   const asks = isUngranted && !isAuditing && process.stdin.isTTY === true && process.stderr.isTTY === true;
+  const ask = createAsk({ input: process.stdin, output: process.stderr, ...grants });
+  /** Whoever is trusted no more when the answer comes has come too late. */
+  const askTrusted: Ask = async (question) => {
+    const rule = await ask(question);
+    return trust.has(question.caller.peer) ? rule : undefined;
+  };
   const audit = auditOnly((flags) =>
     log(flags.length > 0 ? `it would need ${flags.join(" ")}` : "it would be allowed"),
   );
@@ -77,7 +83,7 @@ export function grantsOfRunner(
         sectionsFor: ({ peer, name }) => grants.sectionsFor({ peer, name, group: trust.get(peer)?.group }),
         keeper,
         log,
-        ask: asks ? createAsk({ input: process.stdin, output: process.stderr, ...grants }) : undefined,
+        ask: asks ? askTrusted : undefined,
         onlyAudit: isAuditing ? audit.missing : undefined,
       }),
     describe() {
