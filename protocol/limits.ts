@@ -249,6 +249,15 @@ export const limits = {
   /** Services of one job; mounts, file systems in memory, and capabilities of one container. */
   servicesPerJob: 20,
   listedPerContainer: 100,
+  /**
+   * Of each container under a policy, unless it grants more: a build with hundreds of threads fits (Podman's own default is
+   * 2,048), and a fork bomb is a nuisance; memory for a compiler or a database; a part of a big machine, all of a small one.
+   */
+  confinedPids: 1024,
+  confinedMemoryBytes: 4 * 1024 * MiB,
+  confinedCpus: 4,
+  /** An image's /etc/passwd, which is looked into for the user that the image names: a thousand accounts fit ten times. */
+  passwdBytes: 1 * MiB,
   /** A service that is not healthy by then is not up; unless it says otherwise. */
   serviceHealthyMs: 60_000,
   /** From one check of a service to the next: what it costs is nothing beside a service's start. */

@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import { AuditDecision, FrontEvent } from "./audit.ts";
 import { Environment, Step } from "./command.ts";
+import { Confinement } from "./confinement.ts";
 import { DeliveredSecrets, variableOf } from "./delivered-secret.ts";
 import { CancelledBy, Exit, ExitCode, SignalName } from "./exit.ts";
 import { AttemptId, JobName, RunId } from "./ids.ts";
@@ -304,6 +305,7 @@ export const operations = {
       slots: Count,
       leaseMs: v.nullable(Lease),
       decision: AuditDecision,
+      confine: v.optional(Confinement),
       ...JobRunInput.entries,
     }),
     output: JobRunOutput,

@@ -45,6 +45,8 @@ export const Service = v.strictObject({
 });
 export type Service = v.InferOutput<typeof Service>;
 
+export const Capability = v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"));
+
 export const Container = v.strictObject({
   image: Image,
   pull: Pull,
@@ -62,14 +64,8 @@ export const Container = v.strictObject({
   gpus: v.optional(v.union([v.literal("all"), PositiveInteger])),
   readOnly: v.boolean(),
   capabilities: v.strictObject({
-    add: v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
-      v.maxLength(limits.listedPerContainer),
-    ),
-    drop: v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^[A-Z_]{1,40}$/, "a capability without CAP_"))),
-      v.maxLength(limits.listedPerContainer),
-    ),
+    add: v.pipe(v.array(Capability), v.maxLength(limits.listedPerContainer)),
+    drop: v.pipe(v.array(Capability), v.maxLength(limits.listedPerContainer)),
   }),
   /** Lets a program get more rights than its caller, as sudo does. */
   newPrivileges: v.boolean(),

@@ -1,15 +1,18 @@
 // Whether a job may be started, asked by runner.ts before each: it gives the request that the keeper gets, or throws DENIED.
 import { resolve } from "node:path";
 import type { Caller } from "../protocol/call.ts";
+import type { Confinement } from "../protocol/confinement.ts";
 import { asSortieError, type SortieError } from "../protocol/errors.ts";
 import type { AttemptId } from "../protocol/ids.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobRunInput, OutputOf } from "../protocol/messages.ts";
 import { placeOf } from "../protocol/place.ts";
 import type { Ask } from "./grants/ask.ts";
-import { allowsSome, type Decision, decide, isUnlimited, type Section } from "./grants/decide.ts";
+import { confinementOf } from "./grants/confine.ts";
+import { allowsSome, type Decision, decide, isUnlimited, resolveWant, type Section } from "./grants/decide.ts";
 import { denial } from "./grants/denial.ts";
 import { rulesOf } from "./grants/kinds/index.ts";
+import { mountValue } from "./grants/kinds/mount.ts";
 import { isInside, realPath } from "./grants/kinds/paths.ts";
 import { flagFor } from "./grants/needed.ts";
 import type { Kind, Want } from "./grants/policy.ts";
@@ -24,6 +27,8 @@ export interface Admission {
 export interface Admitted {
   /** What the keeper is to start: the request, with what was looked at in place of what was named. */
   readonly request: JobRequest;
+  /** What its containers are held to beyond what it asks for. */
+  readonly confine?: Confinement | undefined;
   /** What allowed it, and what was wanted, for the record. */
   readonly rule: string;
   readonly wants: readonly Want[];
@@ -60,7 +65,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
     async admit({ request }, caller) {
       const sections = sectionsFor(caller);
       if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything", wants: wantsOf(request) };
-      const wants = await wantsIn(request, caller.peer, keeper);
+      const asked = await wantsIn(request, caller.peer, keeper);
+      const wants = await Promise.all(asked.map((want) => resolveWant(sections, want)));
       const verdict = judge(sections, wants);
       const { denied, rules, taken } = verdict;
       if (request.driven && placeOf(request) === "local" && denied.length === 0 && !startsAnything(sections, ask))
@@ -79,7 +85,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
           const rule = await ask({ want, caller, job: request.job, decided });
           if (rule === undefined) throw refuse([one]);
           rules.add(rule);
-          taken.set(want, rulesOf[want.kind].taken?.(want.value));
+          taken.set(want, rulesOf[want.kind].taken?.(want.resolved?.names[0] ?? want.value));
         }
         // The policy may have changed while somebody thought about it.
         const asked = new Set(denied.map(({ want }) => want));
@@ -88,7 +94,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
         if (deniedSince.length > 0) throw refuse(deniedSince);
       }
       const rule = [...rules].join("; ") || "nothing is wanted";
-      return { request: asTaken(request, taken), rule, wants };
+      return { request: asTaken(request, taken), confine: confinementOf(sections, request), rule, wants };
 
       function refuse(denied: readonly Denied[], onlyAudits = false): SortieError {
         const why = denied.map(
@@ -158,6 +164,9 @@ function asTaken(request: JobRequest, taken: ReadonlyMap<Want, string | undefine
     );
   const programs = by("run");
   const [cwd] = by("cwd").values();
+  const [images, sources] = [by("image"), by("mount")];
+  const inFull = <Of extends { image: string }>(of: Of): Of => ({ ...of, image: images.get(of.image) ?? of.image });
+  const { container } = request;
   return {
     ...request,
     steps: request.steps.map((step) => {
@@ -165,5 +174,15 @@ function asTaken(request: JobRequest, taken: ReadonlyMap<Want, string | undefine
       return "argv" in step && path !== undefined ? { ...step, argv: [path, ...step.argv.slice(1)] } : step;
     }),
     ...(cwd === undefined ? {} : { cwd }),
+    ...(container && {
+      container: {
+        ...inFull(container),
+        mounts: container.mounts.map((mount) => ({
+          ...mount,
+          source: sources.get(mountValue(mount.source, mount.readOnly)) ?? mount.source,
+        })),
+        services: container.services.map(inFull),
+      },
+    }),
   };
 }

@@ -171,9 +171,9 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       let taken = false;
       runs++;
       try {
-        const { request, rule, wants } = admitted;
+        const { request, confine, rule, wants } = admitted;
         const decision = decisionOf(caller, rule, wants, signer);
-        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, ...asked, request };
+        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, confine, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;
         await serve(accept(to.output), to);

@@ -42,7 +42,15 @@ function compileByKind(byKind: ByKind): CompiledByKind {
   return compiled;
 }
 
-export function decide(sections: readonly Section[], { kind, value }: Want): Decision {
+/** The want with what its value comes to on this runner. Looks nothing up where there is nothing to decide. */
+export async function resolveWant(sections: readonly Section[], want: Want): Promise<Want> {
+  const { resolve } = rulesOf[want.kind];
+  return resolve && !isUnlimited(sections) ? { ...want, resolved: await resolve(want.value) } : want;
+}
+
+export function decide(sections: readonly Section[], { kind, value, resolved }: Want): Decision {
+  const names = resolved?.names ?? [value];
+  const allNames = [...names, ...(resolved?.also ?? [])];
   const rules = rulesOf[kind];
   const denies = rules.denies ?? rules.matches;
   let restricted = false;
@@ -51,13 +59,15 @@ export function decide(sections: readonly Section[], { kind, value }: Want): Dec
     if (items === undefined) continue;
     if (items === true) return { allowed: false, rule: ruleText(from, "deny", kind) };
     restricted = true;
-    const hit = items.find(({ item }) => denies(item, value));
+    // What has no name here cannot be shown to be none of those that are denied.
+    const hit = items.find(({ item }) => names.length === 0 || allNames.some((name) => denies(item, name)));
     if (hit) return { allowed: false, rule: ruleText(from, "deny", kind, hit.text) };
   }
-  const rule = allowingRule(sections, kind, value);
+  const rule = allowingRule(sections, kind, names);
   if (rule === undefined) return { allowed: false, rule: undefined };
   // Where everything of the kind may be had, it is left as it was asked for.
-  const taken = restricted || rule.byItem ? rules.taken?.(value) : undefined;
+  const [name = value] = names;
+  const taken = resolved || restricted || rule.byItem ? rules.taken?.(name) : undefined;
   return { allowed: true, rule: rule.text, ...(taken === undefined ? {} : { taken }) };
 }
 
@@ -65,16 +75,17 @@ export function decide(sections: readonly Section[], { kind, value }: Want): Dec
 function allowingRule(
   sections: readonly Section[],
   kind: Kind,
-  value: string,
+  names: readonly string[],
 ): { readonly text: string; readonly byItem: boolean } | undefined {
   const { inAll = () => true, matches } = rulesOf[kind];
+  const inWhole = names.length > 0 && names.every((name) => inAll(name));
   for (const { from, allow } of sections) {
     if (allow === true) return { text: `${from}: allow everything`, byItem: false };
-    if (allow[kind] === true && inAll(value)) return { text: ruleText(from, "allow", kind), byItem: false };
+    if (allow[kind] === true && inWhole) return { text: ruleText(from, "allow", kind), byItem: false };
   }
   for (const { from, allow } of sections) {
     const items = allow === true ? undefined : allow[kind];
-    const hit = items === true ? undefined : items?.find(({ item }) => matches(item, value));
+    const hit = items === true ? undefined : items?.find(({ item }) => names.some((name) => matches(item, name)));
     if (hit) return { text: ruleText(from, "allow", kind, hit.text), byItem: true };
   }
   return undefined;

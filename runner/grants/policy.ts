@@ -25,6 +25,15 @@ export interface Want {
   readonly value: string;
   /** For people, after "to": `run "git"`. */
   readonly what: string;
+  /** What the value comes to on this runner, and is judged by: a path without its links, a host with its user. */
+  readonly resolved?: Resolved;
+}
+
+/** Never told to a peer. Without any name it is covered by nothing but a policy that allows everything and denies nothing of its kind. */
+export interface Resolved {
+  readonly names: readonly string[];
+  /** Other names of it, that only items that deny are compared with. */
+  readonly also?: readonly string[];
 }
 
 /** Of one kind: everything, or what these items match. */

@@ -1,7 +1,18 @@
 // What a request needs to be let do. Pure, and complete: the tables say of every field of a request what it needs, or why it
 // needs nothing, and a field that is in no table is an error of types. admission.ts asks.
+import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
-import { type Container, type Place, placeOf, type Service, type SshTarget } from "../../protocol/place.ts";
+import {
+  type Container,
+  type Place,
+  placeOf,
+  type ResourceLimits,
+  type Service,
+  type SshTarget,
+} from "../../protocol/place.ts";
+import { mountValue } from "./kinds/mount.ts";
+import { networkValue } from "./kinds/network.ts";
+import { sshValue } from "./kinds/ssh.ts";
 import type { Kind, Want } from "./policy.ts";
 
 /** Kinds that the field is wanted by; or, as a sentence, why it can be had by everybody. */
@@ -21,7 +32,7 @@ export const jobFields = {
   ssh: ["ssh"],
   cwd: ["cwd"],
   user: ["user"],
-  limits: "Takes from the job, and gives it nothing.",
+  limits: ["privileged"],
   nice: "Below 0 only where the runner's user may, and then it is a matter of order among processes.",
   umask: "Of the files that the job itself makes.",
   timeoutMs: "Ends the job sooner.",
@@ -47,7 +58,7 @@ export const containerFields = {
   newPrivileges: ["privileged"],
   privileged: ["privileged"],
   platform: "Which of the image's variants.",
-  services: ["image", "network", "user"],
+  services: ["image", "privileged", "user"],
 } as const satisfies Record<keyof Container, Treatment>;
 
 export const serviceFields = {
@@ -59,7 +70,7 @@ export const serviceFields = {
   env: IN_THE_IMAGE,
   user: ["user"],
   tmpfs: "Memory of the container, under its limit.",
-  limits: "Takes from the service.",
+  limits: ["privileged"],
   health: IN_THE_IMAGE,
   healthyWithinMs: "A time to wait.",
 } as const satisfies Record<keyof Service, Treatment>;
@@ -82,7 +93,7 @@ export function wantsOf(request: JobRequest, place: Place = placeOf(request)): W
     ...secrets.map(({ name }): Want => ({ kind: "secret", value: name, what: `give the job the secret ${name}` })),
     // In a container and on another host any program may be run: that is granted with the image, and with the host.
     ...(place === "local" ? localWants(request) : []),
-    ...(container ? containerWants(container) : []),
+    ...(container ? containerWants(container, request.limits) : []),
     ...(ssh ? [sshWant(ssh)] : []),
     ...(user === undefined ? [] : [userWant(user)]),
   ];
@@ -109,38 +120,38 @@ function localWants({ steps, env, secrets = [], cwd }: JobRequest): Want[] {
 
 const userWant = (user: string): Want => ({ kind: "user", value: user, what: `run as the user ${user}` });
 
-function sshWant({ host, user, port }: SshTarget): Want {
-  const value = `${user === undefined ? "" : `${user}@`}${host}${port === undefined ? "" : `:${port}`}`;
+function sshWant(target: SshTarget): Want {
+  const value = sshValue(target);
   return { kind: "ssh", value, what: `run on ${shown(value)} by ssh` };
 }
 
-function containerWants(container: Container): Want[] {
+function containerWants(container: Container, own: ResourceLimits | undefined): Want[] {
   const { image, mounts, network, gpus, capabilities, newPrivileges, privileged, services } = container;
-  const more = (value: string): Want => ({ kind: "privileged", value, what: `have ${value} in a container` });
+  const more = (value: string, what: string): Want => ({ kind: "privileged", value, what: `${what} in a container` });
+  const images = new Set([image, ...services.map((service) => service.image)]);
   return [
-    ...[image, ...services.map((service) => service.image)].map(
-      (name): Want => ({ kind: "image", value: name, what: `run a container of ${shown(name)}` }),
-    ),
+    ...[...images].map((name): Want => ({ kind: "image", value: name, what: `run a container of ${shown(name)}` })),
     ...mounts.map(
       ({ source, readOnly }): Want => ({
         kind: "mount",
-        value: `${source}${readOnly ? ":ro" : ""}`,
+        value: mountValue(source, readOnly),
         what: `mount ${quoted(source)}${readOnly ? " to read" : " to write"}`,
       }),
     ),
-    ...(network === "none"
+    // One that asks for no network has none, unless the policy grants the engine's usual one: see confine.ts.
+    ...(network === undefined || network === "none"
       ? []
-      : [
-          {
-            kind: "network",
-            value: network ?? "default",
-            what: `use the network ${network ?? "of containers"}`,
-          } as const,
-        ]),
-    ...(privileged ? [more("privileged")] : []),
-    ...(newPrivileges ? [more("new-privileges")] : []),
-    ...(gpus === undefined ? [] : [more(`gpus=${gpus}`)]),
-    ...capabilities.add.map((name) => more(`cap=${name}`)),
+      : [{ kind: "network", value: networkValue(network), what: `use the network ${network}` } as const]),
+    ...(privileged ? [more("privileged", "have all rights of the engine")] : []),
+    ...(newPrivileges ? [more("new-privileges", "get new privileges")] : []),
+    ...(gpus === undefined ? [] : [more("gpus", "use the GPUs")]),
+    ...capabilities.add.map((name) => more(`cap:${name.replace(/^CAP_/, "")}`, `have the capability ${name}`)),
+    ...([own, ...services.map((service) => service.limits)].some(beyondUsual)
+      ? [more("limits", "have more memory, cores or processes than usual")]
+      : []),
     ...services.flatMap(({ user }) => (user === undefined ? [] : [userWant(user)])),
   ];
 }
+
+const beyondUsual = ({ memory = 0, cpus = 0, pids = 0 }: ResourceLimits = {}): boolean =>
+  memory > limits.confinedMemoryBytes || cpus > limits.confinedCpus || pids > limits.confinedPids;

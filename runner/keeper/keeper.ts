@@ -174,7 +174,7 @@ export async function openKeeper({
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
-    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, request, journal);
+    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, input, journal);
     jobs.set(attemptId, kept);
     return kept;
   }
@@ -186,7 +186,7 @@ export async function openKeeper({
       throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
   }
 
-  function startOwn(record: JobRecord, request: JobRequest, journal: Journal): KeptJob {
+  function startOwn(record: JobRecord, { request, confine }: RunInput, journal: Journal): KeptJob {
     const { attemptId, slots: wanted = 1 } = request;
     const count = (by: 1 | -1): void => {
       running += by;
@@ -194,7 +194,7 @@ export async function openKeeper({
       changed();
     };
     const redaction = redactionOf((request.secrets ?? []).map(({ value }) => value));
-    const open = sites.own(request, redaction);
+    const open = sites.own(request, redaction, confine);
     const ended = (exit: Exit): void => {
       count(-1);
       audit?.record(endedLine(record, exit));

@@ -1,6 +1,7 @@
 // Where the commands of a job run: its directory, its site at a backend, and the marks by which a keeper after this one
 // finds what is left of it. keeper.ts asks for each job; the job opens the site.
 import { join } from "node:path";
+import type { Confinement } from "../../protocol/confinement.ts";
 import { messageOf } from "../../protocol/errors.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import type { Redaction } from "../../protocol/redact.ts";
@@ -14,14 +15,14 @@ import { makeWorkFolder, withVariables } from "./work.ts";
 
 export interface SiteOpener {
   /** A site of the job's own. A directory that cannot be made is the job's exit. */
-  own(request: JobRequest, redaction: Redaction | undefined): OpenSite;
+  own(request: JobRequest, redaction: Redaction | undefined, confine?: Confinement): OpenSite;
   /** That of a command, in the site of its driven job. */
   within(site: Site, request: JobRequest): OpenSite<JobSite>;
 }
 
 export function siteOpener(work: string, backend: Backends, disk: DiskBudget): SiteOpener {
   return {
-    own(asked, redaction) {
+    own(asked, redaction, confine) {
       const request = withVariables(asked);
       const { attemptId } = request;
       let failure: string | undefined;
@@ -43,7 +44,7 @@ export function siteOpener(work: string, backend: Backends, disk: DiskBudget): S
       };
       return async (note, cancelled) => {
         if (failure !== undefined) throw new Refused("workdir", failure);
-        return backend.open(request, join(work, attemptId), { note, mark, redaction }, cancelled);
+        return backend.open(request, join(work, attemptId), { note, mark, redaction }, cancelled, confine);
       };
     },
     within(site, { attemptId, env, cwd }) {

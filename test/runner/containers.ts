@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe } from "vitest";
 import type { Command } from "../../protocol/command.ts";
+import type { Confinement } from "../../protocol/confinement.ts";
 import type { Ending } from "../../protocol/exit.ts";
 import { newAttemptId, newRunId } from "../../protocol/ids.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
@@ -13,6 +14,7 @@ import { containerBackend } from "../../runner/keeper/backends/container/contain
 import { call, type EngineKind, IMAGE, testEngine } from "../rig/engine.ts";
 
 export interface Given extends Partial<Omit<JobRequest, "container" | "steps">> {
+  readonly confine?: Confinement;
   readonly container?: Partial<Container>;
   readonly steps?: readonly (string | readonly string[])[];
 }
@@ -20,7 +22,7 @@ export interface Given extends Partial<Omit<JobRequest, "container" | "steps">> 
 export const commandOf = (step: string | readonly string[]): Command =>
   typeof step === "string" ? { shell: step } : { argv: [...step] };
 
-export function requestOf({ container, steps = ["true"], ...given }: Given = {}): JobRequest {
+export function requestOf({ container, steps = ["true"], confine: _, ...given }: Given = {}): JobRequest {
   return {
     attemptId: newAttemptId(),
     run: newRunId(),
@@ -107,14 +109,18 @@ export class Containers {
     return path;
   }
 
-  async open(request: JobRequest, cancelled = new AbortController().signal): Promise<Site> {
-    return this.backend.open(request, this.workspace(request), this.events, cancelled);
+  async open(
+    request: JobRequest,
+    cancelled = new AbortController().signal,
+    confine: Confinement | undefined = undefined,
+  ): Promise<Site> {
+    return this.backend.open(request, this.workspace(request), this.events, cancelled, confine);
   }
 
   /** Every step, until one does not exit 0; results of those that ran. */
   async run(given: Given, input?: Uint8Array): Promise<Result[]> {
     const request = requestOf({ ...given, ...(input ? { stdin: true } : {}) });
-    const site = await this.open(request);
+    const site = await this.open(request, undefined, given.confine);
     const results: Result[] = [];
     try {
       for (const step of request.steps) {
@@ -142,7 +148,7 @@ export class Containers {
   /** Starts one step, uses it, and takes the site down. */
   async with<T>(given: Given, use: (running: RunningCommand, site: Site) => Promise<T>): Promise<T> {
     const request = requestOf(given);
-    const site = await this.open(request);
+    const site = await this.open(request, undefined, given.confine);
     try {
       const running = await site.start(
         { command: request.steps[0] as Command, stdin: request.stdin },

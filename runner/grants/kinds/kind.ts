@@ -1,8 +1,11 @@
 // What a kind of grant is to the rest: how its items are written, and what they match. One file a kind beside this one;
 // index.ts has them all.
 import { SortieError } from "../../../protocol/errors.ts";
+import type { Resolved } from "../policy.ts";
 
 export interface KindRules<Item> {
+  /** What a value comes to on this runner, where it is not compared as it was asked for. `inAll` and `matches` get its names then. */
+  resolve?(value: string): Promise<Resolved>;
   /** An item as a person wrote it. Throws USAGE where it is none: then the runner does not start. */
   parse(text: string): Item;
   /** Whether what is wanted is covered by the item. */

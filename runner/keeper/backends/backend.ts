@@ -7,6 +7,7 @@
 // run, at the same time.
 import type { Readable, Writable } from "node:stream";
 import type { Command, Environment } from "../../../protocol/command.ts";
+import type { Confinement } from "../../../protocol/confinement.ts";
 import type { Ending, SignalName, Stage } from "../../../protocol/exit.ts";
 import type { AttemptId } from "../../../protocol/ids.ts";
 import type { JobRequest } from "../../../protocol/messages.ts";
@@ -114,9 +115,15 @@ export interface Backend {
   /**
    * Prepares what the commands of a job need. `workspace` is the job's own directory on this machine, which is there and
    * empty. Rejects with Refused where it cannot; when `cancelled` is aborted it rejects soon, with anything, and has
-   * given back what it made.
+   * given back what it made. `confine` is for a container.
    */
-  open(request: JobRequest, workspace: string, events: SiteEvents, cancelled: AbortSignal): Promise<Site>;
+  open(
+    request: JobRequest,
+    workspace: string,
+    events: SiteEvents,
+    cancelled: AbortSignal,
+    confine?: Confinement,
+  ): Promise<Site>;
   /**
    * Ends what an attempt left when its keeper died, by the last mark of it, and resolves when nothing is left. Rejects
    * where it cannot tell (the engine does not answer), and is asked again later.

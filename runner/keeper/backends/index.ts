@@ -27,8 +27,8 @@ export function openBackends({ folder, owner, log }: BackendOptions): Backends {
   const ssh = once(async () => (await import("./ssh/ssh.ts")).sshBackend({ log }));
   const byName = { local: async (): Promise<Backend> => local, container: container.get, ssh: ssh.get };
   return {
-    async open(request, workspace, events, cancelled) {
-      return (await byName[placeOf(request)]()).open(request, workspace, events, cancelled);
+    async open(request, workspace, events, cancelled, confine) {
+      return (await byName[placeOf(request)]()).open(request, workspace, events, cancelled, confine);
     },
     async reap(attempt: AttemptId, mark) {
       const name = mark.split(" ")[0] ?? "";

@@ -1,10 +1,9 @@
 // The container backend: the commands of a job in containers of an engine. A step is a container of its own, made of the
 // one before where that changed its files. job.ts opens sites, reaper.ts asks for what is left.
-import { existsSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import { posix } from "node:path";
 import type Docker from "dockerode";
-
+import type { Confinement } from "../../../../protocol/confinement.ts";
 import { messageOf } from "../../../../protocol/errors.ts";
 import type { AttemptId } from "../../../../protocol/ids.ts";
 import { limits } from "../../../../protocol/limits.ts";
@@ -23,12 +22,15 @@ import {
 import { notStarted } from "../not-started.ts";
 import { type SecretFiles, withPaths } from "../secret-files.ts";
 import { neverWas, type StartedStep, startStep } from "./command.ts";
+import { confined } from "./confined.ts";
+import { confinedUser } from "./confined-user.ts";
 import { type Base, directoryOf, type Place, SECRETS, stepBody } from "./create-body.ts";
 import { connect, type Engine, findEngine } from "./engine.ts";
 import { refusalOf, wordsOf } from "./engine-error.ts";
 import { keepFiles } from "./keep-files.ts";
 import { labelsOf, labelsOfAttempt, removeAll } from "./labels.ts";
 import { type Mark, markOf, parseMark } from "./mark.ts";
+import { checkMounts } from "./mounts.ts";
 import { giveBack } from "./ownership.ts";
 import { haveImage } from "./pull.ts";
 import { secretsFor } from "./secrets.ts";
@@ -43,7 +45,8 @@ const TOO_MANY_LAYERS: Refusal = {
 /** `owner` tells this runner's containers from another's on the same engine. */
 export function containerBackend(options: { owner: string; log: (line: string) => void }): Backend {
   return {
-    open: (request, workspace, events, cancelled) => open(request, workspace, events, cancelled, options),
+    open: (request, workspace, events, cancelled, confine) =>
+      open(request, workspace, events, cancelled, confine, options),
     async reap(attempt, mark) {
       const { address, owned } = parseMark(mark);
       await clean(await connect(address), options.owner, attempt, owned);
@@ -57,10 +60,10 @@ async function open(
   workspace: string,
   events: SiteEvents,
   cancelled: AbortSignal,
+  confine: Confinement | undefined,
   { owner, log }: { owner: string; log: (line: string) => void },
 ): Promise<Site> {
-  const { container } = request;
-  if (!container) throw new RangeError("a job without a container");
+  if (!request.container) throw new RangeError("a job without a container");
   const engine = await findEngine(process.env, cancelled);
   cancelled.throwIfAborted();
   const { address } = engine;
@@ -79,13 +82,15 @@ async function open(
     }
   };
   try {
-    const { image, place, services } = await prepare(engine, request, container, workspace, events, cancelled, owner);
+    const prepared = await prepare(engine, request, request.container, workspace, events, cancelled, owner, confine);
+    const { image, place, services, user } = prepared;
     const owned = { image: image.Id, workspace };
     events.mark(markOf({ address, owned }));
-    files = await secretsFor(engine, image, request, events, owner);
-    const asked = withPaths(request, (name) => posix.join(SECRETS, name));
+    const asUser = user === undefined ? request : { ...request, user };
+    files = await secretsFor(engine, image, asUser, events, owner);
+    const asked = withPaths(asUser, (name) => posix.join(SECRETS, name));
     const whole = files ? { ...place, secrets: files.folder } : place;
-    return site(engine, asked, container, image, whole, endOf(services, files), () => remove(owned));
+    return site(engine, asked, request.container, image, whole, endOf(services, files), () => remove(owned));
   } catch (error) {
     await remove(undefined);
     throw error instanceof Refused || cancelled.aborted ? error : new Refused("engine", messageOf(error));
@@ -106,7 +111,8 @@ async function prepare(
   events: SiteEvents,
   cancelled: AbortSignal,
   owner: string,
-): Promise<{ image: Docker.ImageInspectInfo; place: Place; services: Services | undefined }> {
+  confine: Confinement | undefined,
+): Promise<Prepared> {
   const labels = labelsOf(request, owner);
   const ownName = `sortie-${request.attemptId}`;
   // One that cannot be had ends the pulls of the others.
@@ -124,29 +130,50 @@ async function prepare(
     throw error;
   });
   cancelled.throwIfAborted();
-  // Podman would make it.
-  const missing = engine.isLocal ? container.mounts.find(({ source }) => !existsSync(source)) : undefined;
-  if (missing) throw new Refused("spawn", `the directory to mount, ${missing.source}, is not there`);
+  if (engine.isLocal) checkMounts(container, confine?.mounts === "real");
+  else if (confine?.mounts && container.mounts.length > 0)
+    throw new Refused("spawn", "paths of an engine on another machine cannot be looked at, so none is granted there");
+  const userOf = (one: Docker.ImageInspectInfo, asked: string | undefined): Promise<string> | string | undefined =>
+    confine?.user ? confinedUser(engine, one, asked, labels) : asked;
+  const user = await userOf(image, request.user);
 
   // Whatever user runs in it may write there; no other user of this machine can reach it, its parent is ours alone.
   if (engine.isLocal) await chmod(workspace, 0o777);
-  else await engine.docker.createVolume({ Name: ownName, Labels: labels });
+  else await makeVolume(engine, ownName, labels);
   const network = container.services.length > 0 ? ownName : undefined;
   const place: Place = {
     labels,
     workspace: engine.isLocal ? { directory: workspace } : { volume: ownName },
     network,
+    confine,
   };
-  if (!network) return { image, place, services: undefined };
-  await serviceNetwork(engine, network, labels);
-  const services = await startServices(
-    engine,
-    container.services.map((service, index) => ({ service, image: images[index]?.Id ?? service.image })),
-    place,
-    events,
-    cancelled,
+  if (!network) return { image, place, services: undefined, user };
+  const asked = await Promise.all(
+    container.services.map(async (service, index) => {
+      const own = images[index] as Docker.ImageInspectInfo;
+      const asUser = await userOf(own, service.user);
+      return { service: asUser === undefined ? service : { ...service, user: asUser }, image: own.Id };
+    }),
   );
-  return { image, place, services };
+  await serviceNetwork(engine, network, labels, confine?.network === "none");
+  return { image, place, services: await startServices(engine, asked, place, events, cancelled), user };
+}
+
+interface Prepared {
+  readonly image: Docker.ImageInspectInfo;
+  readonly place: Place;
+  readonly services: Services | undefined;
+  /** As who its steps run. */
+  readonly user: string | undefined;
+}
+
+/** One that was there before could be anything: a `local` volume may be a directory of the engine's machine. */
+async function makeVolume({ docker }: Engine, name: string, labels: Record<string, string>): Promise<void> {
+  await docker.createVolume({ Name: name, Labels: labels });
+  const made = await docker.getVolume(name).inspect();
+  const attempt = "sortie.attempt";
+  if (made.Labels?.[attempt] !== labels[attempt] || Object.keys(made.Options ?? {}).length > 0)
+    throw new Refused("workdir", `the engine has a volume ${name} already, which is not this job's`);
 }
 
 const endOf = (services: Services | undefined, files: SecretFiles | undefined) => async (): Promise<void> => {
@@ -163,7 +190,7 @@ function site(
   end: () => Promise<void>,
   remove: () => Promise<boolean>,
 ): Site {
-  const files = keepFiles(engine, image, container, place.labels);
+  const files = keepFiles(engine, image, container, place, request.user);
   /** Starts, and removals of what was started too late: they may go on after they were cancelled. */
   const busy = new Set<Promise<unknown>>();
   const track = (work: Promise<unknown>): void => {
@@ -180,8 +207,13 @@ function site(
       return none(cancelled.aborted ? neverWas() : notStarted(refusalOf(error, container.image)));
     }
     if (cancelled.aborted) return none(neverWas());
+    try {
+      if (engine.isLocal) checkMounts(container, place.confine?.mounts === "real");
+    } catch (error) {
+      return none(notStarted((error as Refused).refusal));
+    }
     if (!base) return none(notStarted(TOO_MANY_LAYERS));
-    const body = stepBody(request, container, command, base, place);
+    const body = confined(stepBody(request, container, command, base, place), place.confine);
     const step = {
       body,
       platform: container.platform,

@@ -3,6 +3,7 @@
 import { posix } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
 import type { Command } from "../../../../protocol/command.ts";
+import type { Confinement } from "../../../../protocol/confinement.ts";
 import type { JobRequest } from "../../../../protocol/messages.ts";
 import type { Container, ResourceLimits, Service } from "../../../../protocol/place.ts";
 import { variablesOf } from "../../work.ts";
@@ -25,6 +26,8 @@ export interface Place {
   readonly network: string | undefined;
   /** The folder with the files of the job's secrets. */
   readonly secrets?: string | undefined;
+  /** What the runner's policy holds every container of the job to. */
+  readonly confine: Confinement | undefined;
 }
 
 export const argvOf = (command: Command): readonly string[] =>

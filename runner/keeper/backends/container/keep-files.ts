@@ -7,7 +7,7 @@ import { limits } from "../../../../protocol/limits.ts";
 import type { Container } from "../../../../protocol/place.ts";
 import { type Change, mountedIn, ownChanges } from "./changes.ts";
 import { create } from "./create.ts";
-import type { Base } from "./create-body.ts";
+import type { Base, Place } from "./create-body.ts";
 import type { Engine } from "./engine.ts";
 import { mergeFiles } from "./merge-files.ts";
 
@@ -40,7 +40,8 @@ export function keepFiles(
   engine: Engine,
   image: Docker.ImageInspectInfo,
   container: Container,
-  labels: Readonly<Record<string, string>>,
+  { labels, confine }: Place,
+  user: string | undefined,
 ): Files {
   const changesOfImage = Object.entries(labels).map(([name, value]) => `LABEL ${name}=${JSON.stringify(value)}`);
   const hasVolumes = Object.keys(image.Config?.Volumes ?? {}).length > 0;
@@ -83,7 +84,7 @@ export function keepFiles(
     if (state.layers >= limits.imageLayers) return false;
     cancelled.throwIfAborted();
     const parts = merged.map(({ ended, changes }) => ({ from: ended.container, changes }));
-    const together = await mergeFiles(engine, parts, state.image, labels);
+    const together = await mergeFiles(engine, parts, state.image, labels, confine, user);
     try {
       await commit(together, `USER ${image.Config?.User || "0"}`);
     } finally {

@@ -3,7 +3,9 @@
 import type { IncomingMessage } from "node:http";
 import { posix } from "node:path";
 import type Docker from "dockerode";
+import type { Confinement } from "../../../../protocol/confinement.ts";
 import { type Change, carried } from "./changes.ts";
+import { confined } from "./confined.ts";
 import { create } from "./create.ts";
 import type { Engine } from "./engine.ts";
 import { statusOf } from "./engine-error.ts";
@@ -28,26 +30,32 @@ export async function mergeFiles(
   parts: readonly Part[],
   image: string,
   labels: Readonly<Record<string, string>>,
+  confine: Confinement | undefined,
+  user: string | undefined,
 ): Promise<Docker.Container> {
   const all = parts.map(({ from, changes }) => ({ from, ...carried(changes) }));
   const removed = all.flatMap((part) => part.removed);
   const into = await create(
     engine,
-    {
-      Image: image,
-      // Started only where something is to be removed: an archive can bring files, and take none away.
-      Entrypoint: ["rm", "-rf", "--", ...removed],
-      Cmd: [],
-      User: "0",
-      WorkingDir: "/",
-      Labels: { ...labels },
-      Healthcheck: { Test: ["NONE"] },
-      HostConfig: {
-        NetworkMode: "none",
-        SecurityOpt: ["no-new-privileges"],
-        LogConfig: { Type: "none", Config: {} },
+    confined(
+      {
+        Image: image,
+        // Started only where something is to be removed: an archive can bring files, and take none away.
+        Entrypoint: ["rm", "-rf", "--", ...removed],
+        Cmd: [],
+        // Where the job is not root, it removed nothing that only root can.
+        User: (confine?.user && user) || "0",
+        WorkingDir: "/",
+        Labels: { ...labels },
+        Healthcheck: { Test: ["NONE"] },
+        HostConfig: {
+          NetworkMode: "none",
+          SecurityOpt: ["no-new-privileges"],
+          LogConfig: { Type: "none", Config: {} },
+        },
       },
-    },
+      confine,
+    ),
     undefined,
   );
   try {

@@ -31,6 +31,9 @@ export async function giveBack(
         HostConfig: {
           NetworkMode: "none",
           SecurityOpt: ["no-new-privileges"],
+          // The image's own chown, of whoever made the image: it needs this much.
+          CapDrop: ["ALL"],
+          CapAdd: ["CHOWN", "DAC_OVERRIDE"],
           LogConfig: { Type: "none", Config: {} },
           Mounts: [{ Type: "bind", Source: workspace, Target: WORKSPACE }],
         },

@@ -9,6 +9,7 @@ import type { RedactedStream } from "../../../../protocol/redact.ts";
 import { within } from "../../../../protocol/within.ts";
 import { Refused, type SiteEvents } from "../backend.ts";
 import { attach } from "./attach.ts";
+import { confined } from "./confined.ts";
 import { create } from "./create.ts";
 import { argvOf, type Place, serviceBody } from "./create-body.ts";
 import { demux } from "./demux.ts";
@@ -75,7 +76,11 @@ async function startService(
   { note, redaction }: Pick<SiteEvents, "note" | "redaction">,
 ): Promise<Started> {
   try {
-    const container = await create(engine, serviceBody({ ...service, image }, place), undefined);
+    const container = await create(
+      engine,
+      confined(serviceBody({ ...service, image }, place), place.confine),
+      undefined,
+    );
     const { stdout, stderr } = demux(await attach(engine, container.id, "outputs"));
     const told = [stdout, stderr].map((output) =>
       tellLines(output, redaction?.stream(), (text) => note(service.name, text)),
@@ -165,14 +170,27 @@ function tellLines(
   });
 }
 
-/** Only they and the job's own containers are on it. */
+/**
+ * An internal network's containers still reach whatever the engine's machine serves on its own address in it; since Docker
+ * 27 it can do without that address. Earlier ones take no notice.
+ */
+const WITHOUT_THE_MACHINE = { "com.docker.network.bridge.gateway_mode_ipv4": "isolated" };
+
+/** Only they and the job's own containers are on it; `internal`: without a way out. */
 export const serviceNetwork = async (
-  { docker }: Engine,
+  { docker, isPodman }: Engine,
   name: string,
   labels: Record<string, string>,
+  internal: boolean,
 ): Promise<void> => {
   try {
-    await docker.createNetwork({ Name: name, Labels: labels, CheckDuplicate: true } as Docker.NetworkCreateOptions);
+    await docker.createNetwork({
+      Name: name,
+      Labels: labels,
+      CheckDuplicate: true,
+      ...(internal ? { Internal: true } : {}),
+      ...(internal && !isPodman ? { Options: WITHOUT_THE_MACHINE } : {}),
+    } as Docker.NetworkCreateOptions);
   } catch (error) {
     throw new Refused("service", `the services' network could not be made: ${wordsOf(error)}`);
   }
