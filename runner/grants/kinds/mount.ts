@@ -48,12 +48,13 @@ export const mountRules: KindRules<MountItem> = {
   },
 };
 
-/** Without links and `..`. One that cannot be looked at is compared as it stands: the keeper looks again, and refuses it. */
+/** Without links and `..`, as far as it is there and can be looked at; the keeper looks again, and refuses the rest. */
 function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    return posix.resolve(path);
+    const plain = posix.resolve(path);
+    return plain === "/" ? plain : posix.join(realPath(posix.dirname(plain)), posix.basename(plain));
   }
 }
 
