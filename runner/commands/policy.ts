@@ -10,7 +10,7 @@ import { newAttemptId, newRunId } from "../../protocol/ids.ts";
 import { JobRequest } from "../../protocol/messages.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
-import { compile, type Decision, decide, isUnlimited, type Section } from "../grants/decide.ts";
+import { compile, type Decision, decide, isUnlimited, resolveWant, type Section } from "../grants/decide.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
 import { flagFor, itemsFor, meaningOf } from "../grants/needed.ts";
 import { POLICY_FILE, policyOption } from "../grants/of-runner.ts";
@@ -83,7 +83,8 @@ export async function handler(options: Options): Promise<number> {
   const wants = wantsOf(options.file === undefined ? requestOfOptions(options) : readRequest(options.file));
   const unlimited = isUnlimited(sections);
   let denied = 0;
-  for (const want of wants) {
+  for (const asked of wants) {
+    const want = await resolveWant(sections, asked);
     const decision: Decision = unlimited ? { allowed: true, rule: "allow everything" } : decide(sections, want);
     if (!decision.allowed) denied++;
     for (const line of explain(want, decision)) say(line);
