@@ -5,6 +5,7 @@ import { type Exit, isInfrastructure, passed } from "../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../protocol/ids.ts";
 import type { AskedOn } from "./ask-on.ts";
 import type { GivenParam } from "./given-params.ts";
+import type { SandboxGrants } from "./sandbox/grants.ts";
 import type { Selection } from "./select.ts";
 
 /** How a job came out. `lost`: the infrastructure failed it; `skipped`: it never started because of another. */
@@ -47,6 +48,8 @@ export type RunEvent =
       readonly on?: AskedOn;
       /** The run that this one goes on from. */
       readonly after?: RunId;
+      /** What its recipe may do; absent: it is in no sandbox. */
+      readonly sandbox?: SandboxGrants;
     }
   /** Another coordinator process goes on with the run. */
   | {

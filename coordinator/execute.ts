@@ -11,7 +11,7 @@ import { fingerprintOfJob } from "./fingerprint.ts";
 import { type BegunAttempt, LeftBehind } from "./left-behind.ts";
 import { outputOfFunction, outputOfLog } from "./output.ts";
 import { type Place, Places } from "./places.ts";
-import { type PlanJob, planMore } from "./plan.ts";
+import { JobsElsewhere, type PlanJob, planMore } from "./plan.ts";
 import { Questions } from "./questions.ts";
 import { givesJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
@@ -133,7 +133,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: BegunAttempt): Promise<void> {
     // It waited too long for its turn.
     if (schedule.isSettled(job.name)) return;
-    const not = begun ? undefined : whyNot(job);
+    const asking = begun ? undefined : whyNot(job);
+    const not = asking instanceof Promise ? await asking : asking;
+    // Or meanwhile.
+    if (schedule.isSettled(job.name)) return;
     if (not) {
       schedule.release(job.name);
       return settle(job, not.outcome, { message: not.message, durationMs: 0 });
@@ -203,7 +206,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     { kind: _, outcome, runnerGone: __, attemptId, given, ...how }: Dispatched & { readonly kind: "ended" },
   ): Promise<{ outcome: JobOutcome; how: How }> {
     if (outcome !== "passed" || (!job.output && !job.drive)) return { outcome, how };
-    if (givesJobs(given)) {
+    if (given instanceof JobsElsewhere || givesJobs(given)) {
       if (stopping.signal.aborted)
         return { outcome: "cancelled", how: { ...how, message: "the run was cancelled before the jobs that it gave" } };
       try {
@@ -290,7 +293,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     try {
       for (let job = schedule.takeHopeless(); job; job = schedule.takeHopeless()) {
         const { on } = job;
-        const not = whyNot(job);
+        const not = await whyNot(job);
         if (not) {
           await settle(job, not.outcome, { message: not.message, durationMs: 0 });
           continue;

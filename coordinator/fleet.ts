@@ -14,6 +14,9 @@ import { listenAddressIn } from "./listen-address.ts";
 import { describeSelector, fits, type Selector } from "./selectors.ts";
 import type { Signer } from "./signer.ts";
 
+/** What the runner of a sandboxed recipe on this machine may do: items of each kind of grant, or all of it. */
+export type EmbeddedGrants = Readonly<Record<string, true | readonly string[]>>;
+
 /** A runner that can be called. */
 export interface RunnerLink {
   /** Its peer ID, or `embedded`. */
@@ -40,8 +43,8 @@ export interface Fleet {
   link(pin: Pin): RunnerLink;
   /** Asks every trusted runner for its info, all at once. */
   reachAll(): Promise<Reached[]>;
-  /** The runner in this process: everything is allowed, it is one's own machine. */
-  embedded(slots: number): Promise<KnownRunner>;
+  /** The runner in this process: everything is allowed, it is one's own machine; or what is granted, by kinds. */
+  embedded(slots: number, granted?: EmbeddedGrants): Promise<KnownRunner>;
   /** KILL to every process of the embedded runner, now: for the second Ctrl-C. */
   killEmbedded(): void;
   close(): Promise<void>;
@@ -132,13 +135,13 @@ export function openFleet(
     trust,
     link,
     reachAll: () => Promise.all(trust.list().map((pin) => reach(pin))),
-    async embedded(slots) {
+    async embedded(slots, granted) {
       const [{ embedRunner }, { memoryChannelPair }, { serveCall }] = await Promise.all([
         import("../runner/embedded.ts"),
         import("../protocol/memory-channel.ts"),
         import("../protocol/serve-call.ts"),
       ]);
-      const runner = await embedRunner(join(folder, "embedded"), slots);
+      const runner = await embedRunner(join(folder, "embedded"), slots, granted && { allow: granted, deny: {} });
       closeEmbedded = () => runner.close();
       killEmbedded = () => runner.kill();
       return {

@@ -2,18 +2,19 @@
 import { availableParallelism } from "node:os";
 import { SortieError } from "../protocol/errors.ts";
 import type { Fleet, KnownRunner } from "./fleet.ts";
-import type { Plan, PlanJob } from "./plan.ts";
+import type { PlanJob } from "./plan.ts";
+import type { Prepared } from "./prepare.ts";
 
 /** The runners that answer; the embedded one when none is known. Rejects with NO_RUNNER. */
 export async function gather(
   fleet: Fleet,
   local: boolean,
-  plan: Plan,
+  { plan, sandbox }: Pick<Prepared, "plan" | "sandbox">,
 ): Promise<{ runners: KnownRunner[]; unreachable: { name: string; message: string }[] }> {
   if (local || fleet.trust.list().length === 0) {
     // On one's own machine every job finds its slots, also one that takes more than there are cores.
     const slots = Math.max(availableParallelism(), ...new Set(plan.jobs.map(slotsOf)));
-    return { runners: [await fleet.embedded(slots)], unreachable: [] };
+    return { runners: [await fleet.embedded(slots, sandbox?.runner)], unreachable: [] };
   }
   const reached = await fleet.reachAll();
   const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));

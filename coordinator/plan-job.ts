@@ -8,6 +8,7 @@ import { SortieError } from "../protocol/errors.ts";
 import type { JobName } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { LabelName, RunnerName } from "../protocol/messages.ts";
+import type { ConditionElsewhere, FunctionElsewhere } from "./elsewhere.ts";
 import type { Group } from "./group.ts";
 import { serviceSecretsOf } from "./recipe/check-container.ts";
 import { type Place, placeOf } from "./recipe/check-place.ts";
@@ -71,10 +72,10 @@ export interface PlanJob extends Place {
   readonly priority?: number;
   /** Globs of files that it depends on, relative to the recipe's folder; absent: all that are below it. */
   readonly inputs?: readonly string[];
-  /** A function drives it, in place of steps. */
-  readonly drive?: (context: never) => unknown;
+  /** A function drives it, in place of steps; that of a sandboxed recipe is in another process. */
+  readonly drive?: ((context: never) => unknown) | FunctionElsewhere;
   /** Whether it is run at all. */
-  readonly condition?: (context: never) => unknown;
+  readonly condition?: ((context: never) => unknown) | ConditionElsewhere;
   /** What the two see, in the order of the recipe's `needs`; jobs that the plan leaves out too. */
   readonly sees?: readonly SeenNeed[];
   /** What its standard output is, for the jobs that see it. */

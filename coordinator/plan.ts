@@ -37,6 +37,66 @@ export function planOf({
   return { recipe: path, jobs: inOrder(jobs), names };
 }
 
+/** Jobs that a function gave in a sandboxed recipe's process, planned there: their names and needs are looked at once more. */
+export class JobsElsewhere {
+  readonly #planned: Omit<PlannedMore, "names">;
+  readonly #recipe: ReadonlySet<JobName>;
+  readonly #joined: () => void;
+
+  /** `recipe` are the jobs of all of it; `joined` is called once these are in the plan. */
+  constructor(planned: Omit<PlannedMore, "names">, recipe: ReadonlySet<JobName>, joined: () => void) {
+    this.#planned = planned;
+    this.#recipe = recipe;
+    this.#joined = joined;
+  }
+
+  planned({ recipe: path, jobs: known, names }: Plan & { readonly names: JobNames }, by: PlanJob): PlannedMore {
+    const { jobs, given } = this.#planned;
+    const wrong = (message: string): SortieError =>
+      new SortieError("RECIPE_INVALID", `${by.name} gave jobs: ${message}`, { at: by.at ?? { file: path, line: 1 } });
+    const all = new Set([...this.#recipe, ...known.map(({ name }) => name)]);
+    const own = new Set<JobName>();
+    for (const { name } of jobs) {
+      if (!name.startsWith(`${by.name}.`)) throw wrong(`${name} is not called ${by.name}.NAME.`);
+      if (all.has(name)) throw wrong(`the run has a job ${name} already.`);
+      all.add(name);
+      own.add(name);
+    }
+    const unknown = jobs.flatMap(({ needs }) => needs).find((need) => !all.has(need));
+    if (unknown !== undefined) throw wrong(`one needs ${unknown}, which the run does not have.`);
+    const seen = Object.values(given).flatMap((one) => (typeof one === "string" ? [one] : Object.values(one)));
+    if (seen.some((name) => !own.has(name))) throw wrong("what is seen of them are others.");
+    const later = dependantsOf(known, by.name);
+    const joined = jobs.map((job) =>
+      joining({ ...job, needs: job.needs.filter((need) => need !== by.name) }, by, later),
+    );
+    const planned = { jobs: inOrder(joined), names, given };
+    this.#joined();
+    return planned;
+  }
+}
+
+interface PlannedMore {
+  readonly jobs: readonly PlanJob[];
+  readonly names: JobNames;
+  readonly given: Readonly<Record<string, SeenNeed>>;
+}
+
+/**
+ * The plan of jobs that were planned in another process, as its schema has them. Throws RECIPE_INVALID and RECIPE_CYCLE as planOf
+ * does.
+ */
+export function planElsewhere(path: string, jobs: readonly PlanJob[]): Plan & { readonly names: JobNames } {
+  const at = { at: { file: path, line: 1 } };
+  if (jobs.length === 0) throw new SortieError("RECIPE_INVALID", "The recipe has no jobs.", at);
+  const names = new Set(jobs.map(({ name }) => name));
+  if (names.size < jobs.length) throw new SortieError("RECIPE_INVALID", "Two jobs have one name.", at);
+  for (const { name, needs } of jobs)
+    for (const need of needs)
+      if (!names.has(need)) throw new SortieError("RECIPE_INVALID", `${name} needs ${need}, which is no job.`, at);
+  return { recipe: path, jobs: inOrder(jobs), names: new Map() };
+}
+
 /**
  * The plan's jobs that a function of one of them gave, `given`, under its name and theirs, `discover.web`. They need that job.
  * Whatever needs it waits for them too, so they cannot wait for that. Throws as planOf does.
@@ -45,7 +105,8 @@ export function planMore(
   { recipe: path, jobs: known, names, source }: Plan & { readonly names: JobNames; readonly source: string },
   by: PlanJob,
   given: unknown,
-): { readonly jobs: readonly PlanJob[]; readonly names: JobNames; readonly given: Readonly<Record<string, SeenNeed>> } {
+): PlannedMore {
+  if (given instanceof JobsElsewhere) return given.planned({ recipe: path, jobs: known, names }, by);
   const all = new Map(names);
   const entries = Object.entries(jobsGiven(given, by, path));
   const taken = new Set<string>(known.map(({ name }) => name));
@@ -56,18 +117,20 @@ export function planMore(
     nameJob(all, whole, job, path);
   }
   const later = dependantsOf(known, by.name);
-  const jobs = entries.map(([, job]) => {
-    const planned = planJob(job, { names: all, path, source });
-    const circle = planned.needs.find((need) => need === by.name || later.has(need));
-    if (circle !== undefined)
-      throw new SortieError(
-        "RECIPE_CYCLE",
-        `${planned.name} needs ${circle}, which waits for ${by.name} and all jobs that it gives.`,
-        planned.at ? { at: planned.at } : {},
-      );
-    return { ...planned, needs: [by.name, ...planned.needs] };
-  });
+  const jobs = entries.map(([, job]) => joining(planJob(job, { names: all, path, source }), by, later));
   return { jobs: inOrder(jobs), names: all, given: seenOf(given as Jobs, all) };
+}
+
+/** Throws RECIPE_CYCLE where it needs what waits for it; `later` are those that wait for `by`. */
+function joining(planned: PlanJob, by: PlanJob, later: ReadonlySet<JobName>): PlanJob {
+  const circle = planned.needs.find((need) => need === by.name || later.has(need));
+  if (circle !== undefined)
+    throw new SortieError(
+      "RECIPE_CYCLE",
+      `${planned.name} needs ${circle}, which waits for ${by.name} and all jobs that it gives.`,
+      planned.at ? { at: planned.at } : {},
+    );
+  return { ...planned, needs: [by.name, ...planned.needs] };
 }
 
 const seenOf = (jobs: Jobs, names: JobNames): Record<string, SeenNeed> =>

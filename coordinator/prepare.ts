@@ -9,8 +9,10 @@ import type { GivenParam } from "./given-params.ts";
 import { type EarlierRun, findEarlier, keptOf } from "./keep.ts";
 import { type KnownResult, knownResult } from "./known-result.ts";
 import { type Plan, planOf } from "./plan.ts";
-import { type LoadedRecipe, loadRecipe } from "./recipe/loader.ts";
+import { type LoadedRecipe, type LoadOptions, loadRecipe } from "./recipe/loader.ts";
+import type { Notify } from "./recipe/notify.ts";
 import type { Resumed } from "./resume.ts";
+import type { SandboxGrants } from "./sandbox/grants.ts";
 import { isSelective, restrictTo, type Selection, selectJobs } from "./select.ts";
 import { checkStdin } from "./stdin-source.ts";
 import { openStore } from "./store/store.ts";
@@ -28,12 +30,20 @@ export interface Asked {
   readonly from?: readonly string[];
   /** The run that this one goes on from; default, where `from` is there: the recipe's latest that is over. */
   readonly after?: string;
+  /** What the recipe may do, in a sandbox; absent: it is in none. */
+  readonly sandbox?: SandboxGrants;
   /** Told every file that the recipe is made of. */
   readonly onImport?: (file: string) => void;
 }
 
+/** A recipe as far as a run needs it, wherever it was loaded. */
+export interface Loaded extends Pick<LoadedRecipe, "source" | "values" | "params">, AsyncDisposable {
+  readonly notify: readonly Notify[];
+}
+
+/** Its `loaded` is to be disposed of. */
 export interface Prepared {
-  readonly loaded: LoadedRecipe;
+  readonly loaded: Loaded;
   /** All of the recipe. */
   readonly whole: ReturnType<typeof planOf>;
   /** What the run is to do. */
@@ -49,6 +59,8 @@ export interface Prepared {
   readonly selection?: Selection;
   readonly on: AskedOn;
   readonly after?: RunId;
+  /** What the recipe may do; absent: it is in no sandbox. */
+  readonly sandbox?: SandboxGrants;
 }
 
 /** `folder` is the coordinator's. Rejects as loadRecipe, planOf, selectJobs, askOn, findEarlier and keptOf do. */
@@ -59,40 +71,85 @@ export async function prepare(asked: Asked, folder: string, signal?: AbortSignal
   const selection =
     asked.selection && isSelective(asked.selection) ? asked.selection : (earlier?.row.selection ?? undefined);
   const on = asked.on && Object.keys(asked.on).length > 0 ? asked.on : (earlier?.row.on ?? {});
-  const loaded = await loadRecipe(asked.recipe, {
-    params,
-    ...(signal ? { signal } : {}),
-    ...(earlier ? { environment: {} } : {}),
-    ...(asked.onImport ? { onImport: asked.onImport } : {}),
+  const { loaded, whole } = await loadPlanned(
+    asked.recipe,
+    {
+      params,
+      ...(signal ? { signal } : {}),
+      ...(earlier ? { environment: {} } : {}),
+      ...(asked.onImport ? { onImport: asked.onImport } : {}),
+    },
+    asked.sandbox,
+  );
+  return closedOnFailure(loaded, () => {
+    const plan = askOn(selectJobs(whole, selection ?? {}), on);
+    checkStdin(plan.jobs);
+    return {
+      loaded,
+      whole,
+      plan,
+      fingerprints: fingerprintsOf(whole),
+      kept: earlier ? keptOf(plan, whole, earlier, asked.from ?? []) : new Map(),
+      results: new Map(earlier?.jobs.map((job) => [job.name, knownResult(job)])),
+      ...(loaded.params ? { params: loaded.params } : {}),
+      ...(selection ? { selection } : {}),
+      on,
+      ...(earlier ? { after: earlier.row.id } : {}),
+      ...(asked.sandbox ? { sandbox: asked.sandbox } : {}),
+    };
   });
-  const whole = planOf(loaded);
-  const plan = askOn(selectJobs(whole, selection ?? {}), on);
-  checkStdin(plan.jobs);
-  return {
-    loaded,
-    whole,
-    plan,
-    fingerprints: fingerprintsOf(whole),
-    kept: earlier ? keptOf(plan, whole, earlier, asked.from ?? []) : new Map(),
-    results: new Map(earlier?.jobs.map((job) => [job.name, knownResult(job)])),
-    ...(loaded.params ? { params: loaded.params } : {}),
-    ...(selection ? { selection } : {}),
-    on,
-    ...(earlier ? { after: earlier.row.id } : {}),
-  };
 }
 
 /** The same for a run that is gone on with. Throws RECIPE_CHANGED too. */
 export async function prepareAgain(
-  { run, recipe, params, jobs, on, fingerprint }: Resumed,
+  { run, recipe, params, jobs, on, fingerprint, sandbox }: Resumed,
   signal: AbortSignal,
 ): Promise<Prepared> {
-  const loaded = await loadRecipe(recipe, { signal, params, environment: {} });
-  const whole = planOf(loaded);
-  const plan = askOn(restrictTo(whole, new Set(jobs.map(({ name }) => name))), on);
-  if (fingerprint !== fingerprintOf(plan))
-    throw new SortieError("RECIPE_CHANGED", `${recipe} is not what it was when the run ${run} began.`);
-  return { loaded, whole, plan, fingerprints: fingerprintsOf(whole), kept: new Map(), results: new Map(), on };
+  const { loaded, whole } = await loadPlanned(recipe, { signal, params, environment: {} }, sandbox);
+  return closedOnFailure(loaded, () => {
+    const plan = askOn(restrictTo(whole, new Set(jobs.map(({ name }) => name))), on);
+    if (fingerprint !== fingerprintOf(plan))
+      throw new SortieError("RECIPE_CHANGED", `${recipe} is not what it was when the run ${run} began.`);
+    const nothing = { kept: new Map(), results: new Map() };
+    return {
+      loaded,
+      whole,
+      plan,
+      fingerprints: fingerprintsOf(whole),
+      ...nothing,
+      on,
+      ...(sandbox ? { sandbox } : {}),
+    };
+  });
+}
+
+/** The recipe and its plan: loaded here, or in a sandbox. Rejects as loadRecipe, planOf and openSandbox do. */
+export async function loadPlanned(
+  path: string,
+  options: LoadOptions,
+  sandbox: SandboxGrants | undefined,
+): Promise<{ readonly loaded: Loaded; readonly whole: ReturnType<typeof planOf> }> {
+  if (sandbox) {
+    const { openSandbox } = await import("./sandbox/sandbox.ts");
+    const { whole, ...opened } = await openSandbox(path, { ...options, grants: sandbox });
+    return { loaded: { ...opened, values: {}, [Symbol.asyncDispose]: opened.close }, whole };
+  }
+  const loaded = await loadRecipe(path, options);
+  const { source, values, params, recipe } = loaded;
+  const { notify } = recipe;
+  return {
+    loaded: { source, values, notify, ...(params ? { params } : {}), async [Symbol.asyncDispose]() {} },
+    whole: planOf(loaded),
+  };
+}
+
+async function closedOnFailure(loaded: Loaded, prepared: () => Prepared): Promise<Prepared> {
+  try {
+    return prepared();
+  } catch (error) {
+    await loaded[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 const fingerprintsOf = ({ jobs }: Plan): Map<JobName, string> =>

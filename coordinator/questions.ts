@@ -8,8 +8,8 @@ import { limits } from "../protocol/limits.ts";
 import { oneLine } from "../protocol/text.ts";
 import type { Answers } from "./answers.ts";
 import type { RunEvent } from "./events.ts";
-import type { Ask, AskOptions } from "./recipe/ask.ts";
-import { isSchema, type StandardSchema } from "./recipe/schema.ts";
+import { type Ask, type AskOptions, checkAsked } from "./recipe/ask.ts";
+import type { StandardSchema } from "./recipe/schema.ts";
 import { forgetTyped, typedLine } from "./typed-line.ts";
 
 type Emit = (event: RunEvent & { type: "job-asking" | "job-answered" }) => void | Promise<void>;
@@ -115,14 +115,6 @@ export class Questions {
 }
 
 const shown = (question: string): string => JSON.stringify(oneLine(question));
-
-function checkAsked(question: unknown, options: Partial<AskOptions> | undefined): asserts question is string {
-  if (typeof question !== "string" || question.trim() === "") throw new TypeError("ask() takes a question.");
-  if (question.length > limits.questionCharacters)
-    throw new RangeError(`ask() takes a question of at most ${limits.questionCharacters} characters.`);
-  if (options?.schema !== undefined && !isSchema(options.schema))
-    throw new TypeError("ask() takes { schema }, a Standard Schema.");
-}
 
 async function check(text: string, schema: StandardSchema | undefined): Promise<Checked> {
   if (!schema) return { value: text };

@@ -8,6 +8,7 @@ import type { Earlier } from "./execute-options.ts";
 import type { Fleet, KnownRunner, RunnerLink } from "./fleet.ts";
 import type { GivenParam } from "./given-params.ts";
 import { type KnownResult, knownResult } from "./known-result.ts";
+import type { SandboxGrants } from "./sandbox/grants.ts";
 import { type AttemptRow, type JobRow, openAttempt, outcomeOfTry } from "./store/rows.ts";
 import type { Store } from "./store/store.ts";
 
@@ -24,6 +25,8 @@ export interface Resumed {
   readonly over: ReadonlyMap<JobName, JobOutcome>;
   /** Attempts without an end. */
   readonly begun: readonly AttemptRow[];
+  /** What its recipe may do; absent: it is in no sandbox. */
+  readonly sandbox?: SandboxGrants;
   /** Whether it was run on this machine alone. */
   readonly local: boolean;
 }
@@ -31,7 +34,7 @@ export interface Resumed {
 /** Makes this process the run's coordinator. Throws NOT_FOUND, RUN_ENDED, RUN_LIVES, and USAGE for a single command. */
 export function resume(store: Store, text: string): Resumed {
   const row = store.findRun(text);
-  const { id: run, recipe, startedAt, fingerprint, params, on, state } = row;
+  const { id: run, recipe, startedAt, fingerprint, params, on, state, sandbox } = row;
   if (fingerprint === null)
     throw new SortieError("USAGE", `The run ${run} is a single command, whose input is gone; it cannot be resumed.`, {
       hint: "`coordinator cancel RUN` ends what is left of it.",
@@ -47,7 +50,8 @@ export function resume(store: Store, text: string): Resumed {
   const begun = jobs.flatMap((job) => (job.outcome === null ? (openAttempt(job) ?? []) : []));
   const runners = jobs.flatMap((job) => job.attempts.map((attempt) => attempt.runnerId));
   const local = runners.length > 0 && runners.every((runner) => runner === "embedded");
-  return { run, recipe, startedAt, fingerprint, params, on, jobs, over, begun, local };
+  const kept = { run, recipe, startedAt, fingerprint, params, on, jobs, over, begun, local };
+  return sandbox ? { ...kept, sandbox } : kept;
 }
 
 export function earlierOf({ jobs, over, begun }: Resumed, fleet: Fleet, runners: readonly KnownRunner[]): Earlier {

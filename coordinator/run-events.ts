@@ -16,6 +16,7 @@ export const startedEvent = (run: RunId, at: number, prepared: Prepared): RunEve
   ...(prepared.selection ? { selection: prepared.selection } : {}),
   ...(Object.keys(prepared.on).length > 0 ? { on: prepared.on } : {}),
   ...(prepared.after ? { after: prepared.after } : {}),
+  ...(prepared.sandbox ? { sandbox: prepared.sandbox } : {}),
 });
 
 export const resumedEvent = (run: RunId, prepared: Prepared): RunEvent => ({

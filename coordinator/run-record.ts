@@ -52,7 +52,7 @@ export async function openRecord(
   const run = resumed?.run ?? newRunId();
   const startedAt = resumed?.startedAt ?? Date.now();
   const known = [...(resumed?.over ?? [])].map(([job, outcome]) => ({ job, outcome }));
-  const told = notifications({ run, recipe: plan.recipe, notify: prepared.loaded.recipe.notify, known, emit });
+  const told = notifications({ run, recipe: plan.recipe, notify: prepared.loaded.notify, known, emit });
   told.add(plan.jobs);
   const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
   let given: Promise<void> | undefined;

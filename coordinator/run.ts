@@ -23,11 +23,12 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const folder = homeOf("coordinator");
   const { resumed, cancelled } = options;
   const prepared = await (resumed ? prepareAgain(resumed, cancelled) : prepare(options, folder, cancelled));
-  const { plan, kept, loaded } = prepared;
+  await using loaded = prepared.loaded;
+  const { plan, kept } = prepared;
   options.onPlanned?.(plan);
   const left = plan.jobs.filter(({ name }) => !kept.has(name) && !resumed?.over.has(name));
   /** Values that views keep to themselves: those of jobs that join the run come in later. */
-  const secrets = new Set(secretValues([...left, { name: "notify", notify: loaded.recipe.notify }], process.env));
+  const secrets = new Set(secretValues([...left, { name: "notify", notify: loaded.notify }], process.env));
   checkAnswers(options.answers, prepared.whole);
   const fleet = openFleet(folder, options.silenceMs, options.signWith);
   let hurry = (): boolean => false;
@@ -37,7 +38,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
     return goesOn ? delay(limits.closeMs) : undefined;
   });
   try {
-    const reached = await gather(fleet, options.local || resumed?.local === true, plan);
+    const reached = await gather(fleet, options.local || resumed?.local === true, prepared);
     const { runners, unreachable } = reached;
     const infos = runners.map((runner) => runner.info);
     // A runner that does not answer may be what a job asks for: that job is then lost, not wrong.

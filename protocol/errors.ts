@@ -44,6 +44,16 @@ export const errorCatalog = {
     "The recipe's types are wrong, by its project's own TypeScript.",
     "Correct the line named; docs/recipes.md lists the options.",
   ),
+  SANDBOX_DENIED: entry(
+    usage,
+    "A sandboxed recipe asked for something that it was not told it may have.",
+    "Give it the flag that is named, or run the recipe without --sandbox if you trust it with everything.",
+  ),
+  SANDBOX_FAILED: entry(
+    usage,
+    "The process of a sandboxed recipe ended, took too long or too much, or said what it may not say.",
+    "Correct the recipe: its process does nothing but describe jobs and drive them.",
+  ),
   RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
   SECRET_MISSING: entry(
     usage,

@@ -353,4 +353,27 @@ export const limits = {
   typedBeforeMs: 50,
   /** Bars that --timings draws: a screen or two. */
   timedJobs: 60,
+  /** One message from a sandboxed recipe: a job with a stdin of its own, whose JSON may be six times as long. */
+  sandboxMessageBytes: 8 * MiB,
+  /** Jobs of a sandboxed recipe, what they are told in, and the same of those that one function gives. */
+  sandboxJobs: 20_000,
+  sandboxPlanBytes: 64 * MiB,
+  /** Messages that are looked at in a second; what comes beyond waits in the pipe. Commands that are open at once. */
+  sandboxMessagesASecond: 20_000,
+  sandboxCommands: 1_000,
+  /** Of a command's input, and of its output, in one message. */
+  sandboxPieceBytes: 256 * KiB,
+  /** A recipe is loaded, a condition and a schema are asked, within this: code that loops for ever is ended. */
+  sandboxAnswersMs: 30_000,
+  /** What a recipe needs at most in a process of its own: its heap, and all of its memory, looked at this often. */
+  sandboxHeapBytes: 512 * MiB,
+  sandboxMemoryBytes: 1_024 * MiB,
+  sandboxLookMs: 500,
+  /** What it may print, in all; and how long a line of that may be. */
+  sandboxPrintedBytes: 1 * MiB,
+  sandboxLineCharacters: 1_000,
+  /** What it and all that it imports may be long. */
+  sandboxSourceBytes: 64 * MiB,
+  /** What a function failed with, in its own words. */
+  sandboxWordsCharacters: 4 * KiB,
 } as const;

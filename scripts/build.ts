@@ -49,6 +49,7 @@ async function bundle(): Promise<void> {
       coordinator: "scripts/bin/coordinator.ts",
       runner: "scripts/bin/runner.ts",
       keeper: "scripts/bin/keeper.ts",
+      sandbox: "scripts/bin/sandbox.ts",
       sdk: "coordinator/recipe/sdk.ts",
     },
     outdir: staging,

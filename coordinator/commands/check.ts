@@ -2,20 +2,28 @@
 import type { Argv } from "yargs";
 import { printError } from "../../protocol/command-line.ts";
 import { exitCodes } from "../../protocol/errors.ts";
-import { planOf } from "../plan.ts";
-import { loadRecipe } from "../recipe/loader.ts";
-import { checkTypes } from "../recipe/type-check.ts";
+import { loadPlanned } from "../prepare.ts";
+import { checkTypes, type TypeCheck } from "../recipe/type-check.ts";
+import { type SandboxOptionsGiven, sandboxOf, sandboxOptions } from "../sandbox/options.ts";
 import { counted } from "../views/format.ts";
 
 const MOST_ERRORS = 50;
+/** A project's TypeScript is a program of that project, and what may be a recipe's trap. */
+const UNCHECKED: TypeCheck = {
+  kind: "not-checked",
+  why: "its project's TypeScript is code of that project, and runs in no sandbox",
+};
 
 export const builder = (yargs: Argv) =>
   yargs
     .positional("recipe", { type: "string", demandOption: true, describe: "The recipe's file" })
+    .options(sandboxOptions)
     .example("$0 check recipes/ci.ts", "before it is committed, or run");
 
-export async function handler({ recipe, debug }: { recipe: string; debug?: boolean }): Promise<number> {
-  const types = await checkTypes(recipe);
+export async function handler(options: { recipe: string; debug?: boolean } & SandboxOptionsGiven): Promise<number> {
+  const { recipe, debug } = options;
+  const sandbox = await sandboxOf(options);
+  const types = sandbox ? UNCHECKED : await checkTypes(recipe);
   if (types.kind === "checked" && types.errors.length > 0) {
     for (const error of types.errors.slice(0, MOST_ERRORS)) printError(error, debug === true);
     const more = types.errors.length - MOST_ERRORS;
@@ -24,7 +32,9 @@ export async function handler({ recipe, debug }: { recipe: string; debug?: boole
     );
     return exitCodes.usage;
   }
-  const { jobs } = planOf(await loadRecipe(recipe));
+  const { whole, loaded } = await loadPlanned(recipe, {}, sandbox);
+  await loaded[Symbol.asyncDispose]();
+  const { jobs } = whole;
   const checked = types.kind === "checked" ? `types are right (${types.by})` : `types were not checked: ${types.why}`;
   process.stdout.write(`${recipe}: ${counted(jobs.length, "job")} can be planned; ${checked}\n`);
   return exitCodes.passed;

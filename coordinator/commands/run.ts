@@ -11,10 +11,11 @@ import { givenParams, type ParamOptions, paramOptions } from "../given-params.ts
 import { parseSilence, signWithOption, silenceOption } from "../options.ts";
 import type { Asked } from "../prepare.ts";
 import { runToEnd } from "../run-to-end.ts";
+import { type SandboxOptionsGiven, sandboxOf, sandboxOptions } from "../sandbox/options.ts";
 import { type GraphFormat, graphFormats, renderGraph } from "../views/graph.ts";
 import { type Format, formats } from "../views/index.ts";
 
-interface Options extends ParamOptions {
+interface Options extends ParamOptions, SandboxOptionsGiven {
   readonly recipe: string | undefined;
   readonly job: readonly string[] | undefined;
   readonly only: readonly string[] | undefined;
@@ -98,6 +99,7 @@ export const builder = async (yargs: Argv) =>
     })
     .option("silence-after", silenceOption)
     .option("sign-with", signWithOption)
+    .options(sandboxOptions)
     .example("$0 run recipes/hello.ts", "run a recipe")
     .example("$0 run recipes/ci.ts lint types", "run two of its jobs, and what they need")
     .example("$0 run recipes/ci.ts --skip lint", "run all but one")
@@ -118,8 +120,11 @@ export async function complete(name: string, words: readonly string[]) {
 
 export async function handler(options: Options): Promise<number> {
   if (options.recipe === undefined) return listRecipesIn("recipes");
-  if (options.watch) return watch(options.recipe, options);
-  const asked = askedFor(options.recipe, options);
+  if (options.watch) {
+    await sandboxOf(options);
+    return watch(options.recipe, options);
+  }
+  const asked = await askedFor(options.recipe, options);
   if (options["dry-run"] || options.graph !== undefined) {
     process.stdout.write(await planText(asked, options));
     return exitCodes.passed;
@@ -167,8 +172,9 @@ async function watch(recipe: string, options: Options): Promise<number> {
 }
 
 /** Throws USAGE. */
-function askedFor(recipe: string, options: Options): Asked {
+async function askedFor(recipe: string, options: Options): Promise<Asked> {
   const { job, only, skip, on = [], from = [], after } = options;
+  const sandbox = await sandboxOf(options);
   return {
     recipe,
     params: givenParams(options),
@@ -180,13 +186,15 @@ function askedFor(recipe: string, options: Options): Asked {
     on: parseOn(on),
     from,
     ...(after === undefined ? {} : { after }),
+    ...(sandbox ? { sandbox } : {}),
   };
 }
 
 /** The plan, and nothing is run. */
 async function planText(asked: Asked, { graph, format }: Pick<Options, "graph" | "format">): Promise<string> {
   const { prepare } = await import("../prepare.ts");
-  const { plan, kept } = await prepare(asked, homeOf("coordinator"));
+  const { plan, kept, loaded } = await prepare(asked, homeOf("coordinator"));
+  await loaded[Symbol.asyncDispose]();
   if (graph !== undefined) return renderGraph(plan, graph);
   if (format !== "json") return (await import("../views/plan.ts")).renderPlan(plan, kept);
   return `${JSON.stringify((await import("../views/plan-document.ts")).planDocument(plan, kept))}\n`;
@@ -210,7 +218,7 @@ async function describeParams(): Promise<string> {
   const recipe = words.find((word) => /^[^-].*\.[cm]?[jt]s$/.test(word));
   if (recipe === undefined || !words.some((word) => word === "--help" || word === "-h")) return "";
   const { paramsHelp } = await import("../params-help.ts");
-  return paramsHelp(recipe);
+  return paramsHelp(recipe, words);
 }
 
 async function listRecipesIn(folder: string): Promise<number> {

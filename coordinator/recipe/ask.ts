@@ -1,5 +1,6 @@
 // How a job's function asks the person who runs it. drive.ts gives a function its `ask`, made by questions.ts.
-import type { SchemaOutput, StandardSchema } from "./schema.ts";
+import { limits } from "../../protocol/limits.ts";
+import { isSchema, type SchemaOutput, type StandardSchema } from "./schema.ts";
 
 /** What `ask` takes besides the question. */
 export interface AskOptions<Schema extends StandardSchema = StandardSchema> {
@@ -21,4 +22,13 @@ export interface AskOptions<Schema extends StandardSchema = StandardSchema> {
 export interface Ask {
   (question: string): Promise<string>;
   <Schema extends StandardSchema>(question: string, options: AskOptions<Schema>): Promise<SchemaOutput<Schema>>;
+}
+
+/** @internal Throws for what `ask` cannot be called with. */
+export function checkAsked(question: unknown, options: Partial<AskOptions> | undefined): asserts question is string {
+  if (typeof question !== "string" || question.trim() === "") throw new TypeError("ask() takes a question.");
+  if (question.length > limits.questionCharacters)
+    throw new RangeError(`ask() takes a question of at most ${limits.questionCharacters} characters.`);
+  if (options?.schema !== undefined && !isSchema(options.schema))
+    throw new TypeError("ask() takes { schema }, a Standard Schema.");
 }

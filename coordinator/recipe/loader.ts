@@ -48,7 +48,18 @@ export interface LoadOptions {
  * when `signal` is aborted.
  */
 export async function loadRecipe(path: string, options: LoadOptions = {}): Promise<LoadedRecipe> {
-  const { file, source, recipe } = await importRecipe(path, options);
+  return loadedOf(await importRecipe(path, options), options);
+}
+
+/** A recipe as its file exports it. */
+export interface ImportedRecipe {
+  readonly file: string;
+  readonly source: string;
+  readonly recipe: Recipe | RecipeWithParams;
+}
+
+/** The jobs that the params make of it. Rejects as loadRecipe does. */
+export async function loadedOf({ file, source, recipe }: ImportedRecipe, options: LoadOptions): Promise<LoadedRecipe> {
   const given = options.params ?? [];
   if (!takesParams(recipe)) {
     if (given.length > 0) throw wrongParams(`The recipe takes no params; ${given[0]?.key} is given.`, recipe.location);
@@ -73,7 +84,7 @@ export async function loadRecipe(path: string, options: LoadOptions = {}): Promi
 export async function importRecipe(
   path: string,
   options: Pick<LoadOptions, "signal" | "onImport"> = {},
-): Promise<{ file: string; source: string; recipe: Recipe | RecipeWithParams }> {
+): Promise<ImportedRecipe> {
   const file = recipeFile(path);
   const source = readFileSync(file, "utf8");
   await provideSdk();
@@ -91,12 +102,17 @@ export async function importRecipe(
   } catch (error) {
     throw loadError(error, file, source);
   }
+  return { file, source, recipe: exportedBy(module, path) };
+}
+
+/** Throws RECIPE_INVALID where it is no recipe. */
+export function exportedBy(module: { default?: unknown }, path: string): Recipe | RecipeWithParams {
   // A CommonJS recipe's exports come as the default of the default.
   const inner = (module.default as { default?: unknown } | null | undefined)?.default;
   const exported = isRecipe(module.default) || inner === undefined ? module.default : inner;
-  if (isRecipe(exported)) return { file, source, recipe: exported };
+  if (isRecipe(exported)) return exported;
   throw new SortieError("RECIPE_INVALID", `${path} ${whatIsExported(exported)}.`, {
-    at: { file, line: 1 },
+    at: { file: resolve(path), line: 1 },
     hint: "End it with: export default recipe({ … });",
   });
 }

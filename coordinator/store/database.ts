@@ -70,6 +70,9 @@ const migrations = [
   `
   ALTER TABLE attempts ADD COLUMN outcome TEXT;
 `,
+  `
+  ALTER TABLE runs ADD COLUMN sandbox TEXT;
+`,
 ];
 
 /** A prepared statement's text, and its values. */

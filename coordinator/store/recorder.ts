@@ -46,7 +46,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
           run = event.run;
           write(
             [
-              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint, params, selection, asked_on, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+              "INSERT INTO runs (id, recipe, started_at, pid, pid_started, fingerprint, params, selection, asked_on, after, sandbox) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
               run,
               event.recipe,
               event.at,
@@ -57,6 +57,7 @@ export function recorder({ write, written, flush }: Database, begun: Iterable<[J
               event.selection ? JSON.stringify(event.selection) : null,
               event.on ? JSON.stringify(event.on) : null,
               event.after ?? null,
+              event.sandbox ? JSON.stringify(event.sandbox) : null,
             ],
             ...event.jobs.map(
               (job, position): Write => [

@@ -7,6 +7,7 @@ import { AskedOn } from "../ask-on.ts";
 import { type JobOutcome, outcomeOf, type RunOutcome } from "../events.ts";
 import { GivenParam } from "../given-params.ts";
 import { NOT_JOURNALED } from "../proof.ts";
+import { SandboxGrants } from "../sandbox/grants.ts";
 import { Selection } from "../select.ts";
 import { processStarted } from "./process-started.ts";
 
@@ -28,6 +29,8 @@ export interface RunRow {
   readonly on: AskedOn;
   /** The run that it went on from. */
   readonly after: RunId | null;
+  /** What its recipe may do; null: it is in no sandbox. */
+  readonly sandbox: SandboxGrants | null;
 }
 
 export interface JobRow {
@@ -98,6 +101,7 @@ export interface RawRun {
   selection: string | null;
   asked_on: string | null;
   after: string | null;
+  sandbox: string | null;
 }
 export interface RawJob {
   name: JobName;
@@ -147,6 +151,7 @@ export const runOf = (row: RawRun): RunRow => ({
   selection: row.selection === null ? null : parseStored(Selection, row.selection, `the run ${row.id}`),
   on: row.asked_on === null ? {} : parseStored(AskedOn, row.asked_on, `the run ${row.id}`),
   after: row.after as RunId | null,
+  sandbox: row.sandbox === null ? null : parseStored(SandboxGrants, row.sandbox, `the run ${row.id}`),
 });
 
 export const attemptOf = (row: RawAttempt): AttemptRow => ({

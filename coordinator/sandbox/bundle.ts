@@ -1,0 +1,110 @@
+// A recipe and what it imports as one module, made by this process before anything of it runs: the sandbox then needs to read no
+// code. What is bundled is read here, for the recipe, so it must be what the recipe may read.
+import { readFileSync, statSync } from "node:fs";
+import { basename, dirname, extname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { BuildFailure, Loader, Message, PartialMessage, Plugin } from "esbuild";
+import { SortieError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { oneLine } from "../../protocol/text.ts";
+import { nearest } from "../recipe/nearest.ts";
+import { denied, isWithin } from "./grants.ts";
+
+export interface Bundle {
+  readonly code: string;
+  /** Every file that it is made of; absolute. */
+  readonly files: ReadonlySet<string>;
+}
+
+const LOADERS: Readonly<Record<string, Loader>> = {
+  ...{ ".ts": "ts", ".mts": "ts", ".cts": "ts", ".tsx": "tsx" },
+  ...{ ".js": "js", ".mjs": "js", ".cjs": "js", ".jsx": "jsx" },
+  ".json": "json",
+};
+/** What a module says of where it is: in a bundle that would be where the bundle is. */
+const PLACE = /\bimport\.meta\.(url|dirname|filename)\b|\b__(dirname|filename)\b/g;
+
+/** `readable` are the paths that the recipe may read. Rejects with RECIPE_SYNTAX, RECIPE_THREW and SANDBOX_DENIED. */
+export async function bundle(file: string, readable: readonly string[]): Promise<Bundle> {
+  const { build } = await import("esbuild");
+  const files = new Set<string>();
+  let refused: SortieError | undefined;
+  let bytes = 0;
+
+  function read(path: string): { contents: string; loader: Loader } | { errors: PartialMessage[] } {
+    const loader = LOADERS[extname(path)];
+    if (!loader) return { errors: [{ text: `${path} is neither code nor JSON, and a sandbox loads nothing else` }] };
+    if (!isWithin(path, readable)) {
+      refused ??= denied(`import ${path}`, `--allow-read=${dirname(path)}`, { file, line: 1 });
+      return { errors: [{ text: refused.message }] };
+    }
+    const stats = statSync(path);
+    bytes += stats.size;
+    if (!stats.isFile() || bytes > limits.sandboxSourceBytes)
+      return { errors: [{ text: `${path} is no file, or too long: ${limits.sandboxSourceBytes} bytes are the most` }] };
+    files.add(path);
+    const source = readFileSync(path, "utf8");
+    return { contents: loader === "json" ? source : placed(source, path), loader };
+  }
+
+  const reads: Plugin = {
+    name: "sortie",
+    setup(esbuild) {
+      esbuild.onResolve({ filter: /^sortie$/ }, () => ({ path: "sortie", external: true }));
+      esbuild.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => read(path));
+    },
+  };
+  const tsconfig = nearest(dirname(file), "tsconfig.json");
+  try {
+    const { outputFiles } = await build({
+      entryPoints: [file],
+      absWorkingDir: dirname(file),
+      bundle: true,
+      write: false,
+      format: "esm",
+      platform: "node",
+      target: `node${process.versions.node}`,
+      ...(tsconfig !== undefined && isWithin(tsconfig, readable) ? { tsconfig } : { tsconfigRaw: {} }),
+      sourcemap: "inline",
+      sourcesContent: false,
+      outfile: resolve(dirname(file), "recipe.js"),
+      logLevel: "silent",
+      plugins: [reads],
+    });
+    return { code: outputFiles[0]?.text ?? "", files };
+  } catch (error) {
+    throw refused ?? problemOf(error, file);
+  }
+}
+
+function placed(source: string, path: string): string {
+  const known: Readonly<Record<string, string>> = {
+    url: pathToFileURL(path).href,
+    dirname: dirname(path),
+    filename: path,
+  };
+  return source.replace(PLACE, (_, own: string | undefined, old: string | undefined) =>
+    JSON.stringify(known[own ?? old ?? ""]),
+  );
+}
+
+/** As loading the recipe without a sandbox tells it. */
+function problemOf(error: unknown, recipe: string): unknown {
+  const [first] = (error as Partial<BuildFailure>).errors ?? [];
+  if (!first) return error;
+  const at = placeOf(first, recipe);
+  const [, missing] = /^Could not resolve "(.*)"$/.exec(first.text) ?? [];
+  if (missing !== undefined)
+    return new SortieError("RECIPE_THREW", `The recipe imports ${oneLine(missing)}, which cannot be found.`, {
+      at,
+      hint: "Correct its name, or install it.",
+    });
+  const what = at.file === recipe ? "The recipe" : `The recipe's import ${basename(at.file)}`;
+  const language = extname(at.file) === ".json" ? "JSON" : "TypeScript";
+  return new SortieError("RECIPE_SYNTAX", `${what} is not valid ${language}: ${oneLine(first.text)}.`, { at });
+}
+
+const placeOf = ({ location }: Message, recipe: string) =>
+  location
+    ? { file: resolve(dirname(recipe), location.file), line: location.line, column: location.column + 1 }
+    : { file: recipe, line: 1 };
