@@ -6,12 +6,17 @@ import { afterAll, afterEach, beforeAll, describe, expect } from "vitest";
 import type { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
+import { openTrust } from "../../protocol/trust.ts";
 import { createAdmission } from "../../runner/admission.ts";
-import { compile } from "../../runner/grants/decide.ts";
+import { compile, decide } from "../../runner/grants/decide.ts";
+import { openGrants } from "../../runner/grants/grants.ts";
 import type { ByKind } from "../../runner/grants/policy.ts";
+import { loadPolicy } from "../../runner/grants/policy-file.ts";
+import { withReservedNames } from "../../runner/grants/reserved-names.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
+import { Rig } from "../rig/rig.ts";
 import { finish, type Read, request, startJob } from "../runner/calls.ts";
 import { drive, within } from "../runner/driven-jobs.ts";
 import { attack } from "./attack.ts";
@@ -68,6 +73,13 @@ afterAll(async () => {
   process.env["PATH"] = pathBefore;
   rmSync(folder, { recursive: true, force: true });
 });
+
+const THIEF = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+function writePolicy(content: unknown): string {
+  const path = join(mkdtempSync(join(folder, "policy-")), "runner.policy.json");
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content), { mode: 0o600 });
+  return path;
+}
 
 const wanted = (argv: string[], more: Partial<JobRequest> = {}): JobRequest =>
   request("", { steps: [{ argv }], ...more });
@@ -332,5 +344,104 @@ describe("a policy, from the wire", () => {
       expect((await refused(asked)).code).toBe("PROTOCOL");
     }
     await denied(["box"]);
+  });
+
+  attack("to pair under a name that the policy file speaks of", "another name, and not its grants", () => {
+    const path = writePolicy({ peers: { admin: { allow: true } } });
+    const grants = openGrants({
+      flags: compile({ allow: {}, deny: {} }, "flags"),
+      path,
+      required: true,
+      log: () => {},
+    });
+    const trust = withReservedNames(openTrust(join(folder, "trust")), grants.names, () => {});
+    for (const name of ["admin", "Admin\u0000", "admin "]) {
+      const pin = trust.pin(THIEF, name, []);
+      expect(grants.sectionsFor(pin).some(({ allow }) => allow === true)).toBe(false);
+      trust.remove(THIEF);
+    }
+    grants.close();
+  });
+});
+
+describe("a policy file", () => {
+  const flags = compile({ allow: {}, deny: {} }, "flags");
+
+  attack("somebody else can write to it, or to its directory", "POLICY_INVALID: it is not read", () => {
+    const path = writePolicy({ allow: true });
+    for (const [mode, spoilt] of [
+      [0o602, path],
+      [0o660, path],
+      [0o770, join(path, "..")],
+    ] as const) {
+      chmodSync(spoilt, mode);
+      expect(() => loadPolicy(path)).toThrow(expect.objectContaining({ code: "POLICY_INVALID" }));
+      chmodSync(spoilt, 0o700);
+    }
+  });
+
+  attack("it is a link to where somebody else can write", "POLICY_INVALID", () => {
+    const path = writePolicy({ allow: true });
+    chmodSync(join(path, ".."), 0o777);
+    const link = join(folder, "policy-link.json");
+    symlinkSync(path, link);
+    expect(() => loadPolicy(link)).toThrow(expect.objectContaining({ code: "POLICY_INVALID" }));
+    chmodSync(join(path, ".."), 0o700);
+  });
+
+  attack("it is spoilt, or taken away, while the runner runs", "what it denied stays denied", () => {
+    const path = writePolicy({ allow: { run: true }, deny: { run: ["tool"] } });
+    const grants = openGrants({ flags, path, required: true, log: () => {} });
+    const want = { kind: "run", value: "tool", what: "run it" } as const;
+    const rules = (): unknown => decide(grants.sectionsFor({ peer: THIEF, name: "thief" }), want);
+    const before = rules();
+    expect(before).toEqual({ allowed: false, rule: "policy: deny run=tool" });
+    for (const spoil of [
+      () => writeFileSync(path, '{"allow":true'),
+      () => chmodSync(path, 0o666),
+      () => rmSync(path),
+    ]) {
+      spoil();
+      expect(rules()).toEqual(before);
+    }
+    grants.close();
+  });
+
+  attack("kinds, wildcards and names that there are not", "POLICY_INVALID: no guess is made", () => {
+    for (const content of [
+      { allow: { everything: true } },
+      { allow: { run: ["*"] } },
+      { allow: { run: ["/usr/bin/*"] } },
+      { allow: { env: ["*"] } },
+      { allow: { cwd: ["/srv/**"] } },
+      { deny: { shell: ["rm"] } },
+      { deny: true },
+      '{"deny":{"__proto__":{"run":true}}}',
+    ])
+      expect(() => loadPolicy(writePolicy(content)), JSON.stringify(content)).toThrow(
+        expect.objectContaining({ code: "POLICY_INVALID" }),
+      );
+  });
+});
+
+describe("a real runner", () => {
+  attack("LD_PRELOAD, ./ls and another program, by exec", "DENIED, with the flag, as a person sees it", async () => {
+    await using rig = new Rig();
+    const real = await rig.pairedRunner("w1", ["--allow-run=echo,ls", "--allow-env", "--slots", "2"]);
+    const exec = (...args: string[]) => rig.coordinator(["exec", "w1", "--stdin=false", ...args]);
+    const [preload, relative, other] = await Promise.all([
+      exec("-e", "LD_PRELOAD=/evil.so", "--", "echo"),
+      exec("--", "./ls"),
+      exec("--", "cat", "/etc/passwd"),
+    ]);
+    for (const { code } of [preload, relative, other]) expect(code).toBe(125);
+    expect(preload.stderr).toMatch(
+      /error\[DENIED\].*set the variable LD_PRELOAD[\s\S]*--allow-env=LD_PRELOAD.*anything/,
+    );
+    expect(relative.stderr).toMatch(/error\[DENIED\].*run "\.\/ls"/);
+    expect(other.stderr).toMatch(/error\[DENIED\].*run "cat"[\s\S]*--allow-run=cat/);
+    expect(`${preload.stderr}${relative.stderr}${other.stderr}`).not.toMatch(/echo|\/bin/);
+    expect((await exec("--", "echo", "still")).text).toBe("still\n");
+    expect(real.child.exitCode).toBeNull();
   });
 });

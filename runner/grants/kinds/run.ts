@@ -10,6 +10,27 @@ interface Program {
   readonly path: string | undefined;
 }
 
+interface Look {
+  readonly path: string | undefined;
+  /** The name behind its links. */
+  readonly target: string | undefined;
+}
+/**
+ * What a name was found to be, while a job is decided about: one look for it, whatever it is compared with, and what was
+ * compared is what is taken.
+ */
+const looks = new Map<string, Look>();
+function lookAt(value: string): Look {
+  const before = looks.get(value);
+  if (before) return before;
+  const path = findProgram(value);
+  const look = { path, target: path && targetName(path) };
+  // A decision is made in one go.
+  if (looks.size === 0) queueMicrotask(() => looks.clear());
+  looks.set(value, look);
+  return look;
+}
+
 const isName = (text: string): boolean => /^[^/\s\0*?]{1,255}$/.test(text);
 const isPath = (text: string): boolean => isAbsolute(text) && !/[\0*?]|\/$/.test(text);
 const everything = (name: string): string =>
@@ -21,14 +42,14 @@ export const runRules: KindRules<Program> = {
       throw badItem("run", text, "it takes a program's name, or its absolute path, without arguments and without *");
     return { name: basename(text), path: findProgram(text) };
   },
-  matches: ({ path }, value) => path !== undefined && findProgram(value) === path,
+  matches: ({ path }, value) => path !== undefined && lookAt(value).path === path,
   /** By whatever name: its own, that of the file behind its links, and as another link to the same file. */
   denies({ name, path }, value) {
-    const found = findProgram(value);
+    const { path: found, target } = lookAt(value);
     if (found === undefined) return true;
-    return basename(found) === name || targetName(found) === name || (path !== undefined && isSameFile(found, path));
+    return basename(found) === name || target === name || (path !== undefined && isSameFile(found, path));
   },
-  taken: (value) => findProgram(value),
+  taken: (value) => lookAt(value).path,
   itemFor: (value) => (isName(value) || isPath(value) ? value : undefined),
   means: (value) => (startsAnything(basename(value)) ? everything(basename(value)) : undefined),
   warning(allowed) {

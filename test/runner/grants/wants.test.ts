@@ -54,6 +54,7 @@ describe("wants", () => {
   const jobs: { readonly [Field in keyof JobRequest]?: Partial<JobRequest>[] } = {
     steps: [{ steps: [{ argv: ["git"] }] }, { steps: [{ shell: "true" }] }],
     env: [{ env: [["A", "b"]] }],
+    secrets: [{ secrets: [{ as: "env", name: "TOKEN", value: "hunter2", variable: "NODE_AUTH" }] }],
     container: [{ container }],
     ssh: [{ ssh: { host: "web1" } }],
     cwd: [{ cwd: "/srv" }],
