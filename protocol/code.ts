@@ -50,7 +50,13 @@ export interface Codes {
    * is refused all the same; `undefined` where it is the peer's now.
    */
   settle(id: string, peer: string, proven: boolean): string | undefined;
+  /** The peer that used this code, as issue() gave it; `undefined` while nobody has, or where another took its place. */
+  usedBy(code: string): string | undefined;
+  /** Ends a code before its time. */
+  withdraw(code: string): void;
 }
+
+const written = ({ number, secret }: Code): string => `${number}-${secret.slice(0, 4)}-${secret.slice(4)}`;
 
 export function openCodes(folder: string, now: () => number = Date.now): Codes {
   const file = stateFile(join(folder, "code.json"), v.nullable(Alive), null);
@@ -70,7 +76,7 @@ export function openCodes(folder: string, now: () => number = Date.now): Codes {
         const code = { id, number, secret, expiresAt, wrongTries: 0, usedBy: null };
         return group === undefined ? code : { ...code, group };
       });
-      return { code: `${number}-${secret.slice(0, 4)}-${secret.slice(4)}`, expiresAt };
+      return { code: written({ number, secret }), expiresAt };
     },
     openTo: (peer) => refusal(file.read(), peer) === undefined,
     find(number, peer) {
@@ -95,6 +101,13 @@ export function openCodes(folder: string, now: () => number = Date.now): Codes {
       });
       return refused;
     },
+    usedBy(code) {
+      const alive = file.read();
+      return alive && written(alive) === code ? (alive.usedBy ?? undefined) : undefined;
+    },
+    withdraw(code) {
+      file.change((alive) => (alive && written(alive) === code ? null : alive));
+    },
   };
 }
 
@@ -104,6 +117,6 @@ export function parseCode(text: string): Code {
   const [, number = "", secret = ""] = /^([1-9])([0-9A-HJKMNP-TV-Z]{8})$/.exec(plain) ?? [];
   if (secret !== "") return { number: Number(number), secret };
   throw new SortieError("USAGE", "The code is none: it looks like 7-K3MP-9XQ2, a number and eight characters.", {
-    hint: "`runner invite --code` prints one.",
+    hint: "`runner invite --code` and `coordinator invite --code` print one.",
   });
 }

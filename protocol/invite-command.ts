@@ -1,15 +1,15 @@
-// `runner invite`: a URL, also as a QR code, or a short code to be told to somebody.
+// `runner invite` and `coordinator invite`: a URL, also as a QR code, or a short code to be told to somebody.
 import * as v from "valibot";
-import type { CommandModule } from "./command-entry.ts";
-import { SortieError } from "./errors.ts";
+import type { Argv } from "yargs";
+import { exitCodes, SortieError } from "./errors.ts";
 import { homeOf } from "./home.ts";
-import { openInvites } from "./invite.ts";
+import { openInvites, parseInvite } from "./invite.ts";
 import { parseTtl } from "./invite-ttl.ts";
 import { limits } from "./limits.ts";
 import { qrLines, roomOf } from "./qr.ts";
 import { GroupName } from "./trust.ts";
 
-interface Options {
+export interface InviteOptions {
   readonly ttl: string;
   readonly address: string[] | undefined;
   readonly group: string | undefined;
@@ -18,19 +18,42 @@ interface Options {
   readonly json: boolean;
 }
 
-export interface InviteCommand {
+/** An invite, or a code, that was made and shown. */
+export interface Issued {
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** The peer that used it; `undefined` while nobody has. */
+  usedBy(): string | undefined;
+  withdraw(): void;
+}
+
+export interface Listening {
+  readonly peer: string;
+  readonly addresses: readonly string[];
+  /** Where the command itself answers it: resolves with the exit code once it was used, or is over. */
+  readonly answer?: (issued: Issued) => Promise<number>;
+  readonly close?: () => Promise<void>;
+}
+
+export interface InviteCommand<Options extends InviteOptions> {
   readonly side: "runner" | "coordinator";
   /** The one that listens on this folder. Throws where none does. */
-  readonly listening: (folder: string) => { readonly peer: string; readonly addresses: readonly string[] };
+  readonly listening: (folder: string, options: Options) => Listening | Promise<Listening>;
   /** What the other side types, with a code. */
   readonly command: (code: string, address: string) => string;
   /** Whether the other side's part of a policy can be named. */
   readonly groups: boolean;
 }
 
-export function inviteCommand({ side, listening, command, groups }: InviteCommand): CommandModule<Options> {
+/** Its options are those that are everybody's; whoever has more adds them to the builder's. */
+export function inviteCommand<Options extends InviteOptions = InviteOptions>({
+  side,
+  listening,
+  command,
+  groups,
+}: InviteCommand<Options>) {
   return {
-    builder: (yargs) => {
+    builder: (yargs: Argv) => {
       const options = yargs
         .option("ttl", { type: "string", default: "10m", describe: "How long the invite lives: 90s, 10m, 2h, 1d" })
         .option("address", {
@@ -63,7 +86,8 @@ export function inviteCommand({ side, listening, command, groups }: InviteComman
         );
       return options;
     },
-    async handler({ ttl, address, group, code, qr, json }) {
+    async handler(given: Options): Promise<number> {
+      const { ttl, address, group, code, qr, json } = given;
       if (code && qr) throw new SortieError("USAGE", "A code is told; --qr is for the URL.");
       const ttlMs = parseTtl(ttl);
       if (code && ttlMs > limits.codeTtlMs) throw new SortieError("USAGE", "A code lives for ten minutes at most.");
@@ -73,27 +97,45 @@ export function inviteCommand({ side, listening, command, groups }: InviteComman
           `--group takes a name of letters, digits and _.-, not ${JSON.stringify(group)}.`,
         );
       const folder = homeOf(side);
-      const { peer, addresses: own } = listening(folder);
+      const { peer, addresses: own, answer, close } = await listening(folder, given);
       const addresses = address ?? own;
       const invites = openInvites(folder);
       const of = group === undefined ? {} : { group };
-      if (code) {
+
+      function makeCode(): Issued {
         const [first] = addresses;
         if (first === undefined)
           throw new SortieError("USAGE", "A code needs an address that the other side can dial.");
         const issued = invites.codes.issue(ttlMs, group);
         const at = first.replace(/\/p2p\/[^/]*$/, "");
-        if (json) return print({ ...issued, peer, addresses, ...of });
-        process.stdout.write(`${issued.code}\n  ${command(issued.code, at)}\n`);
-        return;
+        if (json) print({ ...issued, peer, addresses, ...of });
+        else process.stdout.write(`${issued.code}\n  ${command(issued.code, at)}\n`);
+        return {
+          expiresAt: issued.expiresAt,
+          usedBy: () => invites.codes.usedBy(issued.code),
+          withdraw: () => invites.codes.withdraw(issued.code),
+        };
       }
-      const expiresAt = Date.now() + ttlMs;
-      const url = invites.issue(peer, addresses, ttlMs, group);
-      if (json) return print({ url, peer, addresses, expiresAt, ...of });
-      process.stdout.write(`${url}\n`);
-      const room = roomOf(process.stdout);
-      const lines = qr || room ? await qrLines(url, qr ? undefined : room) : undefined;
-      if (lines) process.stdout.write(`${lines.join("\n")}\n`);
+
+      async function makeUrl(): Promise<Issued> {
+        const url = invites.issue(peer, addresses, ttlMs, group);
+        const { id, expiresAt } = parseInvite(url);
+        if (json) print({ url, peer, addresses, expiresAt, ...of });
+        else {
+          process.stdout.write(`${url}\n`);
+          const room = roomOf(process.stdout);
+          const lines = qr || room ? await qrLines(url, qr ? undefined : room) : undefined;
+          if (lines) process.stdout.write(`${lines.join("\n")}\n`);
+        }
+        return { expiresAt, usedBy: () => invites.usedBy(id), withdraw: () => invites.withdraw(id) };
+      }
+
+      try {
+        const issued = code ? makeCode() : await makeUrl();
+        return (await answer?.(issued)) ?? exitCodes.passed;
+      } finally {
+        await close?.();
+      }
     },
   };
 }

@@ -31,8 +31,9 @@ export interface PairingDoor {
 export function openPairingDoor(side: PairingSide): PairingDoor {
   const { me, name, invites, trust, slowdown = createSlowdown() } = side;
   return {
-    // Without a word: whoever dials again and again would fill the audit.
-    pairingOpen: (peer, host) => invites.openTo(peer) && !slowdown.slowed(host),
+    // Without a word: whoever dials again and again would fill the audit. A peer that was removed is any other stranger: the
+    // invite that it used lets it in no more.
+    pairingOpen: (peer, host) => invites.openTo(trust.removed().includes(peer) ? "" : peer) && !slowdown.slowed(host),
     async onPair(channel, peer, host) {
       // It may have got its connection before the others from its host failed.
       const waits = slowdown.slowed(host) ? "its host failed to pair too often, and has to wait" : undefined;

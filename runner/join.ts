@@ -2,11 +2,11 @@
 // connection to each coordinator whose addresses it has, whenever that listens. Calls come in over it as over any other.
 import { setTimeout as delay } from "node:timers/promises";
 import { asSortieError } from "../protocol/errors.ts";
-import { parseInvite } from "../protocol/invite.ts";
+import { parseAddress, parseInvite } from "../protocol/invite.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Node } from "../protocol/node.ts";
 import type { Pin, Trust } from "../protocol/trust.ts";
-import { proveInvite } from "../protocol/use-invite.ts";
+import { issuerOf, parseGiven, proveGiven } from "../protocol/use-invite.ts";
 
 interface JoinOptions {
   readonly node: Node;
@@ -15,19 +15,25 @@ interface JoinOptions {
 }
 
 /**
- * Proves the invite to its coordinator, and pins that with its addresses. A runner that has done so before goes on where that
- * fails: the same command line starts it every time, and an invite is for once.
+ * Proves an invite, or a code, to its coordinator, and pins that with its addresses. A runner that has done so before goes on
+ * where that fails: the same command line starts it every time, and an invite is for once.
  */
-export async function join(url: string, name: string, { node, trust, log }: JoinOptions): Promise<void> {
+export async function join(
+  text: string,
+  code: string | undefined,
+  name: string,
+  { node, trust, log }: JoinOptions,
+): Promise<void> {
   // Whose it is can be read after its time as well.
-  const { peer } = parseInvite(url, 0);
+  const { peer } = code === undefined ? parseInvite(text, 0) : parseAddress(text);
   try {
-    const invite = parseInvite(url);
-    const paired = await proveInvite(node, name, invite);
-    const pin = trust.pin(peer, paired.name, invite.addresses);
+    const given = parseGiven(text, code);
+    const issuer = await issuerOf(given, node);
+    const paired = await proveGiven(node, name, given, issuer);
+    const pin = trust.pin(issuer.peer, paired.name, issuer.addresses);
     log(`joined ${pin.name} (${pin.peer})`);
   } catch (error) {
-    const known = trust.get(peer);
+    const known = trust.get(peer ?? "");
     if (!known || !isDialled(known)) throw error;
     log(`${known.name} was joined before; this time: ${asSortieError(error).message}`);
   }

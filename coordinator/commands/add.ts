@@ -1,13 +1,11 @@
 // `coordinator add`: proves an invite, or a code, to its runner, and both trust each other from then on.
 import type { Argv } from "yargs";
-import { type Code, parseCode } from "../../protocol/code.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
-import { type Invite, parseAddress, parseInvite } from "../../protocol/invite.ts";
-import { type Node, startNode } from "../../protocol/node.ts";
+import { startNode } from "../../protocol/node.ts";
 import { openTrust } from "../../protocol/trust.ts";
-import { type Issuer, proveCode, proveInvite } from "../../protocol/use-invite.ts";
+import { issuerOf, parseGiven, proveGiven } from "../../protocol/use-invite.ts";
 import { ownName } from "../own-name.ts";
 import { forgetTyped, typedLine } from "../typed-line.ts";
 
@@ -32,20 +30,18 @@ export const builder = (yargs: Argv) =>
     .example("$0 add --code 7-K3MP-9XQ2 /ip4/192.0.2.1/tcp/7700", "with a code that somebody told you");
 
 export async function handler({ invite: text, code, name, yes }: Options): Promise<void> {
-  const asked = code === undefined ? { invite: parseInvite(text) } : { code: parseCode(code), ...parseAddress(text) };
+  const given = parseGiven(text, code);
   const folder = homeOf("coordinator");
   const identity = await loadIdentity(folder);
   const trust = openTrust(folder);
   const node = await startNode({ identity, listen: [], trusts: () => false, pairingOpen: () => false });
   try {
-    const issuer = await issuerOf(asked, node);
+    const issuer = await issuerOf(given, node);
     // Before the invite is used up: a wrong name, or a damaged file, would come too late afterwards.
     if (name !== undefined) trust.checkName(name, issuer.peer);
     trust.list();
     if (!yes) await confirm(issuer.peer);
-    const paired = await ("invite" in asked
-      ? proveInvite(node, ownName(), asked.invite)
-      : proveCode(node, ownName(), asked.code, issuer));
+    const paired = await proveGiven(node, ownName(), given, issuer);
     let pin = trust.pin(issuer.peer, name ?? paired.name, issuer.addresses);
     // A runner that was known before keeps its name, unless another one is asked for.
     if (name !== undefined && pin.name !== name) {
@@ -58,20 +54,6 @@ export async function handler({ invite: text, code, name, yes }: Options): Promi
   } finally {
     await node.stop();
   }
-}
-
-type Asked =
-  | { readonly invite: Invite }
-  | { readonly code: Code; readonly address: string; readonly peer: string | undefined };
-
-/**
- * Whom to dial. An address that somebody told names no peer: then whoever answers there is asked, and the dial is
- * pinned to him. That he is the right one is what the code proves, with both peer IDs in it.
- */
-async function issuerOf(asked: Asked, node: Node): Promise<Issuer> {
-  if ("invite" in asked) return asked.invite;
-  const peer = asked.peer ?? (await node.whoAnswers(asked.address));
-  return { peer, addresses: [asked.peer === undefined ? `${asked.address}/p2p/${peer}` : asked.address] };
 }
 
 /** In a terminal alone: without one the invite is the proof, as it is for a person who says yes unseen. */

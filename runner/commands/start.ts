@@ -36,6 +36,7 @@ interface Options extends RunnerGrantOptions {
   readonly name: string;
   readonly listen: readonly string[] | undefined;
   readonly join: string | undefined;
+  readonly code: string | undefined;
   readonly label: readonly string[];
   readonly slots: string;
   readonly "require-signature": string | undefined;
@@ -63,7 +64,12 @@ export const builder = (yargs: Argv) =>
     .option("join", {
       type: "string",
       describe:
-        "The URL that `coordinator invite` printed, in quotes: dial that coordinator, now and at every later start",
+        "The URL that `coordinator invite` printed, in quotes: dial that coordinator, now and at every later start; with --code its address",
+    })
+    .option("code", {
+      type: "string",
+      implies: "join",
+      describe: "The code that `coordinator invite --code` printed there",
     })
     .option("label", {
       type: "string",
@@ -209,7 +215,7 @@ export async function handler(options: Options): Promise<number> {
     grants.describe().forEach(say);
     for (const warning of grants.warnings()) log(`warning: ${warning}`);
     if (signers) say(describeSigners(signers));
-    if (options.join !== undefined) await joinCoordinator(options.join, name, { node, trust, log });
+    if (options.join !== undefined) await joinCoordinator(options.join, options.code, name, { node, trust, log });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
     stops.push(keepJoined({ node, trust, log }));
     if (addresses.length > 0) {

@@ -8,7 +8,7 @@ import { listenerSocket } from "../../coordinator/listener.ts";
 import { encodeEnvelope } from "../../protocol/envelope.ts";
 import type { SortieError } from "../../protocol/errors.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
-import { parseInvite } from "../../protocol/invite.ts";
+import { openInvites, parseInvite } from "../../protocol/invite.ts";
 import { limits } from "../../protocol/limits.ts";
 import { dialSocket } from "../../protocol/local-socket.ts";
 import { callJson, callRaw } from "../../protocol/make-call.ts";
@@ -106,6 +106,18 @@ describe("a coordinator that listens", () => {
     );
     stop();
     expect(said).toEqual(["laptop ends each connection at once: does it still trust this runner?"]);
+    await expectWorks();
+  });
+
+  attack("a runner that it revoked comes again with the invite that it had used", "no connection", async () => {
+    const revoked = await newNode();
+    const invite = parseInvite(openInvites(folder).issue(coordinator, addresses));
+    await proveInvite(revoked, "revoked", invite);
+    openTrust(folder).remove(revoked.peer);
+    // The listening process sees that by itself, and ends the connection.
+    await (await revoked.connect(coordinator, addresses, limits.joinDialMs)).ended;
+    expect(await refusal(proveInvite(revoked, "revoked", invite))).toMatch(/^PAIRING_REFUSED: .*ended the connection/);
+    openInvites(folder).withdraw(invite.id);
     await expectWorks();
   });
 

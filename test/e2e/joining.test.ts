@@ -178,6 +178,20 @@ describe("an invite of a coordinator", () => {
     expect([late.code, late.stderr]).toEqual([3, expect.stringContaining("error[PAIRING_REFUSED]")]);
   });
 
+  it("may be a code, which names the coordinator by its address alone", async () => {
+    await using rig = new Rig();
+    const inviting = rig.spawnCoordinator(["invite", "--code", "--json", ...LOOPBACK]);
+    const { code, peer, addresses } = JSON.parse((await inviting.waitFor(/^({.*})\n/))[1] ?? "");
+    const at = addresses[0].replace(/\/p2p\/.*/, "");
+    const home = join(rig.folder, "w1");
+    const runner = rig.spawnRunner(["start", "--name", "w1", "-A", "--join", at, "--code", code], home);
+    await runner.waitFor(/dials \S+ \(/);
+    expect((await inviting.ended).text).toMatch(/\n{"joined":{"name":"w1","peer":"12D3Koo\w+"}}\n$/);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "hello"])).text).toBe("hello\n");
+    const [pin] = JSON.parse((await rig.runner(["trust", "list", "--json"], home)).text);
+    expect(pin).toMatchObject({ peer, addresses: [`${at}/p2p/${peer}`] });
+  });
+
   it("is answered by the process that listens already", async () => {
     await using rig = new Rig();
     const listening = rig.spawnCoordinator(["listen", ...LOOPBACK]);
