@@ -13,7 +13,7 @@ import {
   shells,
 } from "./completion.ts";
 import { asSortieError, errorCatalog, exitCodes, SortieError } from "./errors.ts";
-import { oneLine } from "./text.ts";
+import { harmless, oneLine } from "./text.ts";
 import { isTaken } from "./unhandled.ts";
 
 const debugOption = { type: "boolean", describe: "Show stack traces", global: true } as const;
@@ -124,10 +124,12 @@ async function leave(code: number): Promise<never> {
 export function printError(error: SortieError, debug: boolean): void {
   const lines = [`error[${error.code}]: ${oneLine(error.message)}`];
   if (error.at)
-    lines.push(`  at ${error.at.file}:${error.at.line}${error.at.column === undefined ? "" : `:${error.at.column}`}`);
+    lines.push(
+      `  at ${oneLine(error.at.file)}:${error.at.line}${error.at.column === undefined ? "" : `:${error.at.column}`}`,
+    );
   lines.push(`  hint: ${oneLine(error.hint)}`);
   if (debug) lines.push(error.stack ?? "", ...(error.cause instanceof Error ? [`caused by ${error.cause.stack}`] : []));
-  process.stderr.write(`${lines.join("\n")}\n`);
+  process.stderr.write(`${harmless(lines.join("\n"), false)}\n`);
 }
 
 /** The arguments that are for Sortie: what follows -- is somebody else's. */

@@ -17,7 +17,7 @@ const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "a BLAKE3 hash"));
 
 /** An exit code, 0 to 255. */
 export const ExitCode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
-const Bytes = v.pipe(v.number(), v.integer(), v.minValue(0));
+const Bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const common = {
   type: v.literal("exit"),

@@ -9,9 +9,7 @@ import { CancelledBy, Exit, ExitCode, SignalName } from "./exit.ts";
 import { AttemptId, JobName, RunId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { Container, ResourceLimits, SshTarget, User } from "./place.ts";
-import { AbsolutePath, Count, PositiveInteger, Text } from "./primitives.ts";
-
-const Time = Count;
+import { AbsolutePath, Count, PositiveInteger, Text, Time } from "./primitives.ts";
 
 /** Labels of a runner, and the labels a job asks for: `os=linux`. */
 export const LabelName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$/, "a label's name"));

@@ -1,7 +1,10 @@
 // The small schemas that messages are made of: numbers, text, paths.
 import * as v from "valibot";
 
-export const Count = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** No more than a number holds exactly: offsets are added up. */
+export const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** Milliseconds since the epoch, as far as a date goes. */
+export const Time = v.pipe(Count, v.maxValue(8_640_000_000_000_000));
 export const PositiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 
 /** No NUL: the kernel would cut the string there. */

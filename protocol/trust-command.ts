@@ -3,6 +3,7 @@
 import type { CommandModule } from "./command-entry.ts";
 import { SortieError } from "./errors.ts";
 import { homeOf } from "./home.ts";
+import { jsonLine } from "./text.ts";
 import { openTrust, type Pin } from "./trust.ts";
 
 interface Options {
@@ -44,7 +45,7 @@ export function trustCommand(side: "runner" | "coordinator"): CommandModule<Opti
         });
       const trust = openTrust(homeOf(side));
       const print = (text: string, value: unknown): void =>
-        void process.stdout.write(json ? `${JSON.stringify(value)}\n` : text);
+        void process.stdout.write(json ? `${jsonLine(value)}\n` : text);
       if (action === "list") {
         const pins = trust.list();
         return print(pins.map(lineOf).join(""), pins);

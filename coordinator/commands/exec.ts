@@ -143,7 +143,7 @@ export async function handler(options: Options & { readonly "--"?: readonly stri
           void process.stderr.write(
             lost === undefined
               ? `sortie: ${runner.name} is there again\n`
-              : `sortie: ${lost}; the command goes on, looking for ${runner.name}\n`,
+              : `sortie: ${oneLine(lost)}; the command goes on, looking for ${runner.name}\n`,
           ),
       },
       stdin: options.stdin ? process.stdin : undefined,

@@ -3,6 +3,7 @@ import { basename, relative, resolve } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { oneLine } from "../../protocol/text.ts";
 import { answerOption, parseAnswers } from "../answers.ts";
 import { parseOn } from "../ask-on.ts";
 import { isDetached } from "../detach.ts";
@@ -229,6 +230,7 @@ async function listRecipesIn(folder: string): Promise<number> {
       hint: "Name a recipe's file: coordinator run FILE",
     });
   const width = Math.max(...recipes.map(({ path }) => basename(path).length)) + folder.length + 1;
-  for (const { path, summary } of recipes) process.stdout.write(`${relative(".", path).padEnd(width)}  ${summary}\n`);
+  for (const { path, summary } of recipes)
+    process.stdout.write(`${oneLine(relative(".", path)).padEnd(width)}  ${summary}\n`);
   return exitCodes.passed;
 }

@@ -1,5 +1,6 @@
 // `coordinator runners`: who is known, and what each says of itself.
 import type { Argv } from "yargs";
+import { jsonLine } from "../../protocol/text.ts";
 import { openFleet } from "../fleet.ts";
 import { describeLabels } from "../selectors.ts";
 import { oneLine, table } from "../views/format.ts";
@@ -32,7 +33,7 @@ export async function handler({ json }: { json: boolean }): Promise<void> {
             error: `${one.error.message} ${one.error.hint}`,
           },
     );
-    if (json) process.stdout.write(`${JSON.stringify(rows)}\n`);
+    if (json) process.stdout.write(`${jsonLine(rows)}\n`);
     else if (rows.length === 0)
       process.stdout.write("No runner is known. `runner start` on a machine prints the command that adds it.\n");
     else {

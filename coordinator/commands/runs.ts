@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { jsonLine } from "../../protocol/text.ts";
 import type { RunRow } from "../store/rows.ts";
 import { openStore } from "../store/store.ts";
 import { duration, oneLine, table } from "../views/format.ts";
@@ -20,7 +21,7 @@ export async function handler({ n, json }: { n: string; json: boolean }): Promis
   const store = openStore(homeOf("coordinator"));
   try {
     const runs = store.runs(most);
-    if (json) process.stdout.write(`${JSON.stringify(runs)}\n`);
+    if (json) process.stdout.write(`${jsonLine(runs)}\n`);
     else if (runs.length === 0) process.stdout.write("No run yet. Try: npx coordinator run recipes/hello.ts\n");
     else process.stdout.write(`${table([["RUN", "STATE", "STARTED", "TOOK", "RECIPE"], ...runs.map(row)])}\n`);
   } finally {

@@ -3,6 +3,7 @@ import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { jsonLine } from "../../protocol/text.ts";
 import { describeParam } from "../given-params.ts";
 import { describeCompleteness, measureLog } from "../store/measure-log.ts";
 import { type AttemptRow, outcomeOfTry } from "../store/rows.ts";
@@ -31,7 +32,7 @@ export async function handler({ run: text, json }: { run: string; json: boolean 
     }));
     if (json) {
       const params = run.params.map(({ text, ...param }) => (param.from === "option" ? { ...param, text } : param));
-      process.stdout.write(`${JSON.stringify({ ...run, params, jobs })}\n`);
+      process.stdout.write(`${jsonLine({ ...run, params, jobs })}\n`);
       return;
     }
     const took = run.endedAt === null ? "" : ` in ${duration(run.endedAt - run.startedAt)}`;

@@ -1,8 +1,8 @@
 // What views share: colours where they are wanted, durations, and others' text made harmless.
 
-import { stripVTControlCharacters, styleText } from "node:util";
+import { styleText } from "node:util";
 import { drained } from "../../protocol/drained.ts";
-import { oneLine } from "../../protocol/text.ts";
+import { harmless, isHarmful, oneLine } from "../../protocol/text.ts";
 import type { JobOutcome, RunEvent } from "../events.ts";
 
 export type Paint = (style: Parameters<typeof styleText>[0], text: string) => string;
@@ -54,26 +54,12 @@ export function duration(milliseconds: number): string {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} m`;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
-const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
-/** Colours are the one sequence that may stay; a longer one is none that a terminal knows. */
-const colourOrHarmful = new RegExp(`\\u001b\\[[0-9;:]{0,40}m|${harmful.source}`, "g");
-const harmfulEverywhere = new RegExp(harmful, "g");
-
-/** The text with a dot for every control character but newline and tab, and but for colours where they are wanted. */
-export function harmless(text: string, colours: boolean): string {
-  // Most texts hold nothing of the kind.
-  if (!harmful.test(text)) return text;
-  if (!colours) return stripVTControlCharacters(text).replace(harmfulEverywhere, "·");
-  return text.replace(colourOrHarmful, (found) => (found.length > 1 ? found : "·"));
-}
-
 /**
  * A line of a job's output, safe to show among other lines: a colour ends with it, and what a carriage return
  * overwrote is left out, as a terminal would.
  */
 export function safeLine(line: string, colours: boolean): string {
-  if (!harmful.test(line)) return line;
+  if (!isHarmful(line)) return line;
   const text = line.endsWith("\r") ? line.slice(0, -1) : line;
   const safe = harmless(text.slice(text.lastIndexOf("\r") + 1), colours);
   return safe.includes("\u001b") ? `${safe}\u001b[0m` : safe;
@@ -86,7 +72,7 @@ export const noteLines = (text: string, colours: boolean): string[] =>
     .split("\n")
     .map((line) => safeLine(line, colours));
 
-export { oneLine };
+export { harmless, oneLine };
 
 /** Writes, and gives a promise only where the stream is full: then one waits for it. */
 export function writeTo(stream: NodeJS.WritableStream, text: string | Uint8Array): Promise<void> | undefined {

@@ -7,7 +7,7 @@ import { appendFile } from "node:fs/promises";
 import { isAbsolute, relative, resolve } from "node:path";
 import { messageOf } from "../../protocol/errors.ts";
 import type { EventReader } from "../events.ts";
-import { oneLine, paintAlways, paintNever } from "./format.ts";
+import { harmless, oneLine, paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
 import { jobSummary } from "./job-summary.ts";
 
@@ -47,10 +47,10 @@ export function githubView(
     // when the job has already written everything.
     begin(_group, title) {
       token = randomBytes(16).toString("hex");
-      return `${masks()}::group::${escapeData(title)}\n::stop-commands::${token}\n`;
+      return `${masks()}::group::${escapeText(title)}\n::stop-commands::${token}\n`;
     },
     end: () => `::${token}::\n::endgroup::\n`,
-    warning: (text) => `::warning::${escapeData(text)}\n`,
+    warning: (text) => `::warning::${escapeText(text)}\n`,
     ended(group, tail) {
       summary.add(group, tail);
       return group.outcome === "failed" || group.outcome === "lost" ? annotation(group, root) : "";
@@ -62,7 +62,7 @@ export function githubView(
         return "";
       } catch (error) {
         const why = oneLine(messageOf(error));
-        return `::warning::${escapeData(`The summary could not be written: ${why}`)}\n`;
+        return `::warning::${escapeText(`The summary could not be written: ${why}`)}\n`;
       }
     },
   };
@@ -73,18 +73,27 @@ export function githubView(
 function annotation({ job, outcome, why, location }: Group, root: string): string {
   const inRoot = location && relative(root, resolve(location.file));
   const isThere = inRoot !== undefined && !inRoot.startsWith("..") && !isAbsolute(inRoot);
-  const place = location && isThere ? [`file=${escapeProperty(inRoot)}`, `line=${location.line}`] : [];
+  const place =
+    location && isThere
+      ? [`file=${escapeProperty(harmless(withoutCommand(inRoot), false))}`, `line=${location.line}`]
+      : [];
   const properties = [...place, `title=${escapeProperty(`${job} ${outcome}`)}`].join(",");
-  return `::error ${properties}::${escapeData(why)}\n`;
+  return `::error ${properties}::${escapeText(why)}\n`;
 }
 
 /**
  * The older form of a command is one wherever it stands in a line, and the page takes it for a mark of its own even
- * where commands are stopped; the newer one is one at a line's beginning, whatever space precedes it.
+ * where commands are stopped; the newer one is one at a line's beginning, whatever space, and here colour, precedes it.
+ * Where commands are stopped nothing of the newer form needs to change, but a job's lines are not all there is.
  */
-export const withoutCommand = (text: string): string => text.replaceAll("##[", "## [");
+export const withoutCommand = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what a colour begins with.
+  text.replaceAll("##[", "## [").replace(/^((?:\s|\u0085|\p{Cf}|\u001b\[[0-9;:]*m)*):(?=:)/u, "$1: ");
 
 export const escapeData = (text: string): string =>
   text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
+
+/** What quotes somebody, as a command's text. */
+const escapeText = (text: string): string => escapeData(withoutCommand(text));
 
 export const escapeProperty = (text: string): string => escapeData(text).replaceAll(":", "%3A").replaceAll(",", "%2C");

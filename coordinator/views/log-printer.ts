@@ -68,7 +68,7 @@ export function logPrinter(options: LogPrinterOptions): LogPrinter {
       return writeTo(outputs[stream], bytes);
     },
     note(text) {
-      return writeTo(outputs.stderr, `${outputs.stderr.isTTY ? lineEnd() : ""}sortie: ${text}\n`);
+      return writeTo(outputs.stderr, `${outputs.stderr.isTTY ? lineEnd() : ""}sortie: ${oneLine(text)}\n`);
     },
     async end() {
       for (const stream of ["stdout", "stderr"] as const) {

@@ -5,7 +5,7 @@ import type { SshTarget } from "../../protocol/place.ts";
 import { quote } from "../../protocol/quote.ts";
 import type { Plan, PlanJob } from "../plan.ts";
 import { describeSelector } from "../selectors.ts";
-import { duration, oneLine } from "./format.ts";
+import { duration, harmless, oneLine } from "./format.ts";
 
 const MOST_CHARACTERS = 100;
 
@@ -45,7 +45,7 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
     if (job.drive) lines.push("  a function drives it");
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);
   }
-  return `${lines.join("\n")}\n`;
+  return `${lines.map((line) => harmless(line.replaceAll("\n", " "), false)).join("\n")}\n`;
 }
 
 /** Where its commands run, if not as processes of the runner, and as whom. */

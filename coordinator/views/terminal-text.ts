@@ -1,7 +1,7 @@
 // One output of a job as text that cannot act on the terminal it is shown in, as it comes: an unfinished line is shown
 // too, so a prompt or a row of dots is seen when it is written. `coordinator logs` uses it.
 import { StringDecoder } from "node:string_decoder";
-import { harmless } from "./format.ts";
+import { harmless } from "../../protocol/text.ts";
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what a colour begins with, or a line's end in two characters.
 const unfinished = /(?:\u001b(?:\[[0-9;:]{0,40})?|\r)$/;

@@ -9,6 +9,7 @@ import { limits } from "../../protocol/limits.ts";
 import { lockFolder } from "../../protocol/lock.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { socketChannel, socketOptions } from "../../protocol/socket-channel.ts";
+import { oneLine } from "../../protocol/text.ts";
 import { openKeeper } from "./keeper.ts";
 import { socketPath } from "./keeper-socket.ts";
 
@@ -20,7 +21,7 @@ export async function runKeeper(
   const log = (line: string): void => {
     try {
       // By hand: a stream's error would end this process, and its jobs, when the disk of its own log is full.
-      writeSync(process.stderr.fd, `${new Date().toISOString()} ${line}\n`);
+      writeSync(process.stderr.fd, `${new Date().toISOString()} ${oneLine(line)}\n`);
     } catch {
       // There is nobody else to tell.
     }

@@ -20,6 +20,9 @@ export function terminal(rig: Rig, command: string) {
       expect(screen).toMatch(text);
       return screen;
     },
+    title: () => tmux("display-message", "-p", "#{pane_title}"),
+    /** What programs in it have put there, by OSC 52. */
+    clipboard: () => spawnSync("tmux", ["-L", socket, "show-buffer"], { encoding: "utf8" }).stdout,
     // It may have ended by itself.
     [Symbol.dispose]: () => void spawnSync("tmux", ["-L", socket, "kill-server"]),
   };
