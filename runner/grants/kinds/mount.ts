@@ -1,6 +1,6 @@
 // The grant `mount`: which directories and files of this machine containers may have, as real paths; an item grants what is
 // below it, with `:ro` only to read. Some paths are as good as root, and those only an item of exactly that path grants.
-import { realpathSync, statSync } from "node:fs";
+import { readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname, posix } from "node:path";
 import { homeOf } from "../../../protocol/home.ts";
 import { badItem, type KindRules } from "./kind.ts";
@@ -11,6 +11,8 @@ interface MountItem {
 }
 
 const GUARDED = "guarded:";
+/** On the way to nothing: Linux follows no more either. */
+const MOST_LINKS = 40;
 
 /** A path that itself ends so is told from the way it is mounted. */
 export const mountValue = (source: string, readOnly: boolean): string =>
@@ -49,12 +51,25 @@ export const mountRules: KindRules<MountItem> = {
 };
 
 /** Without links and `..`, as far as it is there and can be looked at; the keeper looks again, and refuses the rest. */
-function realPath(path: string): string {
+function realPath(path: string, links = MOST_LINKS): string {
   try {
     return realpathSync(path);
   } catch {
     const plain = posix.resolve(path);
-    return plain === "/" ? plain : posix.join(realPath(posix.dirname(plain)), posix.basename(plain));
+    if (plain === "/") return plain;
+    const folder = realPath(posix.dirname(plain), links);
+    const at = posix.join(folder, posix.basename(plain));
+    const target = targetOf(at);
+    return target === undefined || links === 0 ? at : realPath(posix.resolve(folder, target), links - 1);
+  }
+}
+
+/** Where a link goes to, also one to nothing; undefined where there is none. */
+function targetOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 
