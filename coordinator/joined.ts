@@ -3,11 +3,12 @@
 // To a call that is a lost connection like any other: its attempt goes on where it was.
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import type { ByteChannel } from "../protocol/channel.ts";
 import { asSortieError, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { dialSocket } from "../protocol/local-socket.ts";
-import { lockFolder } from "../protocol/lock.ts";
+import { folderOwner, lockFolder } from "../protocol/lock.ts";
 import { callRaw } from "../protocol/make-call.ts";
 import { listenAddressIn } from "./listen-address.ts";
 import { type Listener, listenerSocket, startListener } from "./listener.ts";
@@ -68,7 +69,8 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
       const listen = wanted ?? remembered.read()?.listen ?? DEFAULT_LISTEN;
       const listener = await startListener({ folder, listen, silenceMs, ...(log ? { log } : {}) });
       const bound = [...listener.addresses];
-      remembered.change(() => ({ listen: withPort(listen, bound), bound }));
+      const now = { listen: withPort(listen, bound), bound };
+      if (!isDeepStrictEqual(now, remembered.read())) remembered.change(() => now);
       return listener;
     } catch (error) {
       unlock();
@@ -80,15 +82,7 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
   async function throughOther(peer: string, withinMs: number): Promise<ByteChannel | undefined> {
     const channel = await dialSocket(listenerSocket(folder));
     if (!channel || channel === "busy") return undefined;
-    const late = setTimeout(
-      () =>
-        channel.abort(
-          new SortieError("RUNNER_UNREACHABLE", "The process of this coordinator that listens does not answer.", {
-            hint: `Its number is in ${join(folder, "listen", "lock")}.`,
-          }),
-        ),
-      withinMs + limits.joinWaitMs,
-    );
+    const late = setTimeout(() => channel.abort(silent()), withinMs + limits.joinAnswerMs);
     try {
       return await callRaw(channel, "/joined/open", { peer, withinMs });
     } catch (error) {
@@ -99,6 +93,11 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
     }
   }
 
+  const silent = (): SortieError =>
+    new SortieError("RUNNER_UNREACHABLE", "The process of this coordinator that listens does not answer.", {
+      hint: `It is process ${folderOwner(join(folder, "listen"))}. Was it stopped by Ctrl-Z? Let it go on, or end it.`,
+    });
+
   return {
     async open(peer) {
       const givesUp = performance.now() + 2 * limits.joinWaitMs;
@@ -108,8 +107,7 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
           ? await listener.open(peer, limits.joinWaitMs)
           : await throughOther(peer, limits.joinWaitMs);
         if (channel) return channel;
-        if (performance.now() > givesUp)
-          throw new SortieError("RUNNER_UNREACHABLE", "The process of this coordinator that listens is not reached.");
+        if (performance.now() > givesUp) throw silent();
         await delay(LOOK_EVERY_MS);
       }
     },

@@ -87,7 +87,9 @@ export const limits = {
   joinDialMs: 5_000,
   /** So long a command waits for a runner that dials by itself: twice the longest pause, and some round trips. */
   joinWaitMs: 2_500,
-  /** A command that only waits for its turn to listen looks this often: what it looks at is a local file. */
+  /** A process of this machine that was asked to wait so long answers by then, and this much later at most; or it is stopped. */
+  joinAnswerMs: 1_000,
+  /** A command that only waits for its turn to listen looks this often, as a runner does for coordinators: in a local file. */
   joinLookMs: 500,
   /** A connection that ended sooner, and over which nothing was called, was none: the coordinator most likely refuses. */
   joinSteadyMs: 1_000,

@@ -43,13 +43,30 @@ export async function join(
 export const isDialled = ({ addresses }: Pin): boolean => addresses.length > 0;
 
 /**
- * Keeps a connection to each coordinator that has joined ones' addresses in the trust, until the function it gives is called. A
- * coordinator that is removed is dialled no more.
+ * Keeps a connection to each coordinator that has addresses in the trust, also to one that gets them later, until the function
+ * it gives is called. A coordinator that is removed is dialled no more.
  */
 export function keepJoined(options: JoinOptions): () => void {
   const stopped = new AbortController();
-  for (const pin of options.trust.list().filter(isDialled)) void keep(pin, options, stopped.signal);
-  return () => stopped.abort();
+  const kept = new Set<string>();
+  const look = (): void => {
+    let pins: readonly Pin[] = [];
+    try {
+      pins = options.trust.list().filter(isDialled);
+    } catch {
+      // A damaged file names nobody new; those that are kept say what is wrong with it.
+    }
+    for (const pin of pins.filter(({ peer }) => !kept.has(peer))) {
+      kept.add(pin.peer);
+      void keep(pin, options, stopped.signal).finally(() => kept.delete(pin.peer));
+    }
+  };
+  look();
+  const looking = setInterval(look, limits.joinLookMs).unref();
+  return () => {
+    clearInterval(looking);
+    stopped.abort();
+  };
 }
 
 async function keep(first: Pin, { node, trust, log }: JoinOptions, stopped: AbortSignal): Promise<void> {

@@ -76,6 +76,17 @@ describe("a runner that listens on nothing", () => {
     expect(second.stderr()).toContain("w1 is there again");
   });
 
+  it("is not had through a command that was stopped, which is said, and is had again when that goes on", async () => {
+    const stopped = await echoing(rig);
+    stopped.child.kill("SIGSTOP");
+    const other = await rig.coordinator(["exec", "w1", "--", "true"]);
+    expect([other.code, other.stderr]).toEqual([125, expect.stringContaining(`It is process ${stopped.child.pid}.`)]);
+    stopped.child.kill("SIGCONT");
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "hello"])).text).toBe("hello\n");
+    finish(stopped, 10);
+    await expectWhole(stopped, 10);
+  });
+
   it("stays connected while `coordinator listen` runs, and is taken over by others when that ends", async () => {
     const listening = rig.spawnCoordinator(["listen"]);
     await listening.waitFor(/listening: \S+\/p2p\//);
@@ -110,12 +121,15 @@ describe("a network that breaks between a joined runner and its coordinator", ()
     await proxy.close();
   });
 
-  it("is cut in the middle, and every byte and the exit arrive", async () => {
-    const live = await echoing(rig);
+  it("is cut in the middle, and every byte and the exit arrive, also at a command that goes through another", async () => {
+    const lives = [await echoing(rig), await echoing(rig)];
+    expect(listenerOf(rig)).toBe(lives[0]?.child.pid);
     proxy.cut();
-    finish(live, 400);
-    await expectWhole(live, 400);
-    expect(live.stderr()).toContain("w1 is there again");
+    for (const live of lives) finish(live, 400);
+    for (const live of lives) {
+      await expectWhole(live, 400);
+      expect(live.stderr()).toContain("w1 is there again");
+    }
   });
 
   it("says nothing any more, as a NAT that forgot: the silence is noticed, and the runner dials again", async () => {
