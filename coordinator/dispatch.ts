@@ -9,6 +9,7 @@ import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
 import { NOT_JOURNALED } from "./proof.ts";
 import { requestOf } from "./request.ts";
+import type { Secrets } from "./secrets.ts";
 import { stdinOf } from "./stdin-source.ts";
 import { createLog, reopenLog } from "./store/log.ts";
 import { logPath } from "./store/store.ts";
@@ -20,6 +21,7 @@ export interface DispatchOptions {
   /** An attempt that an earlier coordinator process began. */
   readonly begun?: AttemptId | undefined;
   readonly runner: RunnerLink;
+  readonly secrets: Secrets;
   /** The coordinator's folder. */
   readonly folder: string;
   readonly emit: (event: RunEvent) => void | Promise<void>;
@@ -68,9 +70,9 @@ export async function dispatch(options: DispatchOptions): Promise<Dispatched> {
     attempt = await startAttempt({
       link: runner,
       attemptId,
-      ...(begun ? {} : { request: requestOf(run, job, options.attempt, attemptId) }),
+      ...(begun ? {} : { request: requestOf(options, job, attemptId) }),
       ...(stored ? { stored } : {}),
-      stdin: options.stdin ?? stdinOf(job),
+      stdin: options.stdin ?? stdinOf(job, options.secrets),
       reconnectMs: reconnectMsOf(job.leaseMs),
       sink: {
         store: (bytes) => log.write(bytes),

@@ -80,7 +80,7 @@ async function conduct(
   over: AbortController,
   { attemptId, startedAt }: { readonly attemptId: AttemptId; readonly startedAt: number },
 ): Promise<Dispatched> {
-  const { job, emit, abandoned } = options;
+  const { job, emit, abandoned, secrets } = options;
   const [main] = places as [DrivenPlace, ...DrivenPlace[]];
   /** The first place that ends by itself decides; a function that is still there is told. */
   const ended = Promise.race(
@@ -117,7 +117,8 @@ async function conduct(
     const runnerGone = failure.code === "CONNECTION_LOST" && decisive === 0;
     return { kind: "ended", outcome: "lost", message, runnerGone, durationMs, attemptId };
   }
-  const problem = result && "error" in result ? describeFailure(result.error, options.recipe) : undefined;
+  const told = result && "error" in result ? describeFailure(result.error, options.recipe) : undefined;
+  const problem = told && (secrets.redaction?.text(told) ?? told);
   if (problem !== undefined && end.value.exit.reason === "exited") {
     const bytes = Buffer.from(`sortie: ${problem}\n`);
     await log.output("stderr", bytes, Date.now());

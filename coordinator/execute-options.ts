@@ -6,6 +6,7 @@ import type { KnownRunner } from "./fleet.ts";
 import type { KnownResult } from "./known-result.ts";
 import type { BegunAttempt } from "./left-behind.ts";
 import type { JobNames, Plan, PlanJob } from "./plan.ts";
+import type { Secrets } from "./secrets.ts";
 import type { Claims } from "./store/claims.ts";
 
 export interface ExecuteOptions {
@@ -15,6 +16,8 @@ export interface ExecuteOptions {
   readonly params: Readonly<Record<string, unknown>>;
   readonly runners: readonly KnownRunner[];
   readonly folder: string;
+  /** Of all its jobs, as far as they are known. Default: there are none. */
+  readonly secrets?: Secrets;
   /** Places of jobs in their groups, of all runs. */
   readonly claims: Claims;
   /** Attempts under way at once, over all runners. */
@@ -31,6 +34,8 @@ export interface ExecuteOptions {
   readonly onHurried?: (hurry: () => boolean) => void;
   /** Jobs that another gave, as this run asks for them. Throws where one of them cannot be. */
   readonly admit?: (jobs: readonly PlanJob[]) => readonly PlanJob[];
+  /** Gets ready for jobs that another gave; they are admitted then. Rejects where one of them cannot be. */
+  readonly prepare?: (jobs: readonly PlanJob[]) => Promise<void>;
   /** What an earlier coordinator process did of this run. */
   readonly earlier?: Earlier;
 }

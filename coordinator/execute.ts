@@ -17,6 +17,7 @@ import { givesJobs } from "./recipe/recipe.ts";
 import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Results } from "./results.ts";
 import { Schedule, type Skip } from "./schedule.ts";
+import { noSecrets } from "./secrets.ts";
 import { logPath } from "./store/store.ts";
 import { Waits } from "./waits.ts";
 
@@ -36,7 +37,7 @@ interface Taken {
 
 /** Resolves with how the run came out, once nothing of it runs any more. Rejects with STORE_FAILED only. */
 export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
-  const { cancelled, earlier } = options;
+  const { cancelled, earlier, secrets = noSecrets() } = options;
   let { plan } = options;
   const schedule = new Schedule(
     plan,
@@ -77,6 +78,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const left = new LeftBehind({
     run: options.run,
     folder: options.folder,
+    secrets,
     begun: earlier?.begun ?? new Map(),
     emit,
     knows: (name) => schedule.job(name) !== undefined,
@@ -151,6 +153,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       begun: begun?.attemptId,
       runner: place.runner,
       folder: options.folder,
+      secrets,
       emit,
       cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
@@ -223,11 +226,15 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       ? await outputOfLog(job.output, logPath(options.folder, options.run, attemptId))
       : outputOfFunction(given);
     if ("problem" in output) return { outcome: "failed", how: { ...how, message: output.problem } };
-    return { outcome, how: output.value === undefined ? how : { ...how, output: output.value } };
+    // What others get of it is what the record has, so that a run that goes on has the same.
+    const value = secrets.redaction ? secrets.redaction.value(output.value) : output.value;
+    return { outcome, how: value === undefined ? how : { ...how, output: value } };
   }
 
   /** The jobs that a job gave become part of the run. */
   async function join(by: PlanJob, given: unknown): Promise<void> {
+    await options.prepare?.(planMore(plan, by, given).jobs);
+    // Others may have joined meanwhile; from here on nothing is waited for.
     const planned = planMore(plan, by, given);
     const more = { ...planned, jobs: options.admit?.(planned.jobs) ?? planned.jobs };
     plan = { ...plan, jobs: [...plan.jobs, ...more.jobs], names: more.names };

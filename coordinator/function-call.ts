@@ -7,7 +7,6 @@ import type { DrivenPlace } from "./driven-place.ts";
 import type { FunctionElsewhere, FunctionHost } from "./elsewhere.ts";
 import { describeFailure } from "./function-failure.ts";
 import type { JobLog } from "./job-log.ts";
-import { secretHider } from "./secrets.ts";
 
 /** What the function came to. */
 export type Returned = { readonly given: unknown } | { readonly error: unknown };
@@ -24,7 +23,7 @@ const LONG_MS = 2 ** 30;
 
 /** `over` is aborted once the job is. */
 export function callFunction(
-  { recipe, job, context, emit, questions }: DriveOptions,
+  { recipe, job, context, emit, questions, secrets }: DriveOptions,
   places: readonly DrivenPlace[],
   log: JobLog,
   over: AbortSignal,
@@ -34,7 +33,7 @@ export function callFunction(
   async function call(): Promise<Returned> {
     const [workspace = ""] = await Promise.all(places.map((place) => place.ready));
     if (over.aborted) return { error: over.reason };
-    const hide = secretHider(job, process.env);
+    const hide = (text: string): string => secrets.redaction?.text(text) ?? text;
     const asker = questions.asker(job.name, over, async (event) => {
       if (event.type === "job-asking" || event.by === "option")
         await log.control({ type: "note", at: event.at, from: "?", text: event.question });
@@ -45,8 +44,9 @@ export function callFunction(
       starters: places.map(({ starter }) => starter),
       also: (job.also ?? []).map(({ name }) => name),
       hide,
-      async store(bytes) {
+      async store(line) {
         const at = Date.now();
+        const bytes = secrets.redaction ? Buffer.from(hide(Buffer.from(line).toString())) : line;
         await log.output("stdout", bytes, at);
         await emit({ type: "job-output", at, job: job.name, stream: "stdout", bytes });
       },

@@ -8,6 +8,7 @@ import { endDriven } from "./drive.ts";
 import type { RunEvent } from "./events.ts";
 import type { RunnerLink } from "./fleet.ts";
 import type { PlanJob } from "./plan.ts";
+import type { Secrets } from "./secrets.ts";
 import { stdinOf } from "./stdin-source.ts";
 
 export interface BegunAttempt {
@@ -26,6 +27,7 @@ export interface LeftBehindOptions {
   readonly run: RunId;
   /** The coordinator's folder. */
   readonly folder: string;
+  readonly secrets: Secrets;
   readonly begun: ReadonlyMap<JobName, BegunAttempt>;
   readonly emit: (event: RunEvent) => void | Promise<void>;
   /** Whether the run has a job of that name by now. */
@@ -150,7 +152,7 @@ export class LeftBehind {
     cancelled: AbortSignal,
     known: Promise<PlanJob | undefined>,
   ): Promise<Dispatched> {
-    const { run, folder, emit, abandoned } = this.#options;
+    const { run, folder, secrets, emit, abandoned } = this.#options;
     let isKnown = false;
     void known.then((job) => {
       isKnown = job !== undefined;
@@ -162,6 +164,7 @@ export class LeftBehind {
       begun: begun.attemptId,
       runner: begun.runner,
       folder,
+      secrets,
       async emit(event) {
         // It never reached its runner: its job is placed anew.
         if (event.type === "job-returned") await known;
@@ -169,7 +172,7 @@ export class LeftBehind {
       },
       cancelled,
       abandoned,
-      stdin: stdinOnce(known),
+      stdin: stdinOnce(known, secrets),
     });
   }
 }
@@ -184,9 +187,9 @@ const unknownJob = (name: JobName): PlanJob => ({
   graceMs: 0,
 });
 
-async function* stdinOnce(known: Promise<PlanJob | undefined>): AsyncIterable<Uint8Array> {
+async function* stdinOnce(known: Promise<PlanJob | undefined>, secrets: Secrets): AsyncIterable<Uint8Array> {
   const job = await known;
-  const bytes = job && stdinOf(job);
+  const bytes = job && stdinOf(job, secrets);
   if (bytes) yield* bytes;
 }
 

@@ -10,6 +10,7 @@ import type { JobCameOut, Notice } from "./notice.ts";
 import type { PlanJob } from "./plan.ts";
 import { describeNotify, isWebAddress, type Notify } from "./recipe/notify.ts";
 import { isSecret } from "./recipe/secret.ts";
+import type { Secrets } from "./secrets.ts";
 
 export interface NotificationOptions {
   readonly run: RunId;
@@ -18,6 +19,7 @@ export interface NotificationOptions {
   readonly notify: readonly Notify[];
   /** Of an earlier coordinator process, of jobs that are over. */
   readonly known: readonly JobCameOut[];
+  readonly secrets: Pick<Secrets, "value">;
   readonly emit: (event: RunEvent) => void | Promise<void>;
 }
 
@@ -29,7 +31,7 @@ export interface Notifications {
   finish(outcome: RunOutcome, durationMs: number): Promise<void>;
 }
 
-export function notifications({ run, recipe, notify, known, emit }: NotificationOptions): Notifications {
+export function notifications({ run, recipe, notify, known, secrets, emit }: NotificationOptions): Notifications {
   const wanted = new Map<JobName, readonly Notify[]>();
   const counts = new Map<JobOutcome, number>();
   const notPassed: JobCameOut[] = [];
@@ -47,7 +49,9 @@ export function notifications({ run, recipe, notify, known, emit }: Notification
 
   async function deliver(to: Notify, notice: Notice): Promise<void> {
     const problem =
-      "command" in to ? await deliverByCommand(to.command, notice, dirname(recipe)) : await post(to.url, notice);
+      "command" in to
+        ? await deliverByCommand(to.command, notice, dirname(recipe))
+        : await post(to.url, notice, secrets);
     if (problem === undefined) return;
     const of = notice.type === "job" ? `${notice.job} ${notice.outcome}` : `the run ${notice.outcome}`;
     const message = `${describeNotify(to)} could not be told that ${of}: ${problem}`;
@@ -79,7 +83,11 @@ export function notifications({ run, recipe, notify, known, emit }: Notification
   };
 }
 
-function post(url: Extract<Notify, { url: unknown }>["url"], notice: Notice): Promise<string | undefined> {
-  const address = isSecret(url) ? process.env[url.variable] : url;
+function post(
+  url: Extract<Notify, { url: unknown }>["url"],
+  notice: Notice,
+  secrets: Pick<Secrets, "value">,
+): Promise<string | undefined> {
+  const address = isSecret(url) ? secrets.value(url.source) : url;
   return isWebAddress(address) ? deliverTo(address, notice) : Promise.resolve("it is no https:// or http:// address");
 }

@@ -23,13 +23,13 @@ export async function openPlaces(
   log: JobLog,
   opened: DrivenPlace[],
 ): Promise<NotTaken | undefined> {
-  const { run, job, runner, emit, attempt } = options;
-  const own = requestOf(run, job, attempt, attemptId);
+  const { job, runner, emit, attempt } = options;
+  const own = requestOf(options, job, attemptId);
   const places = [
     { link: runner, request: own, name: undefined },
     ...(job.also ?? []).map((place, index) => ({
       link: options.also[index] as RunnerLink,
-      request: requestOf(run, placeAsJob(job, place), attempt, newAttemptId()),
+      request: requestOf(options, placeAsJob(job, place), newAttemptId()),
       name: place.name,
     })),
   ];

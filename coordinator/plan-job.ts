@@ -15,14 +15,17 @@ import { type Place, placeOf } from "./recipe/check-place.ts";
 import { groupOf } from "./recipe/concurrency.ts";
 import { type AnyJobOptions, isMatrix, type Job, type Matrix, type OutputAs } from "./recipe/job.ts";
 import type { PlaceOfJob } from "./recipe/job-options.ts";
+import { secretFilesOf, secretOfStdin } from "./recipe/job-secrets.ts";
 import { type Location, nameAt } from "./recipe/location.ts";
 import { type Notify, notifyOf } from "./recipe/notify.ts";
+import type { PlanSecret } from "./recipe/plan-secret.ts";
 import { type Retry, retryOf } from "./recipe/retry.ts";
+import { isSecret, type SecretSource } from "./recipe/secret.ts";
 import type { LabelRule } from "./recipe/selector.ts";
 import type { StdinOptions } from "./recipe/stdin.ts";
 import { stepsOf } from "./recipe/steps.ts";
 import { timeoutsOf } from "./recipe/timeout.ts";
-import { type PlanSecret, variablesOf } from "./recipe/variables.ts";
+import { variablesOf } from "./recipe/variables.ts";
 import type { Selector } from "./selectors.ts";
 
 /** What a function or a condition sees of one of its needs: a job's result, or those of a matrix by cell. */
@@ -47,8 +50,8 @@ export interface PlanJob extends Place {
   readonly env: Environment;
   /** Variables besides, whose values are read when a runner is asked. */
   readonly secrets?: readonly PlanSecret[];
-  /** What its command reads: a text, or a file by its absolute path. Absent: nothing. */
-  readonly stdin?: StdinOptions;
+  /** What its command reads: a text, a file by its absolute path, or the one of its secrets. Absent: nothing. */
+  readonly stdin?: string | { readonly file: string } | { readonly secret: string };
   /** Who is told how it came out. */
   readonly notify?: readonly Notify[];
   /** Globs of files that it makes, each under a name. */
@@ -132,7 +135,7 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     needs: [...new Set(needs)],
     on: selectorOf(options, here),
     steps,
-    ...variablesIn(options, here),
+    ...variablesIn(options, path, here),
     graceMs,
     ...place,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -151,7 +154,7 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
     ...(condition ? { condition } : {}),
     ...(drive || condition ? { sees } : {}),
     ...(output === undefined ? {} : { output }),
-    ...(options.also ? { also: placesOf(options.also, here) } : {}),
+    ...(options.also ? { also: placesOf(options.also, path, here) } : {}),
     ...(job.location ? { at: { file: job.location.file, line: job.location.line } } : {}),
   };
 }
@@ -159,16 +162,22 @@ export function planJob(job: Job, { names, path, source }: Known): PlanJob {
 const outputsOf = (outputs: NonNullable<AnyJobOptions["outputs"]>): Record<string, readonly string[]> =>
   Object.fromEntries(Object.entries(outputs).map(([name, globs]) => [name, [globs].flat()]));
 
-const stdinFrom = (stdin: StdinOptions, recipe: string): StdinOptions =>
-  typeof stdin === "string" ? stdin : { file: resolve(dirname(recipe), stdin.file) };
+const stdinFrom = (stdin: StdinOptions, recipe: string): NonNullable<PlanJob["stdin"]> => {
+  if (isSecret(stdin)) return { secret: secretOfStdin(stdin).from };
+  return typeof stdin === "string" ? stdin : { file: resolve(dirname(recipe), stdin.file) };
+};
 
-function placesOf(also: NonNullable<AnyJobOptions["also"]>, wrong: (message: string) => Error): PlanPlace[] {
+function placesOf(
+  also: NonNullable<AnyJobOptions["also"]>,
+  recipe: string,
+  wrong: (message: string) => Error,
+): PlanPlace[] {
   return Object.entries(also).map(([name, place]) => {
     const wrongThere = (message: string): Error => wrong(`also.${name}: ${message}`);
     return {
       name,
       on: selectorOf(place, wrongThere),
-      ...variablesIn(place, wrongThere),
+      ...variablesIn(place, recipe, wrongThere),
       ...placeOf(place, wrongThere),
       ...(place.cwd === undefined ? {} : { cwd: place.cwd }),
     };
@@ -193,13 +202,24 @@ function selectorOf({ on = {}, slots = 1 }: PlaceOfJob, wrong: (message: string)
 }
 
 function variablesIn(
-  { env: given, container }: PlaceOfJob,
+  { env: given, secrets: files, stdin, container }: PlaceOfJob & Pick<AnyJobOptions, "stdin">,
+  recipe: string,
   wrong: (message: string) => Error,
 ): { readonly env: Environment; readonly secrets?: readonly PlanSecret[] } {
   const { env, secrets: own } = variablesOf("env", given, wrong);
-  const secrets = [...own, ...serviceSecretsOf(container, wrong)];
-  return { env, ...(secrets.length > 0 ? { secrets } : {}) };
+  const secrets = [
+    ...own,
+    ...serviceSecretsOf(container, wrong),
+    ...secretFilesOf(files, given, wrong),
+    ...(isSecret(stdin) ? [secretOfStdin(stdin)] : []),
+  ];
+  if (secrets.length > limits.secretsPerJob) throw wrong(`it has more than ${limits.secretsPerJob} secrets.`);
+  if (secrets.length === 0) return { env };
+  return { env, secrets: secrets.map((one) => ({ ...one, source: sourceFrom(one.source, recipe) })) };
 }
+
+const sourceFrom = (source: SecretSource, recipe: string): SecretSource =>
+  "file" in source ? { file: resolve(dirname(recipe), source.file) } : source;
 
 const placeIn = ({ file, line }: Location, path: string): string =>
   file === path ? `on line ${line}` : `in ${file} on line ${line}`;

@@ -8,9 +8,11 @@ import type { Fleet, KnownRunner } from "./fleet.ts";
 import { notifications } from "./notify.ts";
 import type { PlanJob } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
+import { redactedEvents } from "./redact-events.ts";
 import { linkOf } from "./resume.ts";
 import { keptEvent, resumedEvent, startedEvent } from "./run-events.ts";
 import type { RunOptions } from "./run-options.ts";
+import type { Secrets } from "./secrets.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { chooseView, combine } from "./views/index.ts";
 
@@ -34,11 +36,11 @@ export interface RunRecord {
   close(): Promise<void>;
 }
 
-/** `secrets` are kept out of what views show; they may grow. */
+/** `secrets` are kept out of what is told; they may grow. */
 export async function openRecord(
   options: RunOptions,
   prepared: Prepared,
-  secrets: ReadonlySet<string>,
+  secrets: Secrets,
   folder: string,
 ): Promise<RunRecord> {
   const { resumed } = options;
@@ -52,14 +54,20 @@ export async function openRecord(
   const run = resumed?.run ?? newRunId();
   const startedAt = resumed?.startedAt ?? Date.now();
   const known = [...(resumed?.over ?? [])].map(([job, outcome]) => ({ job, outcome }));
-  const told = notifications({ run, recipe: plan.recipe, notify: prepared.loaded.notify, known, emit });
+  const { notify } = prepared.loaded;
+  const told = notifications({ run, recipe: plan.recipe, notify, known, secrets, emit });
   told.add(plan.jobs);
   const { signal: cancelled, stop, cancelsJobs } = listenForCancels(store, run, options.cancelled);
   let given: Promise<void> | undefined;
 
+  const redacted = redactedEvents(secrets);
+
   function emit(event: RunEvent): void | Promise<void> {
-    told.on(event);
-    return readers.on(event);
+    const waits = redacted(event).flatMap((one) => {
+      told.on(one);
+      return readers.on(one) ?? [];
+    });
+    return waits.length > 1 ? Promise.all(waits).then(() => {}) : waits[0];
   }
 
   return {

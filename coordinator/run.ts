@@ -14,7 +14,7 @@ import { prepare, prepareAgain } from "./prepare.ts";
 import { earlierOf } from "./resume.ts";
 import type { RunOptions } from "./run-options.ts";
 import { openRecord } from "./run-record.ts";
-import { secretValues } from "./secrets.ts";
+import { openSecrets } from "./secrets.ts";
 import { checkSelectors } from "./selectors.ts";
 import { checkStdin } from "./stdin-source.ts";
 
@@ -27,8 +27,8 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
   const { plan, kept } = prepared;
   options.onPlanned?.(plan);
   const left = plan.jobs.filter(({ name }) => !kept.has(name) && !resumed?.over.has(name));
-  /** Values that views keep to themselves: those of jobs that join the run come in later. */
-  const secrets = new Set(secretValues([...left, { name: "notify", notify: loaded.notify }], process.env));
+  const secrets = openSecrets(plan.recipe, process.env, cancelled);
+  await secrets.read([...left, { name: "notify", notify: loaded.notify }]);
   checkAnswers(options.answers, prepared.whole);
   const fleet = openFleet(folder, options.silenceMs, options.signWith);
   let hurry = (): boolean => false;
@@ -51,6 +51,7 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
         run,
         claims,
         emit,
+        secrets,
         cancelled: record.cancelled,
         plan: { ...plan, names: prepared.whole.names, source: loaded.source },
         params: loaded.values,
@@ -64,10 +65,10 @@ export async function runRecipe(options: RunOptions): Promise<RunOutcome> {
           ),
         failFast: options.failFast ?? false,
         answers: options.answers,
+        prepare: (given) => secrets.read(given),
         admit(given) {
           const { jobs } = askOn({ recipe: plan.recipe, jobs: given }, prepared.on);
           checkStdin(jobs);
-          for (const value of secretValues(jobs, process.env)) secrets.add(value);
           record.add(jobs);
           return jobs;
         },

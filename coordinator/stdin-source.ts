@@ -1,13 +1,14 @@
-// What a job's command reads, from the coordinator's side: its recipe's text, or a file. prepare.ts asks whether the
+// What a job's command reads, from the coordinator's side: its recipe's text, a file, or a secret. prepare.ts asks whether the
 // files are there; dispatch.ts sends them.
 import { createReadStream, statSync } from "node:fs";
 import { SortieError } from "../protocol/errors.ts";
 import type { PlanJob } from "./plan.ts";
+import type { Secrets } from "./secrets.ts";
 
 /** Throws RECIPE_INVALID for a job whose file is not there. */
 export function checkStdin(jobs: readonly PlanJob[]): void {
   for (const { name, stdin, at } of jobs) {
-    if (!stdin || typeof stdin === "string") continue;
+    if (!stdin || typeof stdin === "string" || "secret" in stdin) continue;
     const why = whyNotReadable(stdin.file);
     if (why !== undefined)
       throw new SortieError("RECIPE_INVALID", `${name} reads ${stdin.file}, which ${why}.`, {
@@ -18,8 +19,12 @@ export function checkStdin(jobs: readonly PlanJob[]): void {
 }
 
 /** Undefined for a job whose stdin is empty. */
-export function stdinOf({ stdin }: PlanJob): AsyncIterable<Uint8Array> | undefined {
+export function stdinOf({ stdin, secrets = [] }: PlanJob, read: Secrets): AsyncIterable<Uint8Array> | undefined {
   if (stdin === undefined) return undefined;
+  if (typeof stdin === "object" && "secret" in stdin) {
+    const secret = secrets.find(({ as }) => as === "stdin");
+    return once(Buffer.from((secret && read.value(secret.source)) ?? ""));
+  }
   return typeof stdin === "string" ? once(Buffer.from(stdin)) : createReadStream(stdin.file);
 }
 

@@ -57,8 +57,13 @@ export const errorCatalog = {
   RECIPE_CYCLE: entry(usage, "Jobs need each other in a circle.", "Remove one of the needs named."),
   SECRET_MISSING: entry(
     usage,
-    "A secret that the recipe asks for is not set in the coordinator's environment, or empty.",
-    "Set the variable where `coordinator` is started.",
+    "A secret that the recipe asks for cannot be had: its variable is not set, its file not there, its command failed, or it is empty.",
+    "Set the variable where `coordinator` is started, or see why its file or its command gives nothing.",
+  ),
+  SECRET_INVALID: entry(
+    usage,
+    "A secret that the recipe asks for is one that cannot be kept out of what jobs print: too short, too long, or no text.",
+    "A secret has at least 6 characters and at most 32 KiB of text; what is shorter is no secret: write it into `env`.",
   ),
   SELECTOR_UNKNOWN: entry(
     usage,

@@ -7,6 +7,7 @@ import { Container, Service } from "../../protocol/place.ts";
 import { accept, checkDuration, checkNames, isRecord, shown, sizeOf, type Wrong } from "./check.ts";
 import { limitsOf, userOf } from "./check-limits.ts";
 import type { ContainerOptions, HealthOptions, MountOptions, ServiceOptions, TmpfsOptions } from "./place.ts";
+import type { PlanSecret } from "./plan-secret.ts";
 import { isShellCommand } from "./shell.ts";
 import { variablesOf } from "./variables.ts";
 
@@ -195,7 +196,7 @@ function whole<Schema extends v.GenericSchema>(
 }
 
 /** Secrets of a container's services, which what a runner is asked for does not hold yet. */
-export function serviceSecretsOf(container: unknown, wrong: Wrong): { service: string; name: string; from: string }[] {
+export function serviceSecretsOf(container: unknown, wrong: Wrong): PlanSecret[] {
   const services = isRecord(container) && isRecord(container["services"]) ? Object.entries(container["services"]) : [];
   return services.flatMap(([service, options]) =>
     variablesOf(service, isRecord(options) ? options["env"] : undefined, wrong).secrets.map((one) => ({

@@ -4,6 +4,7 @@ import type { ConditionContext } from "./function-step.ts";
 import type { NotifyOptions } from "./notify.ts";
 import type { Argv, Duration, PlaceOptions } from "./place.ts";
 import type { RetryOptions } from "./retry.ts";
+import type { Secret } from "./secret.ts";
 import type { LabelRule } from "./selector.ts";
 import type { ShellCommand } from "./shell.ts";
 import type { StdinOptions } from "./stdin.ts";
@@ -76,9 +77,16 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
    */
   readonly env?: Variables;
   /**
-   * What the job's command reads, where it has one command: a text of at most 1 MiB, or a file of the coordinator's machine, by its
-   * path relative to the recipe's folder. Default: an empty stdin.
+   * Secrets that the job has as files of its own, each of mode 0600 and in memory where its machine has a file system in
+   * memory: the path of `secret("KEY")` is in the variable `KEY_FILE`. They are gone when the job is over. Default: none.
+   * @example secrets: [secret("DEPLOY_TOKEN")]
+   */
+  readonly secrets?: readonly Secret[];
+  /**
+   * What the job's command reads, where it has one command: a text of at most 1 MiB, a file of the coordinator's machine, by its
+   * path relative to the recipe's folder, or a secret. Default: an empty stdin.
    * @example stdin: "yes\n"
+   * @example stdin: secret("PASSPHRASE")
    * @example stdin: { file: "fixtures/input.sql" }
    */
   readonly stdin?: StdinOptions;
@@ -166,6 +174,7 @@ export interface OptionsOfJob<Needs, Results extends readonly unknown[], Run, As
 export interface PlaceOfJob extends PlaceOptions {
   readonly on?: Selection;
   readonly env?: Variables;
+  readonly secrets?: readonly Secret[];
   readonly cwd?: string;
   readonly slots?: number;
 }

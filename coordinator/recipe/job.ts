@@ -21,6 +21,7 @@ import { placeOf } from "./check-place.ts";
 import { groupOf } from "./concurrency.ts";
 import type { JobFunction } from "./function-step.ts";
 import type { CommandRun, OptionsOfJob, PlaceOfJob } from "./job-options.ts";
+import { secretFilesOf } from "./job-secrets.ts";
 import { callSite, type Location } from "./location.ts";
 import { withLocation } from "./marked.ts";
 import { notifyOf } from "./notify.ts";
@@ -109,12 +110,12 @@ type OutputOf<Returned, As> = [Returned] extends [NoFunction] ? OutputOfCommand<
 
 const jobNames = [
   ...["run", "needs", "on", "also", "if", "output", "env", "cwd", "timeout", "grace", "lease", "concurrency"],
-  ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "stdin", "notify"],
+  ...["retry", "allowFailure", "always", "priority", "slots", "inputs", "outputs", "secrets", "stdin", "notify"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof AnyJobOptions)[];
 
 const placeNames = [
-  ...["on", "env", "cwd", "slots"],
+  ...["on", "env", "secrets", "cwd", "slots"],
   ...["container", "ssh", "user", "limits", "nice", "umask"],
 ] as (keyof PlaceOfJob)[];
 
@@ -224,9 +225,10 @@ function checkAlso(also: unknown, run: unknown, wrong: Wrong): void {
 }
 
 /** What a job and each of its other places have. */
-function checkPlace({ on, env, cwd, slots, ...place }: PlaceOfJob, wrong: Wrong): void {
+function checkPlace({ on, env, secrets, cwd, slots, ...place }: PlaceOfJob, wrong: Wrong): void {
   checkSelection(on, wrong);
   variablesOf("env", env, wrong);
+  secretFilesOf(secrets, env, wrong);
   if (cwd !== undefined && !(typeof cwd === "string" && cwd.startsWith("/")))
     throw wrong(`cwd must be an absolute path, not ${shown(cwd)}.`);
   if (slots !== undefined && !(Number.isInteger(slots) && slots >= 1 && slots <= limits.slots))

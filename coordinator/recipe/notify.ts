@@ -2,7 +2,7 @@
 import { limits } from "../../protocol/limits.ts";
 import { checkNames, isRecord, shown, type Wrong } from "./check.ts";
 import type { Argv } from "./place.ts";
-import { isSecret, type Secret } from "./secret.ts";
+import { isSecret, labelOf, type Secret } from "./secret.ts";
 
 const outcomes = ["passed", "failed", "cancelled", "lost", "skipped"] as const;
 
@@ -69,5 +69,5 @@ export function isWebAddress(value: unknown): value is string {
 /** Who is told, for people: an address may hold what only its owner should know, so its host is all that is said. */
 export function describeNotify(notify: Notify): string {
   if ("command" in notify) return notify.command[0];
-  return isSecret(notify.url) ? `the secret ${notify.url.variable}` : (URL.parse(notify.url)?.host ?? "");
+  return isSecret(notify.url) ? `the secret ${labelOf(notify.url)}` : (URL.parse(notify.url)?.host ?? "");
 }

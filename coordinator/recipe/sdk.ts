@@ -43,7 +43,7 @@ export {
 export type { JobResult } from "./result.ts";
 export type { FailureReason, RetryOptions } from "./retry.ts";
 export type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from "./schema.ts";
-export { type Secret, secret } from "./secret.ts";
+export { type Secret, type SecretOptions, type SecretSource, secret } from "./secret.ts";
 export { type All, type Any, all, any, type LabelRule, type Not, not } from "./selector.ts";
 export { type ShellCommand, type ShellValue, sh } from "./shell.ts";
 export type { Shell } from "./shell-function.ts";

@@ -6,10 +6,10 @@ import type { ConditionElsewhere, FunctionElsewhere } from "../elsewhere.ts";
 import type { PlanJob } from "../plan-job.ts";
 import type { Notify } from "../recipe/notify.ts";
 import type { StandardSchema } from "../recipe/schema.ts";
-import { secret } from "../recipe/secret.ts";
+import { type SecretSource, secret } from "../recipe/secret.ts";
 import { anchored } from "../touched.ts";
 import { denied, isNamed, isWithin, realPath, type SandboxGrants } from "./grants.ts";
-import type { WireJob, WireNotify } from "./wire-job.ts";
+import type { WireJob, WireNotify, WireSecretSource } from "./wire-job.ts";
 
 export interface AdmitOptions {
   /** The recipe's file. */
@@ -26,21 +26,20 @@ export interface AdmitOptions {
 /** Throws SANDBOX_DENIED, at the job's own line. */
 export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
   const { grants, recipe, readable, files } = options;
-  const { drive, condition, output, notify, stdin, group, at: told, ...rest } = wire;
+  const { drive, condition, output, notify, stdin, group, at: told, ...rest } = withRealFiles(wire);
   const at = told && files.has(told.file) ? told : undefined;
   const here = (what: string, flag: string | undefined) => denied(`${what} (${wire.name})`, flag, at);
   const secrets = [...(wire.secrets ?? []), ...(wire.also ?? []).flatMap((place) => place.secrets ?? [])];
-  for (const { from } of secrets)
-    if (!isNamed(from, grants.secret)) throw here(`have the secret ${from} delivered`, `--allow-secret=${from}`);
+  for (const { source } of secrets) checkSource(source, grants, readable, here);
   for (const input of wire.inputs ?? []) {
     const { base } = anchored(dirname(recipe), input);
     if (!isWithin(base, readable)) throw here(`have ${base} watched`, `--allow-read=${base}`);
   }
-  if (typeof stdin === "object" && !isWithin(stdin.file, readable))
+  if (typeof stdin === "object" && "file" in stdin && !isWithin(stdin.file, readable))
     throw here(`read ${stdin.file}`, `--allow-read=${stdin.file}`);
   return {
     ...(rest as Omit<PlanJob, "drive" | "condition" | "output" | "notify" | "stdin" | "group" | "at">),
-    ...(stdin === undefined ? {} : { stdin: typeof stdin === "string" ? stdin : { file: realPath(stdin.file) } }),
+    ...(stdin === undefined ? {} : { stdin: admittedStdin(stdin) }),
     ...(group ? { group: { ...group, name: ownGroup(recipe, group.name) } as NonNullable<PlanJob["group"]> } : {}),
     ...(notify ? { notify: notify.map((one) => admittedNotify(one, grants, here)) } : {}),
     ...(drive === undefined ? {} : { drive: options.drive(wire, drive) }),
@@ -59,9 +58,39 @@ export function admittedNotify(
   if ("command" in one) throw wrong(`have ${one.command[0]} run here to tell somebody`, undefined);
   if (!grants.net) throw wrong("have something posted to an address", "--allow-net");
   if ("url" in one) return { on: one.on, url: one.url };
-  if (!isNamed(one.secretUrl, grants.secret))
-    throw wrong(`use the secret ${one.secretUrl}`, `--allow-secret=${one.secretUrl}`);
-  return { on: one.on, url: secret(one.secretUrl) };
+  checkSource(one.secretUrl, grants, [], wrong);
+  return { on: one.on, url: secret(one.secretUrl as SecretSource) };
+}
+
+/** What was looked at is what is read, wherever links lead by then. */
+function withRealFiles(wire: WireJob): WireJob {
+  const real = (secrets: WireJob["secrets"]) =>
+    secrets?.map((one) => ("file" in one.source ? { ...one, source: { file: realPath(one.source.file) } } : one));
+  const { secrets, also } = wire;
+  return {
+    ...wire,
+    ...(secrets ? { secrets: real(secrets) } : {}),
+    ...(also
+      ? { also: also.map((place) => (place.secrets ? { ...place, secrets: real(place.secrets) } : place)) }
+      : {}),
+  };
+}
+
+const admittedStdin = (stdin: NonNullable<WireJob["stdin"]>): NonNullable<PlanJob["stdin"]> =>
+  typeof stdin === "object" && "file" in stdin ? { file: realPath(stdin.file) } : stdin;
+
+/** By the variable that is read, whatever the recipe calls it; a file as any other that it reads. Throws SANDBOX_DENIED. */
+function checkSource(
+  source: WireSecretSource,
+  grants: SandboxGrants,
+  readable: readonly string[],
+  wrong: (what: string, flag: string | undefined) => Error,
+): void {
+  if ("command" in source) throw wrong(`have ${source.command[0]} run here for a secret`, undefined);
+  if ("file" in source) {
+    if (!isWithin(source.file, readable)) throw wrong(`read ${source.file}`, `--allow-read=${source.file}`);
+  } else if (!isNamed(source.env, grants.secret))
+    throw wrong(`have the secret ${source.env} delivered`, `--allow-secret=${source.env}`);
 }
 
 /** The recipe's alone: in a group of others it could keep their jobs waiting, or cancel them. */

@@ -3,12 +3,14 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { Environment, Step, VariableName } from "../../protocol/command.ts";
+import { SecretName } from "../../protocol/delivered-secret.ts";
 import { JobName } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import { JobRequest, LabelName, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { AbsolutePath, Count, PositiveInteger, Text } from "../../protocol/primitives.ts";
 import type { PlanJob } from "../plan-job.ts";
 import { isWebAddress, type Notify } from "../recipe/notify.ts";
+import type { SecretSource as SecretSourceOfRecipe } from "../recipe/secret.ts";
 import type { LabelRule as Rule } from "../recipe/selector.ts";
 
 /** Of a record, names that an object has without being given them. */
@@ -32,12 +34,25 @@ const Selector = v.strictObject({
   slots: v.optional(v.pipe(PositiveInteger, v.maxValue(limits.slots))),
 });
 
-/** Only a name of the environment: what reads files or runs programs would do so outside of the sandbox. */
-const Secret = v.strictObject({ name: VariableName, from: VariableName, service: v.optional(v.string()) });
+/** A file is read, and a program run, outside of the sandbox: admit.ts says whether. */
+const SecretSource = v.union([
+  v.strictObject({ env: VariableName }),
+  v.strictObject({ file: v.pipe(Text, v.minLength(1)) }),
+  v.strictObject({ command: v.pipe(v.array(Text), v.minLength(1)) }),
+]);
+export type WireSecretSource = v.InferOutput<typeof SecretSource>;
+
+const Secret = v.strictObject({
+  name: SecretName,
+  from: SecretName,
+  source: SecretSource,
+  as: v.picklist(["env", "file", "stdin"]),
+  service: v.optional(v.string()),
+});
 
 const outcome = v.picklist(["passed", "failed", "cancelled", "lost", "skipped"]);
 const on = v.pipe(v.array(outcome), v.minLength(1), v.maxLength(10));
-/** A secret as `{ variable }`: its mark is no JSON. */
+/** A secret by its source: its mark is no JSON. */
 export const WireNotify = v.union([
   v.strictObject({ on, command: v.pipe(v.array(Text), v.minLength(1)) }),
   v.strictObject({
@@ -47,7 +62,7 @@ export const WireNotify = v.union([
       v.check((url) => isWebAddress(url), "an address"),
     ),
   }),
-  v.strictObject({ on, secretUrl: VariableName }),
+  v.strictObject({ on, secretUrl: SecretSource }),
 ]);
 export type WireNotify = v.InferOutput<typeof WireNotify>;
 
@@ -66,9 +81,13 @@ const entries = {
   on: Selector,
   steps: v.pipe(v.array(Step), v.maxLength(limits.stepsPerJob)),
   env: Environment,
-  secrets: v.optional(v.pipe(v.array(Secret), v.maxLength(limits.variablesPerJob))),
+  secrets: v.optional(v.pipe(v.array(Secret), v.maxLength(limits.secretsPerJob))),
   stdin: v.optional(
-    v.union([v.pipe(v.string(), v.maxBytes(limits.stdinTextBytes)), v.strictObject({ file: AbsolutePath })]),
+    v.union([
+      v.pipe(v.string(), v.maxBytes(limits.stdinTextBytes)),
+      v.strictObject({ file: AbsolutePath }),
+      v.strictObject({ secret: SecretName }),
+    ]),
   ),
   notify: v.optional(v.pipe(v.array(WireNotify), v.maxLength(limits.notifiesEach))),
   outputs: v.optional(v.record(v.pipe(v.string(), v.check(own)), Globs)),
@@ -115,7 +134,7 @@ const entries = {
           name: v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,30}$/), v.check(own)),
           on: Selector,
           env: Environment,
-          secrets: v.optional(v.pipe(v.array(Secret), v.maxLength(limits.variablesPerJob))),
+          secrets: v.optional(v.pipe(v.array(Secret), v.maxLength(limits.secretsPerJob))),
           cwd: v.optional(AbsolutePath),
         }),
       ),
@@ -148,7 +167,10 @@ export const toWire = ({ drive, condition, output, notify, ...rest }: PlanJob): 
 export const notifyToWire = (one: Notify): WireNotify => {
   const on = [...one.on];
   if ("command" in one) return { on, command: [...one.command] };
-  return typeof one.url === "string" ? { on, url: one.url } : { on, secretUrl: one.url.variable };
+  return typeof one.url === "string" ? { on, url: one.url } : { on, secretUrl: wireSource(one.url.source) };
 };
+
+const wireSource = (source: SecretSourceOfRecipe): WireSecretSource =>
+  "command" in source ? { command: [...source.command] } : source;
 
 const digestOf = (code: object): string => createHash("sha256").update(String(code)).digest("hex");

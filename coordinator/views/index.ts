@@ -2,6 +2,7 @@
 import { homeOf } from "../../protocol/home.ts";
 import { isDetached } from "../detach.ts";
 import type { EventReader } from "../events.ts";
+import type { Secrets } from "../secrets.ts";
 import { jsonView } from "./json.ts";
 import { plainView } from "./plain.ts";
 
@@ -16,12 +17,12 @@ export async function chooseView(
   format: Format,
   out: NodeJS.WriteStream = process.stdout,
   folder = homeOf("coordinator"),
-  secrets: ReadonlySet<string> = new Set(),
+  secrets: Pick<Secrets, "values" | "redaction"> = { values: new Set(), redaction: undefined },
 ): Promise<EventReader> {
   if (isDetached) return { on() {}, close() {} };
   if (format === "json") return jsonView(out);
   const service = format === "auto" ? serviceOf(process.env) : format;
-  if (service === "github") return (await import("./github.ts")).githubView(out, folder, undefined, secrets);
+  if (service === "github") return (await import("./github.ts")).githubView(out, folder, undefined, secrets.values);
   if (service === "gitlab") return (await import("./gitlab.ts")).gitlabView(out, folder);
   const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
   if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);

@@ -5,6 +5,7 @@ import type { JobName, RunId } from "../../protocol/ids.ts";
 import type { Group } from "../group.ts";
 import type { Plan, PlanJob } from "../plan.ts";
 import { describeNotify } from "../recipe/notify.ts";
+import type { PlanSecret } from "../recipe/plan-secret.ts";
 
 /** `kept`: jobs that are not run, and the run in which each of them passed. */
 export const planDocument = ({ recipe, jobs }: Plan, kept: ReadonlyMap<JobName, RunId> = new Map()) => ({
@@ -33,12 +34,16 @@ function jobDocument(job: PlanJob) {
     inputs: job.inputs,
     outputs: job.outputs,
     stdin: typeof stdin === "string" ? { bytes: Buffer.byteLength(stdin) } : stdin,
-    secrets: job.secrets,
+    secrets: job.secrets?.map(secretDocument),
     notify: job.notify?.map((one) => ({ on: one.on, to: describeNotify(one) })),
     function: job.drive ? true : undefined,
     if: job.condition ? true : undefined,
     output: output === undefined || typeof output === "string" ? output : "schema",
-    also: job.also?.map(({ env, ...place }) => ({ ...place, variables: namesOf(env) })),
+    also: job.also?.map(({ env, secrets, ...place }) => ({
+      ...place,
+      variables: namesOf(env),
+      secrets: secrets?.map(secretDocument),
+    })),
     container: container && {
       ...container,
       services: container.services.map(({ env, ...service }) => ({ ...service, variables: namesOf(env) })),
@@ -56,6 +61,15 @@ const concurrencyOf = ({ name, limit, cancelsOlder }: Group) => ({
   group: name,
   limit,
   when: cancelsOlder ? "cancel-older" : "queue",
+});
+
+/** Where it is read from is said where that is no variable. */
+const secretDocument = ({ name, from, as, source, service }: PlanSecret) => ({
+  name,
+  from,
+  as: as === "env" ? undefined : as,
+  ...("env" in source ? {} : source),
+  service,
 });
 
 const namesOf = (env: Environment): string[] => env.map(([name]) => name);

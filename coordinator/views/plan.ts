@@ -33,8 +33,7 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
     ].filter(Boolean);
     if (how.length > 0) lines.push(`  ${how.join(", ")}`);
     const more = [
-      job.stdin !== undefined &&
-        `reads ${typeof job.stdin === "string" ? "a text of the recipe" : oneLine(job.stdin.file)}`,
+      job.stdin !== undefined && `reads ${stdinText(job.stdin)}`,
       job.secrets && `gets the secrets ${[...new Set(job.secrets.map(({ from }) => from))].join(", ")}`,
       job.outputs && `makes ${Object.keys(job.outputs).join(", ")}`,
     ].filter(Boolean);
@@ -46,6 +45,11 @@ export function renderPlan(plan: Plan, kept: ReadonlyMap<JobName, RunId> = new M
     for (const step of job.steps) lines.push(`  $ ${commandText(step)}`);
   }
   return `${lines.map((line) => harmless(line.replaceAll("\n", " "), false)).join("\n")}\n`;
+}
+
+function stdinText(stdin: NonNullable<PlanJob["stdin"]>): string {
+  if (typeof stdin === "string") return "a text of the recipe";
+  return "file" in stdin ? oneLine(stdin.file) : `the secret ${stdin.secret}`;
 }
 
 /** Where its commands run, if not as processes of the runner, and as whom. */

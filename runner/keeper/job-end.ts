@@ -2,6 +2,7 @@
 import type { CancelledBy, Ending, Exit } from "../../protocol/exit.ts";
 import type { JournalControl } from "../../protocol/messages.ts";
 import type { Redaction } from "../../protocol/redact.ts";
+import { redactExit } from "../../protocol/redact-exit.ts";
 import type { Settled } from "./backends/backend.ts";
 import type { Journal } from "./journal.ts";
 
@@ -42,7 +43,7 @@ export function jobEnd(
 
   function write(exit: Exit): void {
     running = false;
-    const told = redaction ? withoutSecrets(exit, redaction) : exit;
+    const told = redaction ? redactExit(exit, redaction) : exit;
     ended(told);
     journal.appendControl(told);
     journal.close();
@@ -74,21 +75,6 @@ export function jobEnd(
       }),
   };
 }
-
-/** What an exit says in words: of why, and of the processes that were ended. */
-function withoutSecrets(exit: Exit, redaction: Redaction): Exit {
-  const { text, value } = redaction;
-  return {
-    ...exit,
-    ...("message" in exit && exit.message !== undefined ? { message: text(exit.message) } : {}),
-    ...("ending" in exit && exit.ending ? { ending: endingWithout(exit.ending, value) } : {}),
-  } as Exit;
-}
-
-const endingWithout = (ending: Ending, value: Redaction["value"]): Ending => {
-  const named = <One extends { readonly name: string }>(one: One): One => ({ ...one, name: value(one.name) });
-  return { ...ending, ended: ending.ended.map(named), survivors: ending.survivors.map(named) };
-};
 
 /** Messages name programs and paths of any length, and a control chunk holds 64 KiB. */
 const MESSAGE_CHARACTERS = 1_000;

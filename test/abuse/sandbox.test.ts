@@ -534,6 +534,27 @@ describe("what a sandboxed recipe asks the coordinator to do", () => {
       secret: ["OTHER"],
     }),
   );
+  attack("a secret is called by a name that is granted, and read from another variable", "SANDBOX_DENIED", () =>
+    denied(`env: { A: secret({ env: "SANDBOX_TOKEN", name: "OTHER" }) }`, /the secret SANDBOX_TOKEN/, /SANDBOX_TOKEN/, {
+      secret: ["OTHER"],
+    }),
+  );
+
+  attack("a secret is a file outside of what may be read", "SANDBOX_DENIED", () =>
+    denied(
+      `secrets: [secret({ name: "OTHER", file: "/etc/shadow" })]`,
+      /read \/etc\/shadow/,
+      /--allow-read=\/etc\/shadow/,
+      {
+        secret: ["OTHER"],
+      },
+    ),
+  );
+
+  attack("a secret is what a command prints on the coordinator", "SANDBOX_DENIED", () =>
+    denied(`stdin: secret({ command: ["id", "-u"] })`, /have id run here for a secret/, /./, { secret: ["STDIN"] }),
+  );
+
   attack("a job's other place asks for a secret", "SANDBOX_DENIED", async () => {
     const error = await refused(
       `export default recipe({ a: job({ run() {}, also: { b: { env: { A: secret("SANDBOX_TOKEN") } } } }) });`,

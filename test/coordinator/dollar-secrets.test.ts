@@ -2,16 +2,15 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { CommandError } from "../../coordinator/recipe/command-error.ts";
 import { openShells, type Shell } from "../../coordinator/recipe/shell-function.ts";
-import { secretHider } from "../../coordinator/secrets.ts";
+import { redactionOf } from "../../protocol/redact.ts";
 import { type LocalStarter, localStarter } from "../rig/local-starter.ts";
 
 let starter: LocalStarter;
 afterEach(() => starter[Symbol.asyncDispose]());
 
-function shellThatHides(values: Record<string, string>): Shell {
+function shellThatHides(...values: string[]): Shell {
   starter = localStarter();
-  const secrets = Object.keys(values).map((from) => ({ name: from, from }));
-  return openShells([starter], secretHider({ name: "deploy", secrets }, values)).shells[0] as Shell;
+  return openShells([starter], redactionOf(values)?.text).shells[0] as Shell;
 }
 
 const failureOf = async (promise: PromiseLike<unknown>): Promise<CommandError> =>
@@ -27,7 +26,7 @@ describe("a secret of the job in a command", () => {
     ["of several lines", "-----BEGIN KEY-----\nhush'hush\n-----END KEY-----"],
     ["with what replacements give a meaning", "$&hush$1"],
   ])("is *** in its note and in its error, and itself for the command: %s", async (_what, value) => {
-    const $ = shellThatHides({ TOKEN: value });
+    const $ = shellThatHides(value);
     const shown = {
       note: "exit 3 '***' 'Bearer ***'",
       message: expect.stringMatching(/^exit 3 '\*\*\*' 'Bearer \*\*\*': exit 3/),
@@ -42,7 +41,7 @@ describe("a secret of the job in a command", () => {
 
   it("is not seen in part where the text is cut", async () => {
     const value = "hush".repeat(30);
-    const $ = shellThatHides({ TOKEN: value });
+    const $ = shellThatHides(value);
     for (const before of [20, 90, 95, 950, 995]) {
       const error = await failureOf($`exit 3 ${"x".repeat(before)} ${value}`);
       expect(`${error.message} ${error.command} ${starter.started.at(-1)?.spec.note}`).not.toContain("hu");
@@ -50,18 +49,8 @@ describe("a secret of the job in a command", () => {
   });
 
   it("is not seen in part where another one is a part of it", async () => {
-    const $ = shellThatHides({ SHORT: "pass", LONG: "pass-and-more" });
-    await $`true ${"pass-and-more"} ${"pass"}`;
+    const $ = shellThatHides("passed", "passed-and-more");
+    await $`true ${"passed-and-more"} ${"passed"}`;
     expect(starter.started[0]?.spec.note).toBe("true '***' '***'");
   });
-});
-
-it("a job's secrets are those of its places and its notifications, too", () => {
-  const planned = {
-    name: "deploy",
-    secrets: [{ name: "A", from: "A" }],
-    also: [{ secrets: [{ name: "B", from: "B" }] }],
-  };
-  const hide = secretHider(planned as never, { A: "first", B: "second" });
-  expect(hide("first second third")).toBe("*** *** third");
 });

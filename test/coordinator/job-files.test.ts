@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import { fingerprintOfJob } from "../../coordinator/fingerprint.ts";
 import { type PlanJob, planOf } from "../../coordinator/plan.ts";
 import { type JobOptions, job, recipe, secret, sh } from "../../coordinator/recipe/sdk.ts";
-import { secretValues, withSecrets } from "../../coordinator/secrets.ts";
 import { renderPlan } from "../../coordinator/views/plan.ts";
 import { planDocument } from "../../coordinator/views/plan-document.ts";
 
@@ -25,26 +24,6 @@ describe("a secret", () => {
     },
   };
 
-  it("is a name until a runner is asked, then a variable of the job or of its service", () => {
-    const asked = withSecrets(one(options), { CI_TOKEN: "hidden", DB: "covered" });
-    expect(asked.env).toEqual([
-      ["PLAIN", "1"],
-      ["TOKEN", "hidden"],
-    ]);
-    expect(asked.container?.services[0]?.env).toEqual([
-      ["USER", "me"],
-      ["PASSWORD", "covered"],
-    ]);
-    expect(secretValues([one(options)], { CI_TOKEN: "hidden", DB: "covered" })).toEqual(["hidden", "covered"]);
-  });
-
-  it("is missing where its variable is not set, or empty: that names the job and the variable", () => {
-    expect(() => secretValues([one(options)], { DB: "x" })).toThrow(
-      "one asks for the secret CI_TOKEN, which is not set here.",
-    );
-    expect(() => secretValues([one(options)], { CI_TOKEN: "", DB: "x" })).toThrow("CI_TOKEN, which is empty here");
-  });
-
   it("is in plans by its name", () => {
     expect(planDocument(planned(options)).jobs[0]).toMatchObject({
       variables: ["PLAIN"],
@@ -61,6 +40,8 @@ describe("a secret", () => {
     const token = secret("CI_TOKEN");
     expect(() => `${token}`).toThrow("The secret CI_TOKEN is no text");
     expect(() => sh`echo ${token as never}`).toThrow();
+    expect(() => JSON.stringify({ token })).toThrow("The secret CI_TOKEN is no text");
+    expect(() => String(token)).toThrow("The secret CI_TOKEN is no text");
     expect(() => secret("a b")).toThrow("secret() takes the name of an environment variable");
     wrong({ env: { SORTIE_A: token } }).toThrow(/env has a wrong entry: .*SORTIE_/);
     wrong({ env: { "A B": "1" } }).toThrow(/env has a wrong entry: a variable's name/);
@@ -77,7 +58,7 @@ describe("stdin", () => {
     wrong({ run: async () => {}, stdin: "x" }).toThrow("stdin is for a job of one command");
     wrong({ stdin: "x".repeat(1024 * 1024 + 1) }).toThrow("write it to a file");
     wrong({ stdin: { path: "x" } }).toThrow(/stdin has no option "path"/);
-    wrong({ stdin: 3 }).toThrow(/stdin must be a string, or/);
+    wrong({ stdin: 3 }).toThrow(/stdin must be a string, \{ file/);
   });
 });
 

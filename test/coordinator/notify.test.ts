@@ -7,6 +7,7 @@ import type { Notice } from "../../coordinator/notice.ts";
 import { notifications } from "../../coordinator/notify.ts";
 import { planOf } from "../../coordinator/plan.ts";
 import { type JobOptions, job, type NotifyOptions, recipe, secret } from "../../coordinator/recipe/sdk.ts";
+import { noSecrets } from "../../coordinator/secrets.ts";
 import { planDocument } from "../../coordinator/views/plan-document.ts";
 import type { JobName, RunId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -149,6 +150,7 @@ describe("notify", () => {
       recipe: "/r.ts",
       notify: [{ url, on: ["failed"] }],
       known: [{ job: "before" as JobName, outcome: "passed" }],
+      secrets: noSecrets(),
       emit: (event) => void events.push(event),
     });
     told.add(plan.jobs);

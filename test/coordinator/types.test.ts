@@ -13,7 +13,9 @@ import {
   matrix,
   type RecipeWithParams,
   recipe,
+  type Secret,
   type Shell,
+  secret,
   sh,
 } from "../../coordinator/recipe/sdk.ts";
 
@@ -227,4 +229,25 @@ describe("the params of a recipe, for the compiler", () => {
     // @ts-expect-error: jobs are what job() gives
     expect(() => recipe({ one: "x" })).toThrow(/not a job/);
   });
+});
+
+it("a secret is what options take, and never a text", () => {
+  const token = secret("TOKEN");
+  job({ run: "true", env: { TOKEN: token, PLAIN: "1" }, secrets: [token], stdin: token });
+  job({ run: async ({ $ }) => $`true`, secrets: [token], also: { other: { secrets: [token] } } });
+  expectTypeOf(secret({ name: "KEY", file: "key.pem" })).toEqualTypeOf<Secret>();
+  expectTypeOf(secret({ command: ["op", "read", "op://ci/token"] })).toEqualTypeOf<Secret>();
+  expectTypeOf(secret({ env: "CI_TOKEN", name: "TOKEN" })).toEqualTypeOf<Secret>();
+  expect(() => {
+    // @ts-expect-error: no text
+    job({ run: ["deploy", token] });
+  }).toThrow();
+  expect(() => {
+    // @ts-expect-error: a command is argv
+    secret({ command: "op read x" });
+  }).toThrow();
+  expect(() => {
+    // @ts-expect-error: a list
+    job({ run: "true", secrets: { KEY: token } });
+  }).toThrow();
 });
