@@ -15,6 +15,7 @@ import { median, root } from "./rig.ts";
 
 const STARTS = 300;
 const BYTES = 512 * 1024 * 1024;
+const AT_ONCE = 8;
 const ROUNDS = 3;
 /** What a front of a busy runner may hold. */
 const BALLAST_MIB = 500;
@@ -22,6 +23,10 @@ const BALLAST_MIB = 500;
 export async function keeperSplit(): Promise<[string, string][]> {
   const folder = mkdtempSync(join(tmpdir(), "sortie-split-"));
   const own = await keeperProcess(join(folder, "process"), { program: join(root, "dist/keeper.js") });
+  const audited = await keeperProcess(join(folder, "audited"), {
+    program: join(root, "dist/keeper.js"),
+    audit: join(folder, "audit"),
+  });
   const inside = await embeddedKeeper(join(folder, "inside"));
   try {
     const starts = await inTurn(own, inside, (link) => startsMs(link));
@@ -29,6 +34,8 @@ export async function keeperSplit(): Promise<[string, string][]> {
     const loaded = await inTurn(own, inside, (link) => startsMs(link));
     if (ballast.length !== BALLAST_MIB) throw new Error("the ballast is gone");
     ballast.length = 0;
+    const audits = await inTurn(audited, own, (link) => startsMs(link));
+    const together = await inTurn(audited, own, (link) => startsMs(link, AT_ONCE));
     const pipe = await inTurn(own, inside, (link) =>
       seconds(link, { argv: ["head", "-c", String(BYTES), "/dev/zero"] }),
     );
@@ -36,10 +43,13 @@ export async function keeperSplit(): Promise<[string, string][]> {
     return [
       ["a start, own process / inside", `${starts.own.toFixed(1)} / ${starts.inside.toFixed(1)} ms`],
       [`the same with ${BALLAST_MIB} MiB in the front`, `${loaded.own.toFixed(1)} / ${loaded.inside.toFixed(1)} ms`],
+      ["a start, with an audit / without", ofTwo(audits)],
+      [`the same, ${AT_ONCE} at once`, ofTwo(together)],
       ["a pipe, own process / inside", `${(mib / pipe.own).toFixed(0)} / ${(mib / pipe.inside).toFixed(0)} MiB/s`],
     ];
   } finally {
     await own.close();
+    await audited.close();
     await inside.close();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -53,10 +63,18 @@ async function inTurn(own: KeeperLink, inside: KeeperLink, measure: (link: Keepe
   return { own: median(pairs.map((pair) => pair.own)), inside: median(pairs.map((pair) => pair.inside)) };
 }
 
-/** Milliseconds for a job of `true`, from the call to its exit, one after the other. */
-async function startsMs(link: KeeperLink): Promise<number> {
+const ofTwo = ({ own, inside }: { own: number; inside: number }): string =>
+  `${own.toFixed(2)} / ${inside.toFixed(2)} ms = ${(own / inside).toFixed(2)}`;
+
+/** Milliseconds for a job of `true`, from the call to its exit: one after the other, or so many at once. */
+async function startsMs(link: KeeperLink, atOnce = 1): Promise<number> {
   const began = performance.now();
-  for (let index = 0; index < STARTS; index++) await runJob(link, { argv: ["true"] });
+  let left = STARTS;
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      while (left-- > 0) await runJob(link, { argv: ["true"] });
+    }),
+  );
   return (performance.now() - began) / STARTS;
 }
 
