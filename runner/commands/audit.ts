@@ -65,13 +65,18 @@ async function show(folder: string, { lines, peer, json, follow }: Options): Pro
   const isWanted = ({ line }: ReadLine): boolean =>
     peer === undefined || (line !== undefined && isOf(line.event, peer));
   const print = (read: ReadLine): void => say(json ? read.text : describeLine(read));
-  const shown = lastLines(folder, lines, isWanted);
-  for (const line of shown) print(line);
-  if (!follow) return;
+  // Before the last lines are read: what comes meanwhile is in both, and shown once.
+  const followed = follow ? followFrom(folder) : undefined;
+  let shown = 0;
+  const printed = (read: ReadLine): void => {
+    print(read);
+    shown = read.line?.seq ?? shown;
+  };
+  for (const line of lastLines(folder, lines, isWanted)) printed(line);
+  if (!followed) return;
   const stop = interruptSignal(() => process.exit(130));
-  const followed = followFrom(folder);
   const look = (): void => {
-    for (const line of followed()) if (isWanted(line)) print(line);
+    for (const read of followed()) if (isWanted(read) && (read.line?.seq ?? Infinity) > shown) printed(read);
   };
   const close = watchFolder(folder, look);
   // The watch holds no process.

@@ -1,6 +1,8 @@
 // The audit's chain and its files, by the writer itself; what attackers do to it is in test/abuse.
+import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -12,12 +14,15 @@ import {
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { AuditEvent } from "../../protocol/audit.ts";
+import { callJson } from "../../protocol/make-call.ts";
 import { parseLine } from "../../runner/keeper/audit/chain.ts";
 import { auditFiles, readHead, writeHead } from "../../runner/keeper/audit/files.ts";
 import { verifyAudit } from "../../runner/keeper/audit/verify.ts";
 import { type Audit, type AuditSizes, openAudit } from "../../runner/keeper/audit/writer.ts";
-import { testFolder } from "../rig/peers.ts";
+import { embeddedKeeper, keeperProcess } from "../../runner/keeper/keeper-link.ts";
+import { sourceUrl, testFolder } from "../rig/peers.ts";
 import { until } from "../rig/rig.ts";
+import { codeOf, jobFolder, request, startJob, testRunner } from "./calls.ts";
 
 const stranger = (number: number): AuditEvent => ({ type: "stranger", peer: `peer ${number}`, host: "192.0.2.1" });
 
@@ -117,6 +122,52 @@ describe("the audit", () => {
     await audit.close();
     expect(typesOf(path)).toEqual(["file", "broken", "stranger"]);
     expect(parseLine(linesOf(path)[2] ?? "")).toMatchObject({ seq: 5, event: { peer: "peer 2" } });
+  });
+
+  it("leaves no half of a line where the disk takes no more", async () => {
+    const folder = testFolder();
+    const code = `import { openAudit } from ${sourceUrl("runner/keeper/audit/writer.ts")};
+      const audit = openAudit(${JSON.stringify(folder)}, () => {});
+      let written = 0;
+      try { for (;; written++) await audit.write([{ type: "stranger", peer: "peer", host: "x".repeat(200) }]); }
+      catch (error) { console.log(written, error.code, error.message); }`;
+    // Blocks of 512 bytes, the most that a file may have: what goes beyond fails in the middle of a line.
+    const said = execFileSync("sh", [
+      "-c",
+      'ulimit -f 4; exec "$0" --input-type=module -e "$1"',
+      process.execPath,
+      code,
+    ]);
+    const [, written = ""] =
+      /^(\d+) AUDIT_FAILED The runner's audit cannot be written \(EFBIG\)/.exec(said.toString()) ?? [];
+    expect(Number(written)).toBeGreaterThan(2);
+    const path = join(folder, auditFiles(folder)[0]?.name ?? "");
+    expect(readFileSync(path, "utf8")).toMatch(/}\n$/);
+    expect(verifyAudit(folder)).toMatchObject({ lines: Number(written) + 1, torn: 0, breaks: [] });
+  });
+
+  it("has the end of a job whose keeper was killed, and knows its attempt for good", async () => {
+    const folder = jobFolder();
+    const wanted = request("sleep 4917");
+    const options = { audit: join(folder, "audit") };
+    const link = await keeperProcess(join(folder, "keeper"), options);
+    const front = await testRunner(folder, { keeper: link });
+    (await startJob(front, wanted)).abort(new Error("gone"));
+    const { pid } = await callJson(await link.open(), "/keeper/info", {});
+    process.kill(pid, "SIGKILL");
+    await until(
+      () => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1")),
+      (isAlive) => !isAlive,
+    );
+    const keeper = await embeddedKeeper(join(folder, "keeper"), undefined, options.audit);
+    const next = await testRunner(folder, { keeper });
+    expect(await codeOf(startJob(next, wanted))).toBe("DUPLICATE");
+    await next.close();
+    const about = linesOf(options.audit)
+      .map((line) => parseLine(line).event)
+      .filter((event) => "attemptId" in event && event.attemptId === wanted.attemptId);
+    expect(about).toMatchObject([{ type: "job-allowed" }, { type: "job-ended", reason: "lost", code: null }]);
+    expect(verifyAudit(options.audit).breaks).toEqual([]);
   });
 
   it("sees that its file was cut while it was written", async () => {

@@ -27,8 +27,20 @@ export interface Verified {
 /** Breaks that are told: behind the first, the others are of little use. */
 const MOST_BREAKS = 20;
 
+/** Files that are begun while they are read, so often at most: an older one is gone then. */
+const MOST_TRIES = 5;
+
 /** `noted`: a head that was noted elsewhere; it must be in the chain. */
 export function verifyAudit(folder: string, noted?: Link): Verified {
+  for (let tries = 1; ; tries++)
+    try {
+      return verifyOnce(folder, noted);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || tries === MOST_TRIES) throw error;
+    }
+}
+
+function verifyOnce(folder: string, noted: Link | undefined): Verified {
   // The head first: the files may grow meanwhile, and it must not.
   const head = readHead(folder);
   const files = auditFiles(folder);
