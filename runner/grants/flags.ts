@@ -24,6 +24,9 @@ const describes: { readonly [K in Kind]: string } = {
   secret: "Secrets that coordinators deliver: DEPLOY_TOKEN,CI_*",
 };
 
+/** Over the flags, in the help of each command that has them. */
+export const GRANTS = "Grants; each --allow-KIND has a --deny-KIND, which wins:";
+
 export function grantOptions<T>(yargs: Argv<T>): Argv<T> {
   yargs.option("allow-all", {
     alias: "A",
@@ -33,9 +36,9 @@ export function grantOptions<T>(yargs: Argv<T>): Argv<T> {
   });
   for (const kind of kinds) {
     yargs.option(`allow-${kind}`, { type: "string", describe: describes[kind] });
-    yargs.option(`deny-${kind}`, { type: "string", describe: "The same, denied, whatever is allowed" });
+    yargs.option(`deny-${kind}`, { type: "string", describe: "The same, denied", hidden: true });
   }
-  return yargs.group(["allow-all", ...kinds.flatMap((kind) => [`allow-${kind}`, `deny-${kind}`])], "Grants:");
+  return yargs.group(["allow-all", ...kinds.map((kind) => `allow-${kind}`)], GRANTS);
 }
 
 /**

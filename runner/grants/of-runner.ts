@@ -5,10 +5,10 @@ import { SortieError } from "../../protocol/errors.ts";
 import type { Trust } from "../../protocol/trust.ts";
 import { type Admission, createAdmission } from "../admission.ts";
 import type { KeeperLink } from "../keeper/keeper-link.ts";
-import { type Ask, createAsk } from "./ask.ts";
+import { createAsk } from "./ask.ts";
 import { auditOnly } from "./audit-only.ts";
 import { compile } from "./decide.ts";
-import { type GrantOptions, grantOptions, policyOfFlags } from "./flags.ts";
+import { GRANTS, type GrantOptions, grantOptions, policyOfFlags } from "./flags.ts";
 import { openGrants } from "./grants.ts";
 import { withReservedNames } from "./reserved-names.ts";
 import { describeSection, warningsOf } from "./tell.ts";
@@ -33,7 +33,7 @@ export const runnerGrantOptions = (yargs: Argv) =>
       default: false,
       describe: "Refuse every job, and tell the flags that it would have needed",
     })
-    .group(["policy", "audit-only"], "Grants:");
+    .group(["policy", "audit-only"], GRANTS);
 
 export interface RunnerGrants {
   /** What gives new peers their names, and leaves those that the policy speaks of to the owner. */
@@ -65,12 +65,6 @@ export function grantsOfRunner(
   const isAuditing = options["audit-only"];
   const isUngranted = policy.allow !== true && Object.keys(policy.allow).length === 0 && options.policy === undefined;
   const asks = isUngranted && !isAuditing && process.stdin.isTTY === true && process.stderr.isTTY === true;
-  const ask = createAsk({ input: process.stdin, output: process.stderr, ...grants });
-  /** Whoever is trusted no more when the answer comes has come too late. */
-  const askTrusted: Ask = async (question) => {
-    const rule = await ask(question);
-    return trust.has(question.caller.peer) ? rule : undefined;
-  };
   const audit = auditOnly((flags) =>
     log(flags.length > 0 ? `it would need ${flags.join(" ")}` : "it would be allowed"),
   );
@@ -80,10 +74,15 @@ export function grantsOfRunner(
     admission: (keeper) =>
       createAdmission({
         name,
-        sectionsFor: ({ peer, name }) => grants.sectionsFor({ peer, name, group: trust.get(peer)?.group }),
+        sectionsFor({ peer }) {
+          const pin = trust.get(peer);
+          // It was removed since it called.
+          if (!pin) throw new SortieError("UNTRUSTED", "The runner does not trust this coordinator any more.");
+          return grants.sectionsFor(pin);
+        },
         keeper,
         log,
-        ask: asks ? askTrusted : undefined,
+        ask: asks ? createAsk({ input: process.stdin, output: process.stderr, ...grants }) : undefined,
         onlyAudit: isAuditing ? audit.missing : undefined,
       }),
     describe() {

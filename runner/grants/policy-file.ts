@@ -45,17 +45,23 @@ export interface PolicyPeer {
   readonly name: string;
   /** The group that it was invited into. */
   readonly group?: string | undefined;
+  /** Identities that it had before: what was said of them holds for it, or a new key would be the way out. */
+  readonly formerly?: readonly string[] | undefined;
 }
 
 /** Throws POLICY_INVALID; for a file that is not there as well. */
 export const loadPolicy = (path: string): LoadedPolicy => compileFile(readPolicy(path), path);
 
-/** Those that hold for the peer: for all, of its groups, of its ID and of its name. */
-export function sectionsOf({ common, peers, groups }: LoadedPolicy, { peer, name, group }: PolicyPeer): Section[] {
+/** Those that hold for the peer: for all, of its groups, of its IDs and of its name. */
+export function sectionsOf(
+  { common, peers, groups }: LoadedPolicy,
+  { peer, name, group, formerly = [] }: PolicyPeer,
+): Section[] {
+  const called = [peer, ...formerly, name];
   const ofGroups = [...groups].filter(
-    ([called, { members }]) => called === group || members.has(name) || members.has(peer),
+    ([one, { members }]) => one === group || called.some((each) => members.has(each)),
   );
-  return [common, ...ofGroups.map(([, { section }]) => section), peers.get(peer) ?? [], peers.get(name) ?? []].flat();
+  return [common, ...ofGroups.map(([, { section }]) => section), ...called.flatMap((each) => peers.get(each) ?? [])];
 }
 
 /** All of it. */

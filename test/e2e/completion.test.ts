@@ -43,7 +43,7 @@ describe("completion", () => {
     expect(ask(`coordinator run ${path} --format=j`)).toEqual(["json"]);
     expect(ask(`coordinator run ${path} `)).toEqual([""]);
     expect(ask("coordinator exec w1 -- r")).toEqual([""]);
-    expect(ask("runner trust re")).toEqual(["remove", "rename"]);
+    expect(ask("runner trust re")).toEqual(["revoke", "remove", "rename"]);
     // No recipe was run, and nothing was written.
     expect([existsSync(join(rig.folder, "ran")), existsSync(rig.home)]).toEqual([false, false]);
   });

@@ -118,7 +118,7 @@ describe("a fleet of runners", () => {
     expect(ended.stderr).toContain("cancelled by the runner");
     expect(["4842", "4843"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
     const left = readdirSync(join(runner.home, "runner")).sort();
-    expect(left).toEqual(["identity.key", "invites.json", "keeper", "trust.json"]);
+    expect(left).toEqual(["audit", "identity.key", "invites.json", "keeper", "trust.json"]);
     const keeper = join(runner.home, "runner", "keeper");
     const files = await until(
       () => readdirSync(keeper).sort(),

@@ -10,7 +10,7 @@ import { auditOnly } from "../../../runner/grants/audit-only.ts";
 import { compile, type Decision, decide } from "../../../runner/grants/decide.ts";
 import { openGrants } from "../../../runner/grants/grants.ts";
 import { kinds, type Want } from "../../../runner/grants/policy.ts";
-import { loadPolicy, PolicyFile, sectionsOf } from "../../../runner/grants/policy-file.ts";
+import { loadPolicy, PolicyFile, type PolicyPeer, sectionsOf } from "../../../runner/grants/policy-file.ts";
 import { policySchema } from "../../../runner/grants/policy-schema.ts";
 import { withReservedNames } from "../../../runner/grants/reserved-names.ts";
 
@@ -44,12 +44,13 @@ describe("a policy file", () => {
         },
       }),
     );
-    const had = (peer: { peer: string; name: string; group?: string }): string[] =>
+    const had = (peer: PolicyPeer): string[] =>
       ["ALL", "NAMED", "BY_ID", "GROUP", "INVITED"].filter(
         (name) => decide(sectionsOf(policy, peer), env(name)).allowed,
       );
     expect(had({ peer: LAPTOP, name: "laptop" })).toEqual(["ALL", "BY_ID", "GROUP"]);
     expect(had({ peer: OTHER, name: "stranger" })).toEqual(["ALL"]);
+    expect(had({ peer: OTHER, name: "stranger", formerly: [LAPTOP] })).toEqual(["ALL", "BY_ID"]);
     expect(had({ peer: OTHER, name: "stranger", group: "invited" })).toEqual(["ALL", "INVITED"]);
     expect(had({ peer: OTHER, name: "desk" })).toEqual(["ALL", "NAMED", "BY_ID", "GROUP", "INVITED"]);
     expect(decide(sectionsOf(policy, { peer: LAPTOP, name: "laptop" }), env("NAMED"))).toEqual({
