@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import type { Confinement } from "../../protocol/confinement.ts";
+import { newAttemptId } from "../../protocol/ids.ts";
 import { findEngine } from "../../runner/keeper/backends/container/engine.ts";
 import { call, IMAGE } from "../rig/engine.ts";
-import { type Given, requestOf, says, service, withEngines } from "./containers.ts";
+import { collect, type Given, requestOf, says, service, withEngines } from "./containers.ts";
 
 const MiB = 1024 * 1024;
 const confine: Confinement = {
@@ -208,6 +209,24 @@ await withEngines(["docker"], (containers) => {
       await running.settled;
     });
   }, 30_000);
+
+  it("brings together what commands at the same time changed, as the job's user", async () => {
+    const request = requestOf();
+    const site = await containers().open(request, undefined, confine);
+    const run = async (shell: string): Promise<string> => {
+      const own = { attemptId: newAttemptId(), env: [], cwd: undefined, mark: () => {} };
+      const running = await site.start({ command: { shell }, stdin: false, own }, new AbortController().signal);
+      return (await collect(running)).stdout;
+    };
+    try {
+      await run("touch /tmp/a /tmp/b");
+      await Promise.all([run("rm /tmp/a; sleep 0.31"), run("touch /tmp/c; sleep 0.31")]);
+      expect(await run("ls /tmp; stat -c %u /tmp/c")).toBe("b\nc\n65534\n");
+    } finally {
+      await site.end();
+      await site.close();
+    }
+  });
 
   it("leaves nothing on the engine", async () => {
     expect(await containers().left()).toEqual([]);

@@ -1,7 +1,8 @@
 // The grant `mount`: which directories and files of this machine containers may have, as real paths; an item grants what is
 // below it, with `:ro` only to read. Some paths are as good as root, and those only an item of exactly that path grants.
 import { readlinkSync, realpathSync, statSync } from "node:fs";
-import { dirname, posix } from "node:path";
+import { homedir } from "node:os";
+import { dirname, join, posix } from "node:path";
 import { homeOf } from "../../../protocol/home.ts";
 import { badItem, type KindRules } from "./kind.ts";
 
@@ -45,7 +46,7 @@ export const mountRules: KindRules<MountItem> = {
     if (item === true)
       return "containers may read and write all that the engine can of this machine: mostly, all of it";
     return isGuarded(item.path)
-      ? `${item.path} is, or has inside, what gives a container this machine: the engine's socket, the kernel's own files, or Sortie's keys`
+      ? `${item.path} is, or has inside, what gives a container this machine: an engine's socket, the kernel's own files, or keys`
       : undefined;
   },
 };
@@ -98,7 +99,9 @@ function guardedPaths(): string[] {
     ...["/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", "/var/lib/kubelet"],
     ...(own ? [`${own}/docker.sock`, `${own}/podman`, `${own}/systemd`] : []),
     ...(DOCKER_HOST.startsWith("unix://") ? [DOCKER_HOST.slice("unix://".length)] : []),
+    // The user's keys to other machines and to registries, and an engine's socket with some of them.
+    ...[join(homedir(), ".ssh"), join(homedir(), ".docker")],
     // What is in it is named by no job: keys, other jobs' directories, the audit.
     dirname(homeOf("runner")),
-  ].map(realPath);
+  ].map((path) => realPath(path));
 }
