@@ -55,8 +55,11 @@ export function ownFolderOf(recipe: string): string | undefined {
   const own = dirname(recipe);
   const mark = nearest(own, ".git") ?? nearest(own, "package.json");
   const widest = mark === undefined ? own : dirname(mark);
-  return [widest, own].find((folder) => !holdsKeys(folder));
+  return [widest, own].find((folder) => !holdsKeys(folder) && !isPattern(folder));
 }
+
+/** Node takes a star in a path that it grants for whatever is beside it. */
+const isPattern = (path: string): boolean => `${path}${realPath(path)}`.includes("*");
 
 /** Keys are what makes a coordinator: whoever reads them is it. */
 export const holdsKeys = (path: string): boolean =>
@@ -85,6 +88,10 @@ export function grantedPath(flag: string, path: string): string {
       `--${flag}=${path} would give the recipe the keys of this machine's coordinator or runner: ${homeOf("coordinator")} is there.`,
       { hint: "Name a folder that does not hold them." },
     );
+  if (isPattern(absolute))
+    throw new SortieError("USAGE", `--${flag} takes a path, not a pattern: ${path}.`, {
+      hint: "Name the folder: what is below it is granted with it.",
+    });
   if (flag === "allow-read" && !existsSync(absolute))
     throw new SortieError("USAGE", `--${flag}: there is no ${path}.`, { hint: "Correct the path." });
   return absolute;

@@ -30,11 +30,14 @@ export interface ProcessOptions {
   /** Told the lines that it prints, harmless. */
   readonly printed: (line: string) => void;
   readonly bounds: Pick<Bounds, "heapBytes" | "memoryBytes">;
+  /** What Node runs. Default: this installation's own. */
+  readonly program?: string | undefined;
 }
 
 /** What such a process may take, at most. */
 export interface Bounds {
-  /** Until it has answered; milliseconds. */
+  /** Until it has loaded the recipe, and until it has answered; milliseconds. */
+  readonly loadMs: number;
   readonly answersMs: number;
   readonly heapBytes: number;
   /** All of its memory. */
@@ -42,6 +45,7 @@ export interface Bounds {
 }
 
 export const defaultBounds: Bounds = {
+  loadMs: limits.sandboxAnswersMs,
   answersMs: limits.sandboxAnswersMs,
   heapBytes: limits.sandboxHeapBytes,
   memoryBytes: limits.sandboxMemoryBytes,
@@ -55,7 +59,13 @@ const sdk = (): string => require.resolve("sortie");
 export const sdkAddress = (): string => pathToFileURL(sdk()).href;
 
 /** Throws USAGE where this Node cannot do it. */
-export function startProcess({ readable, grants, printed, bounds }: ProcessOptions): RecipeProcess {
+export function startProcess({
+  readable,
+  grants,
+  printed,
+  bounds,
+  program = ownProgram(),
+}: ProcessOptions): RecipeProcess {
   const canKeepFromNet = process.allowedNodeEnvironmentFlags.has("--allow-net") || majorOfNode() >= KEEPS_FROM_NET;
   if (!canKeepFromNet && !grants.net)
     throw new SortieError("USAGE", `Node ${process.versions.node} cannot keep a recipe from the network.`, {
@@ -64,7 +74,7 @@ export function startProcess({ readable, grants, printed, bounds }: ProcessOptio
   const flags = [
     "--permission",
     // The recipe's functions may import Sortie's own code once more; nothing of a person's is there.
-    ...pathsOf("read", [...readable, ...ownCode()]),
+    ...pathsOf("read", [...readable, ...ownCode(program)]),
     ...pathsOf("write", grants.write),
     ...(canKeepFromNet && grants.net ? ["--allow-net"] : []),
     "--no-addons",
@@ -75,8 +85,10 @@ export function startProcess({ readable, grants, printed, bounds }: ProcessOptio
     "--no-warnings",
     `--max-old-space-size=${bounds.heapBytes / 2 ** 20}`,
   ];
-  const child = spawn(process.execPath, [...flags, program()], {
+  const child = spawn(process.execPath, [...flags, program], {
     stdio: ["ignore", "pipe", "pipe", "pipe"],
+    // In no terminal: Ctrl-C is the coordinator's, which then cancels jobs that functions drive.
+    detached: true,
     env: process.env["TZ"] === undefined ? {} : { TZ: process.env["TZ"] },
   });
   const ended = Promise.withResolvers<SortieError>();
@@ -162,15 +174,15 @@ const pathsOf = (what: "read" | "write", paths: readonly string[]): string[] =>
   // Node compares what a program asks for, and follows links only then: the way it is named and where it leads.
   [...new Set(paths.flatMap((path) => [path, realPath(path)]))].map((path) => `--allow-fs-${what}=${path}`);
 
-const isSource = import.meta.filename.endsWith(".ts");
-
-function program(): string {
+function ownProgram(): string {
   const here = import.meta.dirname;
-  return isSource ? join(here, "../../scripts/bin/sandbox.ts") : join(here.replace(/\/chunks$/, ""), "sandbox.js");
+  return import.meta.filename.endsWith(".ts")
+    ? join(here, "../../scripts/bin/sandbox.ts")
+    : join(here.replace(/\/chunks$/, ""), "sandbox.js");
 }
 
-/** Folders that Sortie's own code is in. */
-function ownCode(): string[] {
-  if (!isSource) return [dirname(program()), dirname(sdk())];
-  return [join(import.meta.dirname, "../.."), dirname(sdk())];
-}
+/** Folders that Sortie's own code is in: what is built, or the repository. */
+const ownCode = (program: string): string[] => [
+  program.endsWith(".ts") ? join(import.meta.dirname, "../..") : dirname(program),
+  dirname(sdk()),
+];

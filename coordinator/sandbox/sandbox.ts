@@ -31,6 +31,8 @@ export interface SandboxOptions extends LoadOptions {
   readonly printed?: (line: string) => void;
   /** Default: those of limits.ts. */
   readonly bounds?: Partial<Bounds>;
+  /** What its process runs. Default: this installation's own. */
+  readonly program?: string;
 }
 
 /** What is known of the recipe once it is loaded. */
@@ -98,8 +100,15 @@ export async function describeSandboxed(path: string, options: SandboxOptions): 
 async function startLink(path: string, options: SandboxOptions) {
   const { grants } = options;
   const bounds = { ...defaultBounds, ...options.bounds };
-  const { answersMs } = bounds;
   const file = recipeFile(path);
+  if (file.includes("*"))
+    throw new SortieError(
+      "USAGE",
+      `${path} cannot be in a sandbox: in its path is a *, which Node takes for a pattern.`,
+      {
+        hint: "Move it to a folder without one.",
+      },
+    );
   const source = readFileSync(file, "utf8");
   if (mayRepeatName(source)) await checkSource(source, file);
   const own = ownFolderOf(file);
@@ -110,6 +119,7 @@ async function startLink(path: string, options: SandboxOptions) {
     readable,
     grants,
     bounds,
+    program: options.program,
     printed: options.printed ?? ((line) => void process.stderr.write(`recipe: ${line}\n`)),
   });
   const interrupt = (): void => child.kill(new SortieError("INTERRUPTED", "Interrupted while the recipe was loaded."));
@@ -131,16 +141,13 @@ async function startLink(path: string, options: SandboxOptions) {
   loaded.promise.catch(() => {});
 
   /** Rejects with SANDBOX_FAILED where no answer comes in time, and ends the process: it loops. */
-  async function timely<T>(answer: Promise<T>, what: string): Promise<T> {
+  async function timely<T>(answer: Promise<T>, what: string, ms = bounds.answersMs): Promise<T> {
     const first = await within(
       answer.then((value) => ({ value })),
-      answersMs,
+      ms,
     );
     if (first) return first.value;
-    const late = new SortieError(
-      "SANDBOX_FAILED",
-      `The sandboxed recipe did not ${what} within ${answersMs / 1_000} s.`,
-    );
+    const late = new SortieError("SANDBOX_FAILED", `The sandboxed recipe did not ${what} within ${ms / 1_000} s.`);
     child.kill(late);
     throw late;
   }
@@ -264,8 +271,8 @@ async function startLink(path: string, options: SandboxOptions) {
     const params = options.params ?? [];
     const takesEnv = options.environment === undefined;
     send({ type: "load", what, file, source, code, sdk: sdkAddress(), params, env, takesEnv });
-    const message = await timely(loaded.promise, "load");
-    if (message.type === "failed") throw errorOf(message.failure, files);
+    const message = await timely(loaded.promise, "load", bounds.loadMs);
+    if (message.type === "failed") throw ofRecipe(errorOf(message.failure, files));
     if (message.type !== (what === "plan" ? "planned" : "described"))
       throw new SortieError("SANDBOX_FAILED", "The sandboxed recipe's process said something else than was asked.");
     return message as never;
@@ -288,6 +295,12 @@ type AskedWithoutId =
   | { type: "condition"; job: JobName; needs: readonly unknown[] }
   | { type: "fits"; job: JobName; value: unknown }
   | { type: "answer-fits"; ask: number; text: string };
+
+/** Whatever code it says: what fails while a recipe is loaded is the recipe. */
+function ofRecipe(error: Error): Error {
+  if (error instanceof SortieError && /^(RECIPE|SANDBOX)_/.test(error.code)) return error;
+  return new SortieError("SANDBOX_FAILED", `The sandboxed recipe could not be loaded: ${error.message}`);
+}
 
 /** Throws SANDBOX_FAILED. */
 function parsedOf(message: unknown): FromRecipe {

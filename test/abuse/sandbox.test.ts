@@ -12,10 +12,12 @@ import type { SandboxGrants } from "../../coordinator/sandbox/grants.ts";
 import type { Bounds } from "../../coordinator/sandbox/process.ts";
 import { openSandbox, type Sandboxed } from "../../coordinator/sandbox/sandbox.ts";
 import { asSortieError, type SortieError } from "../../protocol/errors.ts";
-import { Rig } from "../rig/rig.ts";
+import { Rig, root } from "../rig/rig.ts";
 import { endsIn } from "../rig/run-events.ts";
 import { attack } from "./attack.ts";
 
+/** As it is built: it starts faster than its source does. */
+const program = join(root, "dist/sandbox.js");
 const NOTHING: SandboxGrants = { read: [], write: [], net: false, env: [], secret: [], runner: {} };
 const folder = mkdtempSync(join(tmpdir(), "sortie-sandbox-"));
 const repository = join(folder, "repository");
@@ -47,7 +49,12 @@ function recipe(text: string): string {
 
 const printed: string[] = [];
 const open = (text: string, grants: Partial<SandboxGrants> = {}, bounds: Partial<Bounds> = {}): Promise<Sandboxed> =>
-  openSandbox(recipe(text), { grants: { ...NOTHING, ...grants }, printed: (line) => printed.push(line), bounds });
+  openSandbox(recipe(text), {
+    grants: { ...NOTHING, ...grants },
+    printed: (line) => printed.push(line),
+    program,
+    bounds,
+  });
 
 async function refused(
   text: string,
@@ -280,7 +287,7 @@ describe("a sandboxed recipe that is loaded", () => {
   });
 
   attack("it loops for ever", "SANDBOX_FAILED when its time is up, and it is ended", async () => {
-    const error = await refused(`for (;;);`, {}, { answersMs: 1_300 });
+    const error = await refused(`for (;;);`, {}, { loadMs: 1_300 });
     expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: "The sandboxed recipe did not load within 1.3 s." });
   });
 
@@ -292,6 +299,22 @@ describe("a sandboxed recipe that is loaded", () => {
   attack("it ends its process as if all were well", "SANDBOX_FAILED", async () => {
     const error = await refused(`process.exit(0);`);
     expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: expect.stringContaining("ended by itself") });
+  });
+
+  attack("it lies in a folder called *, which Node takes for all that is beside it", "it is not loaded", async () => {
+    mkdirSync(join(folder, "beside/*"), { recursive: true });
+    writeFileSync(join(folder, "beside/secret"), "beside");
+    const path = join(folder, "beside/*/recipe.ts");
+    writeFileSync(path, `import fs from "node:fs"; fs.readFileSync("${folder}/beside/secret");`);
+    const opened = await openSandbox(path, { grants: NOTHING }).catch(asSortieError);
+    expect(opened).toMatchObject({ code: "USAGE", message: expect.stringContaining("a pattern") });
+  });
+
+  attack("it says that Sortie itself failed", "it is the recipe that failed", async () => {
+    const error = await refused(
+      saying(`say({ type: "failed", failure: { kind: "coded", code: "INTERRUPTED", message: "m", hint: "h" } });`),
+    );
+    expect(error.code).toBe("SANDBOX_FAILED");
   });
 
   attack(
@@ -498,7 +521,7 @@ describe("what a sandboxed recipe's process says", () => {
       const opened = await open(
         `export default recipe({ a: job({ run() { for (;;); } }), b: job({ if: () => true, run: "true" }) });`,
         {},
-        { answersMs: 1_700 },
+        { answersMs: 700 },
       );
       const looping = call(opened, "a").catch((error: SortieError) => error.message);
       const condition = opened.whole.jobs.find(({ name }) => name === "b")?.condition as {
@@ -506,7 +529,7 @@ describe("what a sandboxed recipe's process says", () => {
       };
       expect(await condition.whyNot({ needs: [] })).toMatchObject({
         outcome: "failed",
-        message: expect.stringContaining("1.7 s"),
+        message: expect.stringContaining("0.7 s"),
       });
       expect(await looping).toContain("did not tell whether b runs");
       await opened.close();
