@@ -18,6 +18,7 @@ import {
   type JobRunInput,
   JournalControl,
 } from "../protocol/messages.ts";
+import { answerWithin } from "./answer-within.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { Proof } from "./proof.ts";
 import { StdinSender } from "./stdin-sender.ts";
@@ -109,11 +110,14 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   const proof = new Proof();
   const left = new AbortController();
   const signals: SignalName[] = [];
+  let hasStarted = false;
   let cancelledBy: CancelledBy | undefined;
   let finishedWith: number | undefined;
   let state: { at: number; exit?: Exit } = { at: Date.now() };
   let call: RawCarriage | undefined;
   let onLeft: ((reason: Error) => void) | undefined;
+  /** Looking for the runner has brought nothing new since then; the pause before it is tried again. */
+  let looking: { readonly since: number; pause: number } | undefined;
   /** Whether the runner is known to have taken it. */
   let taken = request === undefined;
   /** Whether there was a connection to lose. */
@@ -154,6 +158,10 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     if (!parsed.success)
       throw new SortieError("PROTOCOL", "The runner sent a control message that is not one of Sortie's.");
     const message = parsed.output;
+    if (message.type === "started") {
+      if (hasStarted) throw new SortieError("PROTOCOL", "The runner started the attempt twice.");
+      hasStarted = true;
+    }
     if ("at" in message) state = { ...state, at: message.at };
     if (message.type === "exit") state = { ...state, exit: message };
     if (message.type === "dropped") proof.dropped(message);
@@ -161,7 +169,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   async function run(channel: ByteChannel, input: JobRunInput): Promise<RawCarriage> {
-    const started = await callRaw(channel, "/job/run", input);
+    const started = await answerWithin(channel, limits.acceptMs, callRaw(channel, "/job/run", input));
     taken = true;
     sender?.connect(started, 0);
     return started;
@@ -169,13 +177,9 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
 
   async function attach(): Promise<RawCarriage> {
     const offset = base + decoder.offset;
-    const found = await callRaw(await link.open(), "/job/attach", {
-      attemptId,
-      offset,
-      control: !options.readOnly,
-      window,
-      holder,
-    });
+    const channel = await link.open();
+    const asked = { attemptId, offset, control: !options.readOnly, window, holder };
+    const found = await answerWithin(channel, limits.answerMs, callRaw(channel, "/job/attach", asked));
     if (found.output.offset !== offset) await beginLater(found.output);
     taken = true;
     // Also of what an earlier process sent: this one has not heard that it arrived.
@@ -219,10 +223,27 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     }
   }
 
+  function checkTime(since: number, last: string): void {
+    if (performance.now() - since <= options.reconnectMs) return;
+    throw new SortieError(
+      "CONNECTION_LOST",
+      `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${last}`,
+    );
+  }
+
+  async function pause(before: { pause: number }): Promise<void> {
+    await delay(before.pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});
+    before.pause = Math.min(before.pause * 2, limits.reconnectMostMs);
+  }
+
   /** Looks for the runner until it answers, or the time is up. */
   async function find(): Promise<RawCarriage> {
-    const lostAt = performance.now();
-    let pause: number = limits.reconnectFirstMs;
+    // A runner that takes every connection and ends it is looked for no longer than one that takes none.
+    if (looking) {
+      checkTime(looking.since, "each connection is lost again at once");
+      await pause(looking);
+    }
+    const { since } = (looking ??= { since: performance.now(), pause: limits.reconnectFirstMs });
     // The first look for a job that another process began is no loss.
     let told = connected;
     let untrustedSince: number | undefined;
@@ -245,15 +266,10 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         if (untrustedSince !== undefined && performance.now() - untrustedSince > limits.untrustedMs) throw failure;
         last = failure.message;
       }
-      if (performance.now() - lostAt > options.reconnectMs)
-        throw new SortieError(
-          "CONNECTION_LOST",
-          `${link.name} was not reached again for ${Math.round(options.reconnectMs / 1_000)} s: ${last}`,
-        );
+      checkTime(since, last);
       if (!told) sink.connection?.(`${link.name} does not answer`);
       told = true;
-      await delay(pause * (0.5 + Math.random()), undefined, { signal: left.signal }).catch(() => {});
-      pause = Math.min(pause * 2, limits.reconnectMostMs);
+      await pause(looking);
     }
   }
 
@@ -307,10 +323,12 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         if (cancelledBy) send({ type: "cancel", by: cancelledBy });
         if (finishedWith !== undefined) send({ type: "finish", code: finishedWith });
         for (const name of signals.splice(0)) send({ type: "signal", name });
+        const [held, since] = [decoder.offset, performance.now()];
         const exit = await follow(current);
         if (exit) return ended(exit);
         current.abort(new SortieError("CONNECTION_LOST", "The connection was lost."));
         if (left.signal.aborted) throw left.signal.reason;
+        if (decoder.offset > held || performance.now() - since > limits.reconnectMostMs) looking = undefined;
         call = undefined;
       }
     } catch (error) {

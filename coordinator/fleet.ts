@@ -9,6 +9,7 @@ import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobSignature, RunnerInfo } from "../protocol/messages.ts";
 import type { Node } from "../protocol/node.ts";
 import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
+import { answerWithin } from "./answer-within.ts";
 import type { Joined } from "./joined.ts";
 import { listenAddressIn } from "./listen-address.ts";
 import { describeSelector, fits, type Selector } from "./selectors.ts";
@@ -120,7 +121,7 @@ export function openFleet(
       const runner = link(pin);
       const channel = await runner.open();
       const asked = performance.now();
-      const info = await callJson(channel, "/runner/info", {});
+      const info = await answerWithin(channel, limits.answerMs, callJson(channel, "/runner/info", {}));
       // Its name here is the pin's: what a peer calls itself may change, or be another one's.
       return { pin, runner: { ...runner, info: { ...info, name: pin.name }, roundTripMs: performance.now() - asked } };
     } catch (error) {

@@ -7,12 +7,14 @@ import type { Exit } from "../protocol/exit.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobState } from "../protocol/messages.ts";
+import { answerWithin } from "./answer-within.ts";
 import { startAttempt } from "./attempt.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { createLog } from "./store/log.ts";
 
 export async function listJobs(runner: RunnerLink): Promise<readonly JobState[]> {
-  return (await callJson(await runner.open(), "/job/list", {})).jobs;
+  const channel = await runner.open();
+  return (await answerWithin(channel, limits.answerMs, callJson(channel, "/job/list", {}))).jobs;
 }
 
 /** By a prefix of an attempt's id, RUN/JOB with a prefix of the run's id, or a job's name; the latest attempt of several. */

@@ -113,6 +113,10 @@ export const limits = {
   closeMs: 500,
   /** The same for the whole node, once its connections are closed. */
   stopMs: 5_000,
+  /** A runner answers a question about itself or its jobs within this. */
+  answerMs: 20_000,
+  /** It takes a job, or refuses it, within this: a person may be asked there whether it is allowed. */
+  acceptMs: 15 * 60_000,
   /** From an open stream to its first whole envelope. */
   firstEnvelopeMs: 10_000,
   /** Pairing: frame size, messages in all, and the whole exchange. */
