@@ -104,7 +104,7 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
       for (;;) {
         const listener = await own();
         const channel = listener
-          ? await listener.open(peer, limits.joinWaitMs)
+          ? await listener.open(peer, limits.joinWaitMs, limits.joinLongestMs)
           : await throughOther(peer, limits.joinWaitMs);
         if (channel) return channel;
         if (performance.now() > givesUp) throw silent();

@@ -23,8 +23,11 @@ import { ownName } from "./own-name.ts";
 export interface Listener {
   /** Each ends in /p2p/PEER. */
   readonly addresses: readonly string[];
-  /** A channel for one call of the runner, once it is connected. Rejects with RUNNER_UNREACHABLE where it is not in time. */
-  open(peer: string, withinMs: number): Promise<ByteChannel>;
+  /**
+   * A channel for one call of the runner, once it is connected. Rejects with RUNNER_UNREACHABLE where it is not in time: that is
+   * later, but after `mostMs` at the latest, while others that were waited for come in.
+   */
+  open(peer: string, withinMs: number, mostMs?: number): Promise<ByteChannel>;
   close(): Promise<void>;
 }
 
@@ -68,7 +71,7 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
     },
   });
   const stopWatching = trust.onRemoved((peer) => node.disconnect(peer));
-  const open = (peer: string, withinMs: number): Promise<ByteChannel> => openJoined(node, trust, peer, withinMs);
+  const open = opener(node, trust);
   const closeSocket = await serveOthers(folder, open).catch(async (error: unknown) => {
     stopWatching();
     await node.stop();
@@ -88,25 +91,37 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
   };
 }
 
-async function openJoined(node: Node, trust: Trust, peer: string, withinMs: number): Promise<ByteChannel> {
-  const givesUp = performance.now() + withinMs;
-  for (;;) {
-    if (!trust.has(peer)) throw new SortieError("NOT_FOUND", "It is not trusted any more.");
-    if (!(await node.arrives(peer, Math.max(0, givesUp - performance.now()))))
-      throw new SortieError(
-        "RUNNER_UNREACHABLE",
-        `It dials this coordinator by itself, and did not for ${withinMs / 1_000} s.`,
-        { hint: "Is `runner start` running there, and can it reach the address that `coordinator listen` prints?" },
-      );
-    try {
-      return await node.open(peer, [], "/sortie/call/1");
-    } catch (error) {
-      // That connection was just ending; the runner dials again.
-      if (performance.now() > givesUp) throw error;
-      await delay(LOOK_EVERY_MS);
+function opener(node: Node, trust: Trust): Listener["open"] {
+  /** When one that was waited for came last: a fleet that dials in at once takes a while. */
+  let cameAt = Number.NEGATIVE_INFINITY;
+  return async (peer, withinMs, mostMs = withinMs) => {
+    const askedAt = performance.now();
+    const left = (): number =>
+      Math.min(Math.max(askedAt + withinMs, cameAt + limits.joinMostMs), askedAt + mostMs) - performance.now();
+    for (;;) {
+      if (!trust.has(peer)) throw new SortieError("NOT_FOUND", "It is not trusted any more.");
+      if (!(await node.arrives(peer, 0))) {
+        if (await node.arrives(peer, Math.max(0, left()))) cameAt = performance.now();
+        else if (left() <= 0) throw absent(performance.now() - askedAt);
+        else continue;
+      }
+      try {
+        return await node.open(peer, [], "/sortie/call/1");
+      } catch (error) {
+        // That connection was just ending; the runner dials again.
+        if (left() <= 0) throw error;
+        await delay(LOOK_EVERY_MS);
+      }
     }
-  }
+  };
 }
+
+const absent = (waitedMs: number): SortieError =>
+  new SortieError(
+    "RUNNER_UNREACHABLE",
+    `It dials this coordinator by itself, and did not for ${(waitedMs / 1_000).toFixed(1)} s.`,
+    { hint: "Is `runner start` running there, and can it reach the address that `coordinator listen` prints?" },
+  );
 
 /** Answers the other processes of this coordinator; gives the function that ends that. */
 async function serveOthers(folder: string, open: Listener["open"]): Promise<() => void> {

@@ -87,6 +87,8 @@ export const limits = {
   joinDialMs: 5_000,
   /** So long a command waits for a runner that dials by itself: twice the longest pause, and some round trips. */
   joinWaitMs: 2_500,
+  /** It waits on while others come in, but no longer: a hundred at once, each with a handshake, take a few seconds. */
+  joinLongestMs: 10_000,
   /** A process of this machine that was asked to wait so long answers by then, and this much later at most; or it is stopped. */
   joinAnswerMs: 1_000,
   /** A command that only waits for its turn to listen looks this often, as a runner does for coordinators: in a local file. */
