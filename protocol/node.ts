@@ -35,6 +35,8 @@ export interface NodeOptions extends Omit<Gate, "answered"> {
   readonly load?: Partial<LoadLimits>;
   /** A trusted peer's call; it is over, for what the peer may ask for, once this resolves. */
   readonly onCall?: (channel: ByteChannel, peer: string) => unknown;
+  /** Told of a call that is refused before anybody reads it: the peer has too many, or is not trusted any more. */
+  readonly onCallRefused?: (peer: string, error: SortieError) => void;
   /**
    * Peers dial this one, and keep one connection each: a new one of a peer ends the one before, which that peer holds for
    * dead though nothing may have been heard of that here.
@@ -137,6 +139,11 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   const loads = new Loads(load);
   boundStreams(node, load.streamsPerPeer);
 
+  function refuse(channel: ByteChannel, peer: string, error: SortieError): Promise<void> {
+    options.onCallRefused?.(peer, error);
+    return refuseCall(channel, error);
+  }
+
   /** Serves the channel once it is the peer's turn. */
   async function take(channel: ByteChannel, peer: string, handle: () => unknown): Promise<void> {
     const own = loads.of(peer);
@@ -144,7 +151,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     try {
       waitMs = own.begin();
     } catch (error) {
-      return refuseCall(channel, asSortieError(error));
+      return refuse(channel, peer, asSortieError(error));
     }
     try {
       if (waitMs > 0) await delay(waitMs, undefined, { signal: channel.lost }).catch(() => {});
@@ -164,7 +171,10 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       const host = hostAt(connection);
       const channel = channelOf(stream, loads.of(peer));
       if (admits(peer, host)) void take(channel, peer, () => handler(channel, peer, host));
-      else void refuseCall(channel, new SortieError("UNTRUSTED", "This peer does not trust the one that called it."));
+      else {
+        const untrusted = new SortieError("UNTRUSTED", "This peer does not trust the one that called it.");
+        void refuse(channel, peer, untrusted);
+      }
     };
   };
   const streams = { maxInboundStreams: perConnection, maxOutboundStreams: perConnection };

@@ -22,7 +22,7 @@ export async function join(
   text: string,
   code: string | undefined,
   name: string,
-  { node, trust, log }: JoinOptions,
+  { node, trust, log, onPaired }: JoinOptions & { readonly onPaired?: (pin: Pin) => void },
 ): Promise<void> {
   // Whose it is can be read after its time as well.
   const { peer } = code === undefined ? parseInvite(text, 0) : parseAddress(text);
@@ -32,6 +32,7 @@ export async function join(
     const paired = await proveGiven(node, name, given, issuer);
     const pin = trust.pin(issuer.peer, paired.name, issuer.addresses);
     log(`joined ${pin.name} (${pin.peer})`);
+    onPaired?.(pin);
   } catch (error) {
     const known = trust.get(peer ?? "");
     if (!known || !isDialled(known)) throw error;

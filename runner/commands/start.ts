@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Argv } from "yargs";
 import { brief } from "../../protocol/audit.ts";
+import type { Caller } from "../../protocol/call.ts";
 import type { ByteChannel } from "../../protocol/channel.ts";
 import { durationOption } from "../../protocol/duration.ts";
 import { asSortieError, SortieError } from "../../protocol/errors.ts";
@@ -20,7 +21,7 @@ import { qrLines, roomOf } from "../../protocol/qr.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { openTrust } from "../../protocol/trust.ts";
+import { openTrust, type Pin } from "../../protocol/trust.ts";
 import { version } from "../../protocol/version.ts";
 import { openFrontAudit } from "../audit.ts";
 import { grantsOfRunner, type RunnerGrantOptions, runnerGrantOptions } from "../grants/of-runner.ts";
@@ -160,6 +161,9 @@ export async function handler(options: Options): Promise<number> {
     const stop = stopSignals();
     stops.push(stop.close);
 
+    const callerOf = (peer: string): Caller => ({ peer, name: trust.get(peer)?.name ?? peer });
+    const tellPaired = ({ peer, name }: Pin): void => audit.tell({ type: "paired", peer, name });
+
     const node = await startNode({
       identity,
       listen: options.listen ?? (options.join === undefined ? DEFAULT_LISTEN : []),
@@ -171,17 +175,18 @@ export async function handler(options: Options): Promise<number> {
         name,
         invites,
         trust,
-        onPaired: ({ peer, name }) => {
-          log(`paired with ${name} (${peer})`);
-          audit.tell({ type: "paired", peer, name });
+        onPaired: (pin) => {
+          log(`paired with ${pin.name} (${pin.peer})`);
+          tellPaired(pin);
         },
         onRefused(reason, peer, host) {
           log(`refused to pair with ${peer} at ${host}: ${reason}`);
           audit.pairingRefused(peer, host, reason);
         },
       }),
+      onCallRefused: (peer, error) => audit.refused(callerOf(peer), error, {}),
       onCall(channel: ByteChannel, peer: string) {
-        const caller = { peer, name: trust.get(peer)?.name ?? peer };
+        const caller = callerOf(peer);
         return serveCall(channel, runner.handlers, caller, {
           onRefused: (error, call) => audit.refused(caller, error, call),
         });
@@ -215,7 +220,8 @@ export async function handler(options: Options): Promise<number> {
     grants.describe().forEach(say);
     for (const warning of grants.warnings()) log(`warning: ${warning}`);
     if (signers) say(describeSigners(signers));
-    if (options.join !== undefined) await joinCoordinator(options.join, options.code, name, { node, trust, log });
+    if (options.join !== undefined)
+      await joinCoordinator(options.join, options.code, name, { node, trust, log, onPaired: tellPaired });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
     stops.push(keepJoined({ node, trust, log }));
     if (addresses.length > 0) {

@@ -38,7 +38,7 @@ let runner: Runner;
 beforeAll(async () => {
   keeper = await embeddedKeeper(join(folder, "keeper"), (line) => logged.push(line), path);
   audit = openFrontAudit(keeper, (line) => logged.push(line));
-  const policy = compile({ allow: { run: true, shell: true, env: true }, deny: {} }, "flags");
+  const policy = compile({ allow: { run: true, shell: true, env: true }, deny: { env: ["SECRET_*"] } }, "flags");
   runner = await createRunner({
     name: "w1",
     labels: {},
@@ -102,16 +102,26 @@ describe("a job and its lines", () => {
     },
   );
 
-  attack("a peer asks for a directory that it was not granted", "DENIED, and one line with the rule", async () => {
-    const wanted = request("", { steps: [{ argv: ["true", "hunter2"] }], cwd: "/etc" });
-    expect(await codeOf(run(wanted))).toBe("DENIED");
-    const [refused, more] = await linesAbout(wanted, 1);
-    expect(refused?.event).toMatchObject({ type: "refused", operation: "/job/run", code: "DENIED", job: "job" });
-    expect(refused?.event).toMatchObject({ rule: "nothing allows it", message: expect.stringContaining("/etc") });
-    expect(JSON.stringify(refused?.event)).not.toContain("hunter2");
-    expect(more).toBeUndefined();
-    await works();
-  });
+  attack(
+    "a peer asks for a directory that it was not granted, and for a variable that is denied",
+    "DENIED, and one line with the rule",
+    async () => {
+      const wanted = request("", { steps: [{ argv: ["true", "hunter2"] }], cwd: "/etc" });
+      expect(await codeOf(run(wanted))).toBe("DENIED");
+      const [refused, more] = await linesAbout(wanted, 1);
+      expect(refused?.event).toMatchObject({ type: "refused", operation: "/job/run", code: "DENIED", job: "job" });
+      expect(refused?.event).toMatchObject({ rule: "nothing allows it", message: expect.stringContaining("/etc") });
+      expect(JSON.stringify(refused?.event)).not.toContain("hunter2");
+      expect(more).toBeUndefined();
+      const denied = request("true", { env: [["SECRET_X", "hunter2"]] });
+      const error = await run(denied).catch((error: SortieError) => error);
+      expect(error).toMatchObject({ code: "DENIED", message: expect.not.stringContaining("SECRET_*") });
+      const [line] = await linesAbout(denied, 1);
+      expect(line?.event).toMatchObject({ rule: expect.stringMatching(/^flags: deny env.*SECRET_\*/) });
+      expect(JSON.stringify(line?.event)).not.toContain("hunter2");
+      await works();
+    },
+  );
 
   attack("a peer reads, and steers, another peer's job", "NOT_FOUND, and one line each", async () => {
     const wanted = request("echo mine");

@@ -16,6 +16,7 @@ import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
+import { parseSigners, signatureCheck } from "../../runner/signatures.ts";
 import { Rig } from "../rig/rig.ts";
 import { dial, finish, request } from "../runner/calls.ts";
 import { drivenRequest, within } from "../runner/driven-jobs.ts";
@@ -237,6 +238,20 @@ describe("time", () => {
 });
 
 describe("keys", () => {
+  attack("a signer that is trusted no more signs a job", "SIGNATURE, from the next job on", () => {
+    const trusted = new Set([mine.by]);
+    const check = signatureCheck(parseSigners("") ?? new Set(), me, trusted);
+    const wanted = request("true");
+    const asked = { request: wanted, window: limits.windowMinimum, holder: "one", signature: signed(wanted) };
+    expect(check(asked)).toBe(mine.by);
+    trusted.delete(mine.by);
+    expect(() => check(asked)).toThrow(/does not accept/);
+    // Where keys are named, trust alone is not enough.
+    trusted.add(mine.by);
+    expect(() => signatureCheck(parseSigners(hubs.by) ?? new Set(), me, trusted)(asked)).toThrow(/does not accept/);
+    for (const bad of ["nobody", ",", `${hubs.by},`]) expect(() => parseSigners(bad)).toThrow(/takes peer IDs/);
+  });
+
   attack("a key file is readable by others, is no key, or is there already", "STATE_INVALID, USAGE", async () => {
     const path = join(folder, "signing.key");
     const { peer } = await newKey(path);

@@ -133,11 +133,13 @@ describe("the node", () => {
   it("lets a stranger reach pairing, and nothing else, while an invite lives", async () => {
     const stranger = await node();
     const calls: string[] = [];
+    const refused: string[] = [];
     const listener = await node({
       listen,
       trusts: () => false,
       pairingOpen: () => true,
       onCall: (_channel, peer) => void calls.push(peer),
+      onCallRefused: (peer, { code }) => void refused.push(`${peer} ${code}`),
       onPair: (channel) => void echo(channel),
     });
     const pairing = await stranger.open(listener.peer, listener.addresses(), PAIR_PROTOCOL);
@@ -147,6 +149,7 @@ describe("the node", () => {
     expect(await roundTrip(stranger, listener)).toContain('"code":"UNTRUSTED"');
     await expect(stranger.open(listener.peer, listener.addresses(), "/ipfs/id/1.0.0" as never)).rejects.toThrow();
     expect(calls).toEqual([]);
+    expect(refused).toEqual([`${stranger.peer} UNTRUSTED`]);
   });
 
   it("reaches no other peer than the one that was meant", async () => {
