@@ -41,6 +41,11 @@ export const mountRules: KindRules<MountItem> = {
   // What is above a path that is denied has it inside.
   denies: (item, value) => touches(item.path, sourceOf(value)),
   taken: sourceOf,
+  // By the text alone: what is where on this machine is nothing for a peer.
+  means: (value) =>
+    /^\/+$|docker|podman|containerd|^\/(proc|sys|dev|run|var\/run|boot)(\/|$)/.test(sourceOf(value))
+      ? "this may give a container the whole machine"
+      : undefined,
   inAll: (value) => !value.startsWith(GUARDED),
   warning(item) {
     if (item === true)

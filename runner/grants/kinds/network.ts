@@ -14,6 +14,7 @@ export const networkRules: KindRules<string> = {
   matches: (item, value) => item === value,
   // Engines take the beginning of an id as well, which may be that of a network that is denied.
   denies: (item, value) => item === value || /^[0-9a-f]+$/.test(value),
+  means: (value) => networkRules.warning?.(value),
   warning: (item) =>
     item === true
       ? "containers reach every network that this machine does, and with `host` whatever listens on this machine alone"

@@ -27,6 +27,8 @@ export interface Engine {
   /** How http.request reaches it. */
   readonly reach: Readonly<Record<string, unknown>>;
   readonly isPodman: boolean;
+  /** The first number of its version. */
+  readonly major: number;
   /** Whether it sees this machine's files. */
   readonly isLocal: boolean;
 }
@@ -63,12 +65,14 @@ export async function connect(address: Address, cancelled?: AbortSignal): Promis
   );
   const version = (await docker.version({ ...(cancelled ? { abortSignal: cancelled } : {}) } as never)) as unknown as {
     Components?: { Name?: string }[];
+    Version?: string;
   };
   return {
     address,
     docker,
     reach,
     isPodman: version.Components?.some(({ Name }) => Name?.startsWith("Podman")) ?? false,
+    major: Number.parseInt(version.Version ?? "", 10),
     isLocal: address.url.startsWith("unix:"),
   };
 }

@@ -172,13 +172,13 @@ function tellLines(
 
 /**
  * An internal network's containers still reach whatever the engine's machine serves on its own address in it; since Docker
- * 27 it can do without that address. Earlier ones take no notice.
+ * 28 it can do without that address.
  */
 const WITHOUT_THE_MACHINE = { "com.docker.network.bridge.gateway_mode_ipv4": "isolated" };
 
 /** Only they and the job's own containers are on it; `internal`: without a way out. */
 export const serviceNetwork = async (
-  { docker, isPodman }: Engine,
+  { docker, isPodman, major }: Engine,
   name: string,
   labels: Record<string, string>,
   internal: boolean,
@@ -189,7 +189,7 @@ export const serviceNetwork = async (
       Labels: labels,
       CheckDuplicate: true,
       ...(internal ? { Internal: true } : {}),
-      ...(internal && !isPodman ? { Options: WITHOUT_THE_MACHINE } : {}),
+      ...(internal && !isPodman && major >= 28 ? { Options: WITHOUT_THE_MACHINE } : {}),
     } as Docker.NetworkCreateOptions);
   } catch (error) {
     throw new Refused("service", `the services' network could not be made: ${wordsOf(error)}`);
