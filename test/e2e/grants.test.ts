@@ -40,7 +40,7 @@ describe("a runner with grants", () => {
     expect(runner.stderr()).toContain("policy: deny run=echo");
   });
 
-  it("asks in a terminal where it was given none: once, always, or not", async () => {
+  it("asks in a terminal where it was given none: always, or not", async () => {
     await using rig = new Rig();
     const home = join(rig.folder, "w1");
     const start = "node dist/runner.js start --name w1 --listen /ip4/127.0.0.1/tcp/0 --slots 2";
@@ -58,13 +58,9 @@ describe("a runner with grants", () => {
       window.press("Enter");
       return screen;
     };
-    const once = exec("echo", "one");
-    const screen = await answer('wants to run "echo", for the job exec', "o");
-    expect(screen).toMatch(/12D3KooW/);
-    expect((await once.ended).text).toBe("one\n");
-
     const always = exec("sh", "-c", "echo two");
-    expect(await answer('wants to run "sh"', "a")).toContain("sh can start any other program");
+    const screen = await answer('wants to run "sh", for the job exec', "a");
+    expect(screen).toMatch(/12D3KooW[\s\S]*sh can start any other program/);
     expect((await always.ended).text).toBe("two\n");
     expect((await exec("sh", "-c", "echo three").ended).text).toBe("three\n");
     const policy = JSON.parse(readFileSync(join(home, "runner", "runner.policy.json"), "utf8"));
@@ -73,7 +69,6 @@ describe("a runner with grants", () => {
     const no = exec("true");
     await answer('wants to run "true"', "d");
     expect((await no.ended).stderr).toContain("error[DENIED]");
-    expect((await exec("true").ended).stderr).toContain("error[DENIED]");
     window.press("C-c");
     await window.shows("code=0");
   });

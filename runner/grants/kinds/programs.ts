@@ -2,6 +2,10 @@
 import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, delimiter, dirname, isAbsolute, join } from "node:path";
 
+/** PATH_MAX and NAME_MAX of Linux: what is longer is nowhere, and is not looked at any closer. */
+const LONGEST_PATH = 4_096;
+const LONGEST_NAME = 255;
+
 /**
  * The path of the program: the folder with its links resolved, and the name as it was asked for. Not the file's own
  * real path: there a permitted `ls` of busybox would be busybox, and so `sh` as well. Undefined for a relative path, and
@@ -9,7 +13,7 @@ import { basename, delimiter, dirname, isAbsolute, join } from "node:path";
  * would mean wherever a job happens to run.
  */
 export function findProgram(program: string, path: string = process.env["PATH"] ?? ""): string | undefined {
-  if (program.includes("\0")) return undefined;
+  if (program.length > LONGEST_PATH || program.includes("\0")) return undefined;
   if (program.includes("/")) return isAbsolute(program) && !program.endsWith("/") ? settled(program) : undefined;
   for (const folder of path.split(delimiter)) {
     const found = isAbsolute(folder) ? settled(join(folder, program)) : undefined;
@@ -163,4 +167,4 @@ const STARTS_ANYTHING = new Set([
 
 /** By its name, also with a version behind it: python3.12. */
 export const startsAnything = (name: string): boolean =>
-  STARTS_ANYTHING.has(name) || STARTS_ANYTHING.has(name.replace(/[-.\d]+$/, ""));
+  name.length <= LONGEST_NAME && (STARTS_ANYTHING.has(name) || STARTS_ANYTHING.has(name.replace(/[-.\d]+$/, "")));
