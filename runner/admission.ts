@@ -17,6 +17,7 @@ import { isInside, realPath } from "./grants/kinds/paths.ts";
 import { flagFor } from "./grants/needed.ts";
 import type { Kind, Want } from "./grants/policy.ts";
 import { wantsOf } from "./grants/wants.ts";
+import { hideIn } from "./hide-secrets.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
 export interface Admission {
@@ -100,7 +101,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
         const why = denied.map(
           ({ want, rule }) => `${want.what} (${rule ?? `nothing allows it; ${flagFor(want)} would`})`,
         );
-        log(`refused ${request.job} for ${caller.name}: ${why.join(", ") || "only audited"}`);
+        const told = why.join(", ") || "only audited";
+        log(`refused ${request.job} for ${caller.name}: ${hideIn({ request }, told)}`);
         const error = denial(name, denied, onlyAudits);
         error.cause = new DeniedBy(denied.map(({ rule }) => rule ?? "nothing allows it").join("; ") || "only audited");
         return error;

@@ -9,6 +9,7 @@ import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest } from "../protocol/messages.ts";
 import { DeniedBy } from "./admission.ts";
 import type { Want } from "./grants/policy.ts";
+import { hideIn } from "./hide-secrets.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
 /** A call that was refused; the operation and its input where they are known. */
@@ -109,9 +110,9 @@ export function openFrontAudit(keeper: KeeperLink, log: (line: string) => void):
         name: brief(caller.name),
         operation: brief(operation),
         code: error.code,
-        message: brief(error.message),
+        message: brief(hideIn(input, error.message)),
         ...about,
-        ...ruleOf(error),
+        ...ruleOf(error, input),
       });
     },
     pairingRefused(peer, host, reason) {
@@ -143,8 +144,8 @@ function jobOf(input: unknown): Partial<Pick<JobRequest, "attemptId" | "run" | "
 }
 
 /** The rule that admission.ts names as the cause of a denial. */
-const ruleOf = ({ cause }: SortieError): { rule?: string } =>
-  cause instanceof DeniedBy ? { rule: brief(cause.message) } : {};
+const ruleOf = ({ cause }: SortieError, input: unknown): { rule?: string } =>
+  cause instanceof DeniedBy ? { rule: brief(hideIn(input, cause.message)) } : {};
 
 /** What was allowed, for the keeper's line. */
 export function decisionOf(
@@ -152,16 +153,19 @@ export function decisionOf(
   rule: string,
   wants: readonly Want[],
   signedBy: string | undefined,
+  asked: { readonly request: JobRequest },
 ): AuditDecision {
   const distinct = [
-    ...new Map(wants.map(({ kind, value }) => [`${kind} ${value}`, { kind, value: brief(value) }])).values(),
+    ...new Map(
+      wants.map(({ kind, value }) => [`${kind} ${value}`, { kind, value: brief(hideIn(asked, value)) }]),
+    ).values(),
   ];
   const more = distinct.length - limits.auditWants;
   return {
     name: brief(caller.name),
     wants: distinct.slice(0, limits.auditWants),
     ...(more > 0 ? { more } : {}),
-    rule: brief(rule),
+    rule: brief(hideIn(asked, rule)),
     ...(signedBy === undefined ? {} : { signedBy }),
   };
 }

@@ -172,7 +172,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       runs++;
       try {
         const { request, confine, rule, wants } = admitted;
-        const decision = decisionOf(caller, rule, wants, signer);
+        const decision = decisionOf(caller, rule, wants, signer, asked);
         const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, confine, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;

@@ -44,9 +44,18 @@ export function writeSecretFiles(request: JobRequest, receiver: Receiver): Secre
   const own = join(parent, `${PREFIX}${owner}-${request.attemptId}`);
   const folder = shared ? join(own, SHARED) : own;
   const remove = (): void => rmSync(own, { recursive: true, force: true });
+  const refused = (error: unknown): Refused =>
+    new Refused(
+      "spawn",
+      `the files of its secrets could not be made in ${parent} (${(error as NodeJS.ErrnoException).code ?? "an error"})`,
+    );
   try {
     // Not one that is there: whoever made it could read what is put into it.
     mkdirSync(own, { mode: 0o700 });
+  } catch (error) {
+    throw refused(error);
+  }
+  try {
     if (shared) mkdirSync(folder, { mode: 0o700 });
     for (const { name, value } of files) {
       const path = join(folder, name);
@@ -58,8 +67,7 @@ export function writeSecretFiles(request: JobRequest, receiver: Receiver): Secre
     else if (shared) chmodSync(folder, 0o755);
   } catch (error) {
     remove();
-    const { code } = error as NodeJS.ErrnoException;
-    throw new Refused("spawn", `the files of its secrets could not be made in ${parent} (${code ?? "an error"})`);
+    throw refused(error);
   }
   if (memory === undefined)
     events.note("sortie", `its secrets are on disk as long as it runs, in ${parent}: nothing is in memory here`);
