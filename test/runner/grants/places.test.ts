@@ -4,10 +4,12 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { confinementOf } from "../../../runner/grants/confine.ts";
 import { compile, decide, resolveWant } from "../../../runner/grants/decide.ts";
 import { inFull, parseImageName } from "../../../runner/grants/kinds/image-name.ts";
 import { fitsSegment } from "../../../runner/grants/kinds/wildcard.ts";
 import type { ByKind, Kind } from "../../../runner/grants/policy.ts";
+import { requestOf } from "../containers.ts";
 
 let folder: string;
 const before = process.env["SORTIE_SSH_CONFIG"];
@@ -252,6 +254,42 @@ describe("the grant ssh", () => {
       expect(() => compile({ allow: { ssh: [item] }, deny: {} }, "flags")).toThrowError(/granted or denied by ssh/);
     },
   );
+});
+
+describe("what containers are held to", () => {
+  const container = requestOf();
+  const held = (allow: true | ByKind, deny: ByKind = {}, request = container) =>
+    confinementOf([compile({ allow, deny }, "flags")], request);
+  const all = {
+    capabilities: [],
+    network: "none",
+    user: "not-root",
+    limits: { memory: 4 * 1024 ** 3, cpus: 4, pids: 1024 },
+    mounts: "real",
+  };
+
+  it("is everything, as far as it is not granted", () => {
+    expect(held({ image: true })).toEqual(all);
+    const { limits: _, ...less } = all;
+    expect(held({ privileged: ["limits", "cap:CHOWN"] })).toEqual({ ...less, capabilities: ["CHOWN"] });
+    expect(held({ network: ["bridge"] })).toEqual({ ...all, network: undefined });
+    expect(held({ network: ["ci"], user: ["1000"] })).toEqual(all);
+    expect(held({ user: ["0"] })).toEqual({ ...all, user: undefined });
+    expect(held({ privileged: true, network: true, user: true })).toEqual({ mounts: "real" });
+  });
+
+  it("is nothing where everything is allowed, and what is denied where that is all", () => {
+    expect(held(true)).toBeUndefined();
+    expect(held(true, { run: ["curl"] })).toEqual({ mounts: "real" });
+    expect(held(true, { network: true, user: ["root"] })).toEqual({
+      mounts: "real",
+      network: "none",
+      user: "not-root",
+    });
+    expect(held(true, { privileged: ["cap:NET_RAW"] })?.capabilities).toHaveLength(13);
+    const { container: __, ...local } = container;
+    expect(held({}, {}, local)).toBeUndefined();
+  });
 });
 
 it("a * stands for anything within a segment, found in a time that does not grow with it", () => {
