@@ -41,6 +41,8 @@ export async function* firstByte(): AsyncGenerator<[name: string, text: string]>
     const sortie = (path: string): Measure => {
       return () => timed([join(root, "dist/coordinator.js"), "run", path], home("warm"));
     };
+    const sandboxed: Measure = () =>
+      timed([join(root, "dist/coordinator.js"), "run", recipe.ts, "--sandbox", "--allow-shell"], home("warm"));
     let fresh = 0;
     const cold: Measure = () => timed([join(root, "dist/coordinator.js"), "run", recipe.ts], home(`cold${fresh++}`));
     const zx = (path: string): Measure => {
@@ -52,6 +54,7 @@ export async function* firstByte(): AsyncGenerator<[name: string, text: string]>
       ["both JavaScript", sortie(recipe.js), zx(script.js)],
       ["a recipe that needs tsx", sortie(recipe.tsx), zx(script.ts)],
       ["nothing cached, and no record yet", cold, zx(script.ts)],
+      ["in a sandbox / without one", sandboxed, sortie(recipe.ts)],
     ];
     for (const [name, ours, theirs] of pairs) yield [name, await inTurn(ours, theirs)];
     const coordinator = (...args: readonly string[]): Measure => {

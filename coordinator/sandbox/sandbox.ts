@@ -110,11 +110,9 @@ async function startLink(path: string, options: SandboxOptions) {
       },
     );
   const source = readFileSync(file, "utf8");
-  if (mayRepeatName(source)) await checkSource(source, file);
   const own = ownFolderOf(file);
   const readable = [...(own === undefined ? [] : [own]), ...grants.read];
-  const { code, files } = await bundle(file, [...readable, file]);
-  for (const one of files) options.onImport?.(one);
+  // It starts while the recipe is bundled.
   const child = startProcess({
     readable,
     grants,
@@ -122,6 +120,16 @@ async function startLink(path: string, options: SandboxOptions) {
     program: options.program,
     printed: options.printed ?? ((line) => void process.stderr.write(`recipe: ${line}\n`)),
   });
+  const { code, files } = await (async () => {
+    try {
+      if (mayRepeatName(source)) await checkSource(source, file);
+      return await bundle(file, [...readable, file]);
+    } catch (error) {
+      await child.close();
+      throw error;
+    }
+  })();
+  for (const one of files) options.onImport?.(one);
   const interrupt = (): void => child.kill(new SortieError("INTERRUPTED", "Interrupted while the recipe was loaded."));
   options.signal?.addEventListener("abort", interrupt, { once: true });
   if (options.signal?.aborted) interrupt();
