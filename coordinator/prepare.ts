@@ -8,9 +8,8 @@ import { fingerprintOf, fingerprintOfJob } from "./fingerprint.ts";
 import type { GivenParam } from "./given-params.ts";
 import { type EarlierRun, findEarlier, keptOf } from "./keep.ts";
 import { type KnownResult, knownResult } from "./known-result.ts";
-import { type Plan, planOf } from "./plan.ts";
-import { type LoadedRecipe, type LoadOptions, loadRecipe } from "./recipe/loader.ts";
-import type { Notify } from "./recipe/notify.ts";
+import { type Loaded, loadPlanned } from "./load-planned.ts";
+import type { Plan, planOf } from "./plan.ts";
 import type { Resumed } from "./resume.ts";
 import type { SandboxGrants } from "./sandbox/grants.ts";
 import { isSelective, restrictTo, type Selection, selectJobs } from "./select.ts";
@@ -34,11 +33,6 @@ export interface Asked {
   readonly sandbox?: SandboxGrants;
   /** Told every file that the recipe is made of. */
   readonly onImport?: (file: string) => void;
-}
-
-/** A recipe as far as a run needs it, wherever it was loaded. */
-export interface Loaded extends Pick<LoadedRecipe, "source" | "values" | "params">, AsyncDisposable {
-  readonly notify: readonly Notify[];
 }
 
 /** Its `loaded` is to be disposed of. */
@@ -121,26 +115,6 @@ export async function prepareAgain(
       ...(sandbox ? { sandbox } : {}),
     };
   });
-}
-
-/** The recipe and its plan: loaded here, or in a sandbox. Rejects as loadRecipe, planOf and openSandbox do. */
-export async function loadPlanned(
-  path: string,
-  options: LoadOptions,
-  sandbox: SandboxGrants | undefined,
-): Promise<{ readonly loaded: Loaded; readonly whole: ReturnType<typeof planOf> }> {
-  if (sandbox) {
-    const { openSandbox } = await import("./sandbox/sandbox.ts");
-    const { whole, ...opened } = await openSandbox(path, { ...options, grants: sandbox });
-    return { loaded: { ...opened, values: {}, [Symbol.asyncDispose]: opened.close }, whole };
-  }
-  const loaded = await loadRecipe(path, options);
-  const { source, values, params, recipe } = loaded;
-  const { notify } = recipe;
-  return {
-    loaded: { source, values, notify, ...(params ? { params } : {}), async [Symbol.asyncDispose]() {} },
-    whole: planOf(loaded),
-  };
 }
 
 async function closedOnFailure(loaded: Loaded, prepared: () => Prepared): Promise<Prepared> {

@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { printError } from "../../protocol/command-line.ts";
 import { exitCodes } from "../../protocol/errors.ts";
-import { loadPlanned } from "../prepare.ts";
+import { loadPlanned } from "../load-planned.ts";
 import { checkTypes, type TypeCheck } from "../recipe/type-check.ts";
 import { type SandboxOptionsGiven, sandboxOf, sandboxOptions } from "../sandbox/options.ts";
 import { counted } from "../views/format.ts";
