@@ -172,9 +172,13 @@ function sshTarget(text: string): unknown {
 function readRequest(file: string): JobRequest {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8"));
+    // yargs makes a lone - empty.
+    json = JSON.parse(readFileSync(["", "-"].includes(file) ? 0 : file, "utf8"));
   } catch (error) {
-    throw new SortieError("USAGE", `${file} cannot be read as a job's request: ${(error as Error).message}.`);
+    throw new SortieError(
+      "USAGE",
+      `${file || "stdin"} cannot be read as a job's request: ${(error as Error).message}.`,
+    );
   }
   return parseRequest(json, file);
 }

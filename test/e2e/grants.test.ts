@@ -119,14 +119,15 @@ describe("runner policy", () => {
     writeFileSync(path, JSON.stringify(content), { mode: 0o600 });
     const job = join(rig.folder, "job.json");
     writeFileSync(job, JSON.stringify({ steps: [{ argv: ["true"] }], container: undefined, cwd: "/" }));
-    const explain = (...args: string[]) => rig.runner(["policy", "explain", "--policy", path, ...args], home);
+    const explain = (...args: string[]) =>
+      rig.runner(["policy", "explain", "--policy", path, ...args], home, readFileSync(job, "utf8"));
     const [checked, schema, laptop, all, file, flags] = await Promise.all([
       rig.runner(["policy", "check", path], home),
       rig.runner(["policy", "schema"], home),
       explain("--peer", "laptop", "-e", "FOO=1", "--", "sh", "-c", "x"),
       explain("--", "sh"),
       explain(job),
-      explain(job, "--allow-cwd=/"),
+      explain("-", "--allow-cwd=/"),
     ]);
     expect(checked).toMatchObject({ code: 0, stderr: "" });
     expect(checked.text).toContain("policy peers.laptop: run sh; but no env FOO\n");

@@ -159,14 +159,14 @@ export class Rig {
     return this.#spawn("coordinator", args, options);
   }
 
-  async runner(args: readonly string[], home: string): Promise<Ended> {
-    return this.spawnRunner(args, home).ended;
+  async runner(args: readonly string[], home: string, input = ""): Promise<Ended> {
+    return this.spawnRunner(args, home, input).ended;
   }
 
-  /** Starts `runner …` with an empty stdin. */
-  spawnRunner(args: readonly string[], home: string): Live {
+  /** Starts `runner …`, with this as its stdin. */
+  spawnRunner(args: readonly string[], home: string, input = ""): Live {
     const live = this.#spawn("runner", args, { env: { SORTIE_HOME: home } });
-    live.child.stdin.end();
+    live.child.stdin.end(input);
     return live;
   }
 
