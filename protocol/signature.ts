@@ -43,8 +43,8 @@ export function checkSignature(
       hint: "A coordinator of this version signs every job: is there an older one in between?",
     });
   const { by, at } = signature;
-  const key = publicKeyOf(by);
-  if (!key || !accepts(by))
+  const key = accepts(by) ? publicKeyOf(by) : undefined;
+  if (!key)
     throw new SortieError("SIGNATURE", `The job is signed by ${by}, whose signature this runner does not accept.`, {
       hint: "Sign with another key (--sign-with FILE), or let the runner's owner name this one: --require-signature=PEERID.",
     });

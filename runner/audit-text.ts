@@ -44,7 +44,7 @@ function describe(event: AuditEvent): string {
     case "counted":
       return `${event.count} more of the kind "${event.of}"${event.peer === undefined ? "" : ` of ${event.peer}`}, not listed`;
     case "runner-started":
-      return `the runner ${event.name} started, version ${event.version}; grants: ${event.grants}`;
+      return `the runner ${event.name} started, version ${event.version}; ${event.grants}`;
     case "keeper-started":
       return `the keeper started, process ${event.pid}, version ${event.version}`;
     case "file":
