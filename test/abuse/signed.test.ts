@@ -226,7 +226,7 @@ describe("time", () => {
         "SIGNATURE: The job was signed at 2023-11-14T22:08:19.000Z, and this runner's clock says 2023-11-14T22:13:20.000Z: more than 5 minutes ago.",
       );
       expect(await refusal(send(wanted, signed(wanted, now + late)))).toMatch(/: more than 5 minutes from now\.$/);
-      expect(await refusal(send(wanted, signed(wanted, Number.MAX_SAFE_INTEGER)))).toMatch(/signed at no time at all/);
+      expect(await refusal(send(wanted, signed(wanted, Number.MAX_SAFE_INTEGER)))).toMatch(/^PROTOCOL/);
       for (const at of [now - limits.signatureMs, now + limits.signatureMs]) {
         const inTime = request("true");
         expect((await finish(await send(inTime, signed(inTime, at)))).exit).toMatchObject({ code: 0 });
