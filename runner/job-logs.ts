@@ -2,6 +2,7 @@
 // part, because the receiver of a subscription cannot slow its sender down.
 import * as v from "valibot";
 import { ChunkDecoder, encodeControl, STDOUT } from "../protocol/chunk.ts";
+import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { callRaw } from "../protocol/make-call.ts";
 import { type InputOf, type JobLogsOutput, JournalControl } from "../protocol/messages.ts";
@@ -19,7 +20,7 @@ export async function* jobLogs(
 ): AsyncGenerator<JobLogsOutput, void, undefined> {
   const input = { owner, attemptId, offset, control: false, window: limits.windowMinimum, holder: "" };
   const carriage = await callRaw(await keeper.open(), "/keeper/attach", input);
-  const leave = (): void => carriage.abort(new Error("The caller left."));
+  const leave = (): void => carriage.abort(new SortieError("CONNECTION_LOST", "The caller left."));
   left.addEventListener("abort", leave, { once: true });
   if (left.aborted) leave();
   const { offset: begin, end } = carriage.output;
