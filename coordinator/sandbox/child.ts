@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
 import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { isTaken } from "../../protocol/unhandled.ts";
 import { whyNotRun } from "../condition.ts";
 import { planOf } from "../plan.ts";
 import { guarded } from "../recipe/guard.ts";
@@ -27,6 +28,10 @@ type Answer = Extract<FromRecipe, { type: "answer" }>["answer"];
 const PIPE = 3;
 
 export async function runSandboxed(): Promise<void> {
+  // Of a job's function it is that job's failure; otherwise it ends the process, as it would end the coordinator.
+  process.on("unhandledRejection", (reason) => {
+    if (!isTaken(reason)) throw reason;
+  });
   const pipe = new Socket({ fd: PIPE, readable: true, writable: true });
   const wire = wireOn(pipe, { mostBytes: 2 ** 31 });
   const send = (message: FromRecipe): void => wire.send(message);

@@ -280,6 +280,8 @@ async function startLink(path: string, options: SandboxOptions) {
     const takesEnv = options.environment === undefined;
     send({ type: "load", what, file, source, code, sdk: sdkAddress(), params, env, takesEnv });
     const message = await timely(loaded.promise, "load", bounds.loadMs);
+    // From here on Ctrl-C cancels jobs, and their functions are told.
+    options.signal?.removeEventListener("abort", interrupt);
     if (message.type === "failed") throw ofRecipe(errorOf(message.failure, files));
     if (message.type !== (what === "plan" ? "planned" : "described"))
       throw new SortieError("SANDBOX_FAILED", "The sandboxed recipe's process said something else than was asked.");

@@ -75,10 +75,12 @@ describe("a recipe in a sandbox", () => {
       `const slow = job({ run: ["sleep", "0.0171"] });
       const denied = job({ async run() { const { readFileSync } = await import("node:fs"); readFileSync("/etc/passwd"); } });
       const failed = job({ run: ({ $ }) => $(["false"]) });
+      const floating = job({ async run({ $ }) { void (async () => { await $(["sleep", "0.0173"]); throw new TypeError("not so"); })(); await $(["sleep", "31.3"]); } });
+      const told = job({ run() { setTimeout(() => Promise.reject(new Error("too late")), 300); } });
       const threw = job({ needs: [slow], run() { console.log("\\u001b[2Jprinted"); throw new RangeError("too far"); } });
-      const ends = job({ needs: [denied, failed, threw], always: true, async run({ $ }) { $(["sleep", "31.9"]); setTimeout(() => process.exit(0), 200); await new Promise(() => {}); } });
+      const ends = job({ needs: [denied, failed, threw, floating, told], always: true, async run({ $ }) { $(["sleep", "31.9"]); setTimeout(() => process.exit(0), 200); await new Promise(() => {}); } });
       const late = job({ needs: [ends], always: true, run: ["echo", "late"] });
-      export default recipe({ slow, denied, failed, threw, ends, late });`,
+      export default recipe({ slow, denied, failed, floating, told, threw, ends, late });`,
     );
     const run = await rig.coordinator(["run", path, "--sandbox", "--allow-run=sleep,false,echo", "--format", "json"]);
     const ends = endsIn(run.text);
@@ -87,12 +89,33 @@ describe("a recipe in a sandbox", () => {
       "The recipe is in a sandbox, and may not read /etc/passwd. --allow-read=/etc/passwd would allow it.",
     );
     expect(ends.get("failed")?.message).toMatch(/^false: exit 1 \(\/.*recipe\.ts:5:\d+\)$/);
-    expect(ends.get("threw")?.message).toMatch(/^RangeError: too far \(\/.*recipe\.ts:6:\d+\)$/);
+    expect(ends.get("threw")?.message).toMatch(/^RangeError: too far \(\/.*recipe\.ts:8:\d+\)$/);
+    expect(ends.get("floating")?.message).toMatch(/^TypeError: not so \(\/.*recipe\.ts:6:\d+\)$/);
+    expect(ends.get("told")?.outcome).toBe("passed");
+    expect(run.text).toMatch(
+      /"from":"\$","text":"a promise that its function did not await failed after it: Error: too late/,
+    );
     expect(ends.get("ends")).toMatchObject({ outcome: "failed", message: expect.stringContaining("ended by itself") });
     expect(ends.get("late")?.outcome).toBe("passed");
     expect(run.code).toBe(1);
     expect(run.stderr).toContain("recipe: printed\n");
   });
+
+  it("is told that its job was cancelled, and goes on for those that run always", async () => {
+    await using rig = new Rig();
+    const path = recipeIn(
+      rig,
+      `const works = job({ async run({ $, log, signal }) { await log("works"); await $(["sleep", "31.1"]).nothrow(); console.log("told", signal.aborted); } });
+      export default recipe({ works, cleans: job({ needs: [works], always: true, run: ({ log }) => log("cleaned") }) });`,
+    );
+    const live = rig.spawnCoordinator(["run", path, "--sandbox", "--allow-run=sleep"]);
+    await live.waitFor(/sleep 31.1/);
+    live.child.kill("SIGINT");
+    const ended = await live.ended;
+    expect(ended.text).toContain("cleaned");
+    expect(ended.stderr).toContain("recipe: told true\n");
+    expect(ended.code).toBe(130);
+  }, 30_000);
 
   it("is ended with its run: one that loops too, once Ctrl-C has cancelled its job", async () => {
     await using rig = new Rig();
