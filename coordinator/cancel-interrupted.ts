@@ -57,7 +57,7 @@ const notTold = (error: unknown): { message: string } => ({
 });
 
 async function cancelAttempt(store: Store, fleet: Fleet, { run, id, runnerId, driven }: AttemptRow) {
-  const pin = fleet.trust.get(runnerId ?? "");
+  const pin = fleet.trust.current(runnerId ?? "");
   if (!pin) return { message: "its runner is gone" };
   if (driven) {
     const message = "its function ended with the coordinator that ran it";

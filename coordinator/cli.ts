@@ -68,7 +68,11 @@ await runCommandLine(
       describe: "List, remove or rename trusted runners",
       load: () => import("./commands/trust.ts"),
     },
-    { command: "id", describe: "Print this coordinator's peer ID", load: () => import("./commands/id.ts") },
+    {
+      command: "id",
+      describe: "Print this coordinator's peer ID, or give it a new key",
+      load: () => import("./commands/id.ts"),
+    },
   ],
   "State lives in $SORTIE_HOME, or the platform's state folder. Exit codes: 0 passed, 1 a job failed, 2 the recipe or the command line is wrong, 3 no runner could do it, 130 interrupted; `exec` exits as its command did, and 125 when Sortie itself failed.",
 );

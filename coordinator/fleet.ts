@@ -7,9 +7,9 @@ import { homeOf } from "../protocol/home.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobSignature, RunnerInfo } from "../protocol/messages.ts";
-import type { Node } from "../protocol/node.ts";
 import { openTrust, type Pin, type Trust } from "../protocol/trust.ts";
 import { answerWithin } from "./answer-within.ts";
+import { openDialled } from "./dialled.ts";
 import type { Joined } from "./joined.ts";
 import { listenAddressIn } from "./listen-address.ts";
 import { describeSelector, fits, type Selector } from "./selectors.ts";
@@ -62,34 +62,15 @@ export function openFleet(
 ): Fleet {
   let signer: Promise<Signer> | undefined;
   const trust = openTrust(folder);
-  let node: Promise<Node> | undefined;
+  const dialled = openDialled(folder, trust, silenceMs);
   let joined: Promise<Joined> | undefined;
   let closeEmbedded: (() => Promise<void>) | undefined;
   let killEmbedded = (): void => {};
-  let stopWatching = (): void => {};
-
-  async function startedNode(): Promise<Node> {
-    node ??= (async () => {
-      const [{ startNode }, { loadIdentity }] = await Promise.all([
-        import("../protocol/node.ts"),
-        import("../protocol/identity.ts"),
-      ]);
-      const started = await startNode({
-        identity: await loadIdentity(folder),
-        listen: [],
-        silenceMs,
-        trusts: (peer) => trust.has(peer),
-        pairingOpen: () => false,
-      });
-      stopWatching = trust.onRemoved((peer) => started.disconnect(peer));
-      return started;
-    })();
-    return node;
-  }
 
   /** One that has no address here dials by itself. */
-  async function open({ peer, name, addresses }: Pin): Promise<ByteChannel> {
-    if (addresses.length > 0) return (await startedNode()).open(peer, addresses, "/sortie/call/1");
+  async function open(pin: Pin): Promise<ByteChannel> {
+    const { peer, name, addresses } = pin;
+    if (addresses.length > 0) return dialled.open(pin);
     if (listenAddressIn(folder).read() === null)
       throw new SortieError("RUNNER_UNREACHABLE", `No address of ${name} is known.`);
     joined ??= import("./joined.ts").then(({ openJoined }) => openJoined({ folder, silenceMs }));
@@ -102,12 +83,14 @@ export function openFleet(
       name: pin.name,
       async sign(request) {
         signer ??= import("./signer.ts").then(({ openSigner }) => openSigner(folder, signWith));
-        return (await signer)(pin.peer, request);
+        return (await signer)(trust.current(pin.peer)?.peer ?? pin.peer, request);
       },
       async open() {
-        if (!trust.has(pin.peer)) throw new SortieError("NOT_FOUND", `The runner ${pin.name} is not trusted any more.`);
+        // It may have another key by now.
+        const current = trust.current(pin.peer);
+        if (!current) throw new SortieError("NOT_FOUND", `The runner ${pin.name} is not trusted any more.`);
         try {
-          return await open(pin);
+          return await open(current);
         } catch (error) {
           const { code, message, hint } = asSortieError(error);
           throw new SortieError(code, `${pin.name}: ${message}`, { hint, cause: error });
@@ -159,10 +142,9 @@ export function openFleet(
     },
     killEmbedded: () => killEmbedded(),
     async close() {
-      stopWatching();
       await closeEmbedded?.();
       await (await joined)?.close();
-      await (await node)?.stop();
+      await dialled.close();
     },
   };
 }

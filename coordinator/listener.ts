@@ -16,6 +16,7 @@ import { openPairingDoor } from "../protocol/pair-door.ts";
 import { relay } from "../protocol/relay.ts";
 import { serveCall } from "../protocol/serve-call.ts";
 import { socketChannel, socketOptions } from "../protocol/socket-channel.ts";
+import { successionHandlers } from "../protocol/succession.ts";
 import { openTrust, type Trust } from "../protocol/trust.ts";
 import { within } from "../protocol/within.ts";
 import { ownName } from "./own-name.ts";
@@ -56,6 +57,7 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
     trust,
     onRefused: (reason, peer, host) => log?.(`refused to pair with ${peer} at ${host}: ${reason}`),
   });
+  const handlers = successionHandlers(folder, identity.peer, trust);
   const pairings = new Set<Promise<void>>();
   const node = await startNode({
     identity,
@@ -64,7 +66,8 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
     oneConnectionEach: true,
     trusts: (peer) => trust.has(peer),
     pairingOpen: door.pairingOpen,
-    // Runners are called, and call nothing: there is no onCall.
+    // Runners are called, and call nothing but what new keys need.
+    onCall: (channel, peer) => void serveCall(channel, handlers, { peer, name: trust.get(peer)?.name ?? peer }),
     onPair(channel, peer, host) {
       const pairing = door.onPair(channel, peer, host).finally(() => pairings.delete(pairing));
       pairings.add(pairing);

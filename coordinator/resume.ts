@@ -101,7 +101,7 @@ export const linkOf = (
 
 /** A runner that does not answer now, or is trusted no more; the embedded one went with its process. */
 function linkTo(fleet: Fleet, id: string, name: string): RunnerLink {
-  const pin = fleet.trust.get(id);
+  const pin = fleet.trust.current(id);
   if (pin) return fleet.link(pin);
   return {
     id,

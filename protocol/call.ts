@@ -10,6 +10,8 @@ export type RawCarriage = ByteChannel;
 export interface Caller {
   readonly peer: string;
   readonly name: string;
+  /** The identity that its jobs are known by, where it had another one before. */
+  readonly owner?: string;
 }
 
 /**

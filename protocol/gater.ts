@@ -103,8 +103,15 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
       if (dialled === undefined) gate.answered?.(peer.toString());
       if (dialled !== peer.toString()) return true;
       const cap = caps.get(connection);
-      cap?.lift();
-      return !cap;
+      if (!cap) return true;
+      if (gate.trusts(dialled)) cap.lift();
+      // Pairing, or one question: whoever has paired meanwhile may go on.
+      else
+        cap.whenFull(() => {
+          if (gate.trusts(dialled)) cap.lift();
+          else connection.abort(new Error("A stranger sent more than pairing takes."));
+        });
+      return false;
     },
     // Nothing is ever dialled but what open() names, with its peer ID; the addresses peers tell are not looked at.
     denyDialMultiaddr: () => false,

@@ -7,6 +7,7 @@ import {
   linkSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -16,7 +17,7 @@ import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey, peerIdFromString } from "@libp2p/peer-id";
 import { SortieError } from "./errors.ts";
-import { privateFolder, unusable } from "./home.ts";
+import { privateFolder, replaceFile, unusable } from "./home.ts";
 
 export interface Identity {
   readonly privateKey: PrivateKey;
@@ -28,13 +29,50 @@ const SEED_BYTES = 32;
 /** What stands before the seed in an Ed25519 key of PKCS #8 (RFC 8410). */
 const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
 
+const KEY = "identity.key";
+const NEXT_KEY = "identity.next.key";
+/** What it was before it was replaced, as long as somebody has to be told with it. */
+const OLD_KEY = "identity.old.key";
+
 /**
  * The identity in `FOLDER/identity.key` (0600), made at the first call. Two processes that start at once end up with
  * the same one. Throws STATE_INVALID for a key that others can read, that lies where others can write, or that is
  * damaged: a new one would silently break every pairing.
  */
-export async function loadIdentity(folder: string): Promise<Identity> {
-  const path = join(folder, "identity.key");
+export const loadIdentity = (folder: string): Promise<Identity> => load(folder, KEY);
+
+/** Differs once the key was replaced, also by another process; empty where there is none. */
+export const identityStamp = (folder: string): string => {
+  const stat = statSync(join(folder, KEY), { bigint: true, throwIfNoEntry: false });
+  return stat ? `${stat.ino}:${stat.mtimeNs}` : "";
+};
+
+/** The one before it, where that is kept. */
+export const loadOldIdentity = async (folder: string): Promise<Identity | undefined> =>
+  existsSync(join(folder, OLD_KEY)) ? load(folder, OLD_KEY) : undefined;
+
+export const forgetOldIdentity = (folder: string): void => rmSync(join(folder, OLD_KEY), { force: true });
+
+/**
+ * Puts a new key in place of the one that is there, which is kept beside it. `record` writes down whatever the new one
+ * needs; a crash before the end leaves the old one as it was.
+ */
+export async function replaceIdentity(
+  folder: string,
+  record: (old: Identity, next: Identity) => Promise<void>,
+): Promise<Identity> {
+  const path = join(folder, KEY);
+  const old = await loadIdentity(folder);
+  rmSync(join(folder, NEXT_KEY), { force: true });
+  const next = await load(folder, NEXT_KEY);
+  await record(old, next);
+  replaceFile(join(folder, OLD_KEY), textOf(old.privateKey));
+  renameSync(join(folder, NEXT_KEY), path);
+  return next;
+}
+
+async function load(folder: string, name: string): Promise<Identity> {
+  const path = join(folder, name);
   let text: string;
   try {
     refuseOthers(privateFolder(folder), 0o022, "written to", `chmod 700 ${folder}`);

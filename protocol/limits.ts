@@ -142,6 +142,14 @@ export const limits = {
   /** A short code: how long at most, and wrong tries until it is burned; of its 2^40 values three were tried then. */
   codeTtlMs: 10 * 60_000,
   codeTries: 3,
+  /**
+   * A peer that has a new key is known by its old one for so long; who was not told by then pairs anew. Clocks may be a
+   * day apart.
+   */
+  successionMs: 30 * 24 * 60 * 60_000,
+  successionSkewMs: 24 * 60 * 60_000,
+  /** New keys one after the other that are followed, and kept: nobody has that many in a month. */
+  successions: 16,
   /** Invites alive at a time: each is one open door. */
   invitesAlive: 1_000,
   /** Processes of one coordinator look this often for a place in a full group: what they look at is a local file. */

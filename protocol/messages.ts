@@ -273,6 +273,17 @@ export const KeeperInfo = v.strictObject({
 });
 export type KeeperInfo = v.InferOutput<typeof KeeperInfo>;
 
+/** That a peer goes on under a new identity: signed by both keys, so that neither can be claimed. See succession.ts. */
+export const Succession = v.strictObject({
+  old: v.pipe(v.string(), v.maxLength(100)),
+  new: v.pipe(v.string(), v.maxLength(100)),
+  at: Time,
+  signedByOld: v.pipe(v.string(), v.maxLength(100)),
+  signedByNew: v.pipe(v.string(), v.maxLength(100)),
+});
+export type Succession = v.InferOutput<typeof Succession>;
+export const Successions = v.pipe(v.array(Succession), v.maxLength(limits.successions));
+
 /** Every operation that can be called: its carriage, and what goes in and comes out. */
 export const operations = {
   "/runner/info": { carriage: "json", input: Empty, output: RunnerInfo },
@@ -284,6 +295,15 @@ export const operations = {
   "/job/list": { carriage: "json", input: Empty, output: v.strictObject({ jobs: v.array(JobState) }) },
   /** At most `limits.logsBytes` of text a call, then it completes; call again from the last offset. */
   "/job/logs": { carriage: "json", input: JobLogsInput, output: JobLogsOutput },
+
+  /** How the one that answers came from the identity that the caller knew it by; none where it did not. */
+  "/trust/succession": {
+    carriage: "json",
+    input: v.strictObject({ of: v.pipe(v.string(), v.maxLength(100)) }),
+    output: v.strictObject({ successions: Successions }),
+  },
+  /** The caller goes on under the last identity; it calls with the first. */
+  "/trust/succeed": { carriage: "json", input: v.strictObject({ successions: Successions }), output: Empty },
 
   // What a runner's front asks of its keeper, on the socket between them and nowhere else. The first two never change,
   // so that every front can tell what every keeper is.

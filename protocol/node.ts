@@ -324,6 +324,13 @@ function pinned(address: string, peer: string): Multiaddr {
   return named === undefined ? parsed.encapsulate(`/p2p/${peer}`) : parsed;
 }
 
+/** Whether somebody else than the one that was dialled has answered. libp2p compares the two, and has this error for it alone. */
+export function isOtherPeer(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const inner = error instanceof AggregateError ? error.errors : [];
+  return error.name === "EncryptionFailedError" || [error.cause, ...inner].some(isOtherPeer);
+}
+
 function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
   if (error instanceof SortieError) return error;
   const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";

@@ -33,7 +33,10 @@ export function openPairingDoor(side: PairingSide): PairingDoor {
   return {
     // Without a word: whoever dials again and again would fill the audit. A peer that was removed is any other stranger: the
     // invite that it used lets it in no more.
-    pairingOpen: (peer, host) => invites.openTo(trust.removed().includes(peer) ? "" : peer) && !slowdown.slowed(host),
+    pairingOpen(peer, host) {
+      const isOver = trust.removed().some((one) => one.peer === peer) || trust.current(peer) !== undefined;
+      return invites.openTo(isOver && !trust.has(peer) ? "" : peer) && !slowdown.slowed(host);
+    },
     async onPair(channel, peer, host) {
       // It may have got its connection before the others from its host failed.
       const waits = slowdown.slowed(host) ? "its host failed to pair too often, and has to wait" : undefined;

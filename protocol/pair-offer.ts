@@ -27,7 +27,8 @@ export interface OfferSide {
 }
 
 /** Asking again is for lost answers. It must not undo what the owner did since. */
-const usedAndRemoved = (used: boolean, side: OfferSide): boolean => used && side.trust.removed().includes(side.them);
+const usedAndRemoved = (used: boolean, side: OfferSide): boolean =>
+  used && side.trust.removed().some(({ peer }) => peer === side.them);
 
 export function offeredByInvite({ invite }: v.InferOutput<typeof ByInvite>, side: OfferSide): Offer {
   const found = side.invites.keyFor(invite, side.them);

@@ -81,6 +81,9 @@ async function answer(frames: Frames, side: IssuerSide): Promise<void> {
     joinerName: hello.name,
   };
   const proven = same(theirProof.proof, prove(offer.key, "joiner", transcript));
+  // Its jobs are its successor's now. Before anything is used up.
+  if (proven && side.trust.current(side.them)?.formerly?.includes(side.them))
+    throw new Wrong("an identity that its peer has left for another");
   const refused = offer.settle(proven);
   if (refused !== undefined) throw new Wrong(refused);
   // On disk before the answer: a joiner that pins us must find itself pinned.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "./errors.ts";
 import { privateFolder } from "./home.ts";
+import { limits } from "./limits.ts";
 import { RunnerName } from "./messages.ts";
 import { stateFile } from "./state-file.ts";
 import { watchFolder } from "./watch-folder.ts";
@@ -25,12 +26,19 @@ export const Pin = v.strictObject({
   pinnedAt: v.number(),
   /** The group it came with, by its invite: whose grants it has. */
   group: v.optional(GroupName),
+  /** The identities it had before, the first one first: that one owns its jobs, whatever key it has now. */
+  formerly: v.optional(v.pipe(v.array(PeerText), v.maxLength(limits.successions))),
 });
 export type Pin = v.InferOutput<typeof Pin>;
 
+/** By which identity a peer's jobs are known. */
+export const ownerOf = ({ peer, formerly }: Pick<Pin, "peer" | "formerly">): string => formerly?.[0] ?? peer;
+
 const Content = v.strictObject({
   pins: v.array(Pin),
-  removed: v.array(v.strictObject({ peer: PeerText, name: RunnerName, removedAt: v.number() })),
+  removed: v.array(
+    v.strictObject({ peer: PeerText, name: RunnerName, removedAt: v.number(), owner: v.optional(PeerText) }),
+  ),
 });
 
 /** Tombstones kept, the oldest dropped first: they only have to outlive the invites that were used before them. */
@@ -43,8 +51,10 @@ export interface Trust {
   has(peer: string): boolean;
   get(peer: string): Pin | undefined;
   list(): readonly Pin[];
+  /** The peer by the identity that it has, or that it had. */
+  current(peer: string): Pin | undefined;
   /** Peers that were removed, and not paired anew since. */
-  removed(): readonly string[];
+  removed(): readonly { readonly peer: string; readonly owner: string }[];
   /**
    * By peer ID, by name, or by a prefix of the peer ID of four or more characters (or by its end, which is what is
    * shown). Throws NOT_FOUND, and AMBIGUOUS also where one peer's name is a piece of another one's ID.
@@ -58,13 +68,16 @@ export interface Trust {
    */
   pin(peer: string, name: string, addresses: readonly string[], group?: string): Pin;
   remove(peer: string): void;
+  /** The peer goes on under another identity: its name, group and jobs are what they were. Gives its pin. */
+  succeed(peer: string, next: string): Pin;
   /** Throws USAGE for a name that is none, or taken; NOT_FOUND for a peer that is not pinned. */
   rename(peer: string, name: string): void;
   /**
-   * Calls the listener with each peer that another process, or this one, removed, within about a second. A damaged
-   * file removes nobody: it is looked at again when it is whole. Gives the function that stops it.
+   * Calls the listener with each peer that another process, or this one, removed, within about a second; a peer that goes
+   * on under another identity has a successor. A damaged file removes nobody: it is looked at again when it is whole.
+   * Gives the function that stops it.
    */
-  onRemoved(listener: (peer: string) => void): () => void;
+  onRemoved(listener: (peer: string, was: { readonly owner: string; readonly successor?: Pin }) => void): () => void;
 }
 
 export function openTrust(folder: string): Trust {
@@ -77,7 +90,8 @@ export function openTrust(folder: string): Trust {
     has: (peer) => get(peer) !== undefined,
     get,
     list,
-    removed: () => file.read().removed.map((one) => one.peer),
+    current: (peer) => get(peer) ?? list().find((pin) => pin.formerly?.includes(peer)),
+    removed: () => file.read().removed.map(({ peer, owner = peer }) => ({ peer, owner })),
     find: (text) => find(list(), text),
     checkName: (name, peer) => checkName(list(), name, peer),
     pin(peer, name, addresses, group) {
@@ -92,6 +106,7 @@ export function openTrust(folder: string): Trust {
         if (pin.addresses.length === 0) pin.addresses = known?.addresses ?? [];
         const now = group ?? known?.group;
         if (now !== undefined) pin.group = now;
+        if (known?.formerly) pin.formerly = known.formerly;
         return { pins: [...others, pin], removed: removed.filter((one) => one.peer !== peer) };
       });
       return pin;
@@ -100,9 +115,29 @@ export function openTrust(folder: string): Trust {
       file.change(({ pins, removed }) => {
         const gone = pins
           .filter((pin) => pin.peer === peer)
-          .map((pin) => ({ peer, name: pin.name, removedAt: Date.now() }));
+          .map((pin) => ({
+            peer,
+            name: pin.name,
+            removedAt: Date.now(),
+            ...(pin.formerly ? { owner: ownerOf(pin) } : {}),
+          }));
         return { pins: pins.filter((pin) => pin.peer !== peer), removed: [...removed, ...gone].slice(-TOMBSTONES) };
       });
+    },
+    succeed(peer, next) {
+      let successor: Pin | undefined;
+      file.change(({ pins, removed }) => {
+        const pin = pins.find((one) => one.peer === peer);
+        if (!pin) throw notFound(peer, pins);
+        if (pins.some((one) => one.peer === next || one.formerly?.includes(next)))
+          throw new SortieError("UNTRUSTED", "The identity that it goes on with is somebody's already.");
+        if ((pin.formerly?.length ?? 0) >= limits.successions)
+          throw new SortieError("UNTRUSTED", "It has had too many identities.", { hint: "Pair anew." });
+        const addresses = pin.addresses.map((address) => address.replace(`/p2p/${peer}`, `/p2p/${next}`));
+        successor = { ...pin, peer: next, addresses, formerly: [...(pin.formerly ?? []), peer] };
+        return { pins: pins.map((one) => (one === pin ? (successor as Pin) : one)), removed };
+      });
+      return successor as unknown as Pin;
     },
     rename(peer, name) {
       file.change(({ pins, removed }) => {
@@ -112,19 +147,21 @@ export function openTrust(folder: string): Trust {
       });
     },
     onRemoved(listener) {
-      const peers = (): Set<string> => new Set(list().map((pin) => pin.peer));
-      let before = peers();
+      let before = list();
       return watchFolder(folder, () => {
-        let now: Set<string>;
+        let now: readonly Pin[];
         try {
-          now = peers();
+          now = list();
         } catch {
           // Someone edits it by hand: new connections are refused meanwhile, but nobody has said whom to end.
           return;
         }
-        const gone = [...before].filter((peer) => !now.has(peer));
+        const gone = before.filter(({ peer }) => !now.some((pin) => pin.peer === peer));
         before = now;
-        for (const peer of gone) listener(peer);
+        for (const pin of gone) {
+          const successor = now.find(({ formerly }) => formerly?.includes(pin.peer));
+          listener(pin.peer, { owner: ownerOf(pin), ...(successor ? { successor } : {}) });
+        }
       });
     },
   };

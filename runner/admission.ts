@@ -66,7 +66,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     async admit({ request }, caller) {
       const sections = sectionsFor(caller);
       if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything", wants: wantsOf(request) };
-      const asked = await wantsIn(request, caller.peer, keeper);
+      const asked = await wantsIn(request, caller.owner ?? caller.peer, keeper);
       const wants = await Promise.all(asked.map((want) => resolveWant(sections, want)));
       const verdict = judge(sections, wants);
       const { denied, rules, taken } = verdict;

@@ -14,7 +14,11 @@ await runCommandLine(
       describe: "Finish what runs, take nothing new, and leave",
       load: () => import("./commands/drain.ts"),
     },
-    { command: "id", describe: "Print this runner's peer ID", load: () => import("./commands/id.ts") },
+    {
+      command: "id",
+      describe: "Print this runner's peer ID, or give it a new key",
+      load: () => import("./commands/id.ts"),
+    },
     {
       command: "invite",
       describe: "Make a one-time invite for a coordinator",

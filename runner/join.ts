@@ -4,7 +4,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { asSortieError } from "../protocol/errors.ts";
 import { parseAddress, parseInvite } from "../protocol/invite.ts";
 import { limits } from "../protocol/limits.ts";
-import type { Node } from "../protocol/node.ts";
+import { isOtherPeer, type Node } from "../protocol/node.ts";
+import { follow, introduce } from "../protocol/succession.ts";
 import type { Pin, Trust } from "../protocol/trust.ts";
 import { issuerOf, parseGiven, proveGiven } from "../protocol/use-invite.ts";
 
@@ -12,6 +13,11 @@ interface JoinOptions {
   readonly node: Node;
   readonly trust: Trust;
   readonly log: (line: string) => void;
+}
+
+interface KeepOptions extends JoinOptions {
+  /** The runner's own. */
+  readonly folder: string;
 }
 
 /**
@@ -47,7 +53,7 @@ export const isDialled = ({ addresses }: Pin): boolean => addresses.length > 0;
  * Keeps a connection to each coordinator that has addresses in the trust, also to one that gets them later, until the function
  * it gives is called. A coordinator that is removed is dialled no more.
  */
-export function keepJoined(options: JoinOptions): () => void {
+export function keepJoined(options: KeepOptions): () => void {
   const stopped = new AbortController();
   const kept = new Set<string>();
   const look = (): void => {
@@ -70,7 +76,7 @@ export function keepJoined(options: JoinOptions): () => void {
   };
 }
 
-async function keep(first: Pin, { node, trust, log }: JoinOptions, stopped: AbortSignal): Promise<void> {
+async function keep(first: Pin, { folder, node, trust, log }: KeepOptions, stopped: AbortSignal): Promise<void> {
   let told = "";
   const tell = (line: string): void => {
     if (line !== told) log(line);
@@ -81,8 +87,9 @@ async function keep(first: Pin, { node, trust, log }: JoinOptions, stopped: Abor
   let unsteady = 0;
   for (;;) {
     try {
-      const pin = trust.get(first.peer);
+      const pin = trust.current(first.peer);
       if (!pin || !isDialled(pin)) return;
+      await introduce(folder, trust, pin);
       const { ended } = await node.connect(pin.peer, pin.addresses, limits.joinDialMs);
       const steady = setTimeout(() => {
         unsteady = 0;
@@ -97,6 +104,8 @@ async function keep(first: Pin, { node, trust, log }: JoinOptions, stopped: Abor
         tell(`${pin.name} ends each connection at once: does it still trust this runner?`);
     } catch (error) {
       unsteady = 0;
+      const pin = trust.current(first.peer);
+      if (pin && isOtherPeer(error) && (await follow(node, trust, pin))) continue;
       // Most often nobody listens there, since no command runs there now.
       const { code, message } = asSortieError(error);
       tell(code === "RUNNER_UNREACHABLE" ? `not connected to ${first.name}: ${message}` : message);

@@ -49,6 +49,8 @@ export interface Runner {
   close(): Promise<void>;
 }
 
+const ownerOf = ({ owner, peer }: Caller): string => owner ?? peer;
+
 /** Rejects where the keeper cannot be reached. */
 export async function createRunner(options: RunnerOptions): Promise<Runner> {
   const { name, labels, slots, admission, keeper, log = () => {} } = options;
@@ -173,7 +175,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       try {
         const { request, confine, rule, wants } = admitted;
         const decision = decisionOf(caller, rule, wants, signer, asked);
-        const input = { owner: caller.peer, slots, leaseMs: options.leaseMs, decision, confine, ...asked, request };
+        const input = { owner: ownerOf(caller), slots, leaseMs: options.leaseMs, decision, confine, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
         taken = true;
         await serve(accept(to.output), to);
@@ -189,15 +191,15 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     },
     async "/job/attach"(input, caller, accept) {
       try {
-        const to = await callRaw(await keeper.open(), "/keeper/attach", { owner: caller.peer, ...input });
+        const to = await callRaw(await keeper.open(), "/keeper/attach", { owner: ownerOf(caller), ...input });
         await serve(accept(to.output), to, input.control ? sessions : readers);
       } catch (error) {
         tell(caller, input.attemptId, error);
         throw error;
       }
     },
-    "/job/list": async (_input, caller) => callJson(await keeper.open(), "/keeper/list", { owner: caller.peer }),
-    "/job/logs": (input, caller, left) => jobLogs(keeper, caller.peer, input, left),
+    "/job/list": async (_input, caller) => callJson(await keeper.open(), "/keeper/list", { owner: ownerOf(caller) }),
+    "/job/logs": (input, caller, left) => jobLogs(keeper, ownerOf(caller), input, left),
   };
 
   await new Promise<void>((resolve, reject) => {

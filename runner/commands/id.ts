@@ -1,10 +1,4 @@
 // `runner id`
-import type { Argv } from "yargs";
-import { homeOf } from "../../protocol/home.ts";
-import { loadIdentity } from "../../protocol/identity.ts";
+import { idCommand } from "../../protocol/id-command.ts";
 
-export const builder = (yargs: Argv) => yargs.example("$0 id", "what a coordinator's trust list shows");
-
-export async function handler(): Promise<void> {
-  process.stdout.write(`${(await loadIdentity(homeOf("runner"))).peer}\n`);
-}
+export const { builder, handler } = idCommand("runner");

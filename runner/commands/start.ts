@@ -20,8 +20,9 @@ import { openPairingDoor } from "../../protocol/pair-door.ts";
 import { qrLines, roomOf } from "../../protocol/qr.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { parseSize } from "../../protocol/sizes.ts";
+import { successionHandlers } from "../../protocol/succession.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { openTrust, type Pin } from "../../protocol/trust.ts";
+import { openTrust, ownerOf, type Pin } from "../../protocol/trust.ts";
 import { version } from "../../protocol/version.ts";
 import { openFrontAudit } from "../audit.ts";
 import { grantsOfRunner, type RunnerGrantOptions, runnerGrantOptions } from "../grants/of-runner.ts";
@@ -156,12 +157,16 @@ export async function handler(options: Options): Promise<number> {
       log,
     });
     stops.push(() => runner.close());
+    const handlers = { ...runner.handlers, ...successionHandlers(folder, identity.peer, trust) };
     const audit = openFrontAudit(keeper, log);
     stops.push(() => audit.close());
     const stop = stopSignals();
     stops.push(stop.close);
 
-    const callerOf = (peer: string): Caller => ({ peer, name: trust.get(peer)?.name ?? peer });
+    const callerOf = (peer: string): Caller => {
+      const pin = trust.get(peer);
+      return { peer, name: pin?.name ?? peer, ...(pin ? { owner: ownerOf(pin) } : {}) };
+    };
     const tellPaired = ({ peer, name }: Pin): void => audit.tell({ type: "paired", peer, name });
 
     const node = await startNode({
@@ -187,23 +192,25 @@ export async function handler(options: Options): Promise<number> {
       onCallRefused: (peer, error) => audit.refused(callerOf(peer), error, {}),
       onCall(channel: ByteChannel, peer: string) {
         const caller = callerOf(peer);
-        return serveCall(channel, runner.handlers, caller, {
+        return serveCall(channel, handlers, caller, {
           onRefused: (error, call) => audit.refused(caller, error, call),
         });
       },
     });
     stops.push(() => node.stop());
     stops.push(
-      trust.onRemoved((peer) => {
+      trust.onRemoved((peer, { owner, successor }) => {
+        node.disconnect(peer);
+        if (successor)
+          return log(`${successor.name} goes on as ${successor.peer}, which its old key ${peer} has signed`);
         log(`${peer} is no longer trusted: its connections and jobs end`);
         audit.tell({ type: "trust-removed", peer });
-        node.disconnect(peer);
-        runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
+        runner.revoke(owner).catch((error: unknown) => log(asSortieError(error).message));
       }),
     );
     // Those who were removed while no runner ran.
-    for (const peer of trust.removed())
-      runner.revoke(peer).catch((error: unknown) => log(asSortieError(error).message));
+    for (const { owner } of trust.removed())
+      runner.revoke(owner).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
     const inForce = brief(grants.describe().join("; "));
     audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants: inForce });
@@ -223,7 +230,7 @@ export async function handler(options: Options): Promise<number> {
     if (options.join !== undefined)
       await joinCoordinator(options.join, options.code, name, { node, trust, log, onPaired: tellPaired });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
-    stops.push(keepJoined({ node, trust, log }));
+    stops.push(keepJoined({ folder, node, trust, log }));
     if (addresses.length > 0) {
       say("invite, for one coordinator, within ten minutes:");
       const invite = invites.issue(identity.peer, addresses);

@@ -106,7 +106,7 @@ describe("a peer that was removed", () => {
     trust.pin(laptop, "laptop", []);
     expect(trust.removed()).toEqual([]);
     trust.remove(laptop);
-    expect([trust.has(laptop), trust.removed()]).toEqual([false, [laptop]]);
+    expect([trust.has(laptop), trust.removed()]).toEqual([false, [{ peer: laptop, owner: laptop }]]);
     expect(JSON.parse(readFileSync(join(folder, "trust.json"), "utf8")).removed).toMatchObject([
       { peer: laptop, name: "laptop" },
     ]);

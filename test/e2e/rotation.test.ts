@@ -1,0 +1,65 @@
+import { cpSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { portOf } from "../rig/proxy.ts";
+import { processesOf, Rig, until } from "../rig/rig.ts";
+
+/** Counts to twenty, ten a second. */
+const counting = ["sh", "-c", "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.1; done"];
+const lines = Array.from({ length: 20 }, (_, at) => `line ${at + 1}\n`).join("");
+
+describe("a new key", () => {
+  it("of a coordinator: its runners are told, a job that runs loses no byte, and the old key is worth nothing", async () => {
+    await using rig = new Rig();
+    const runner = await rig.pairedRunner("w1");
+    const before = (await rig.coordinator(["id"])).text.trim();
+    const stolen = join(rig.folder, "stolen");
+    cpSync(rig.home, stolen, { recursive: true });
+    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting]);
+    await live.waitFor(/line 3\n/);
+
+    const rotated = JSON.parse((await rig.coordinator(["id", "--rotate", "--json"])).text);
+    expect(rotated).toEqual({ peer: expect.stringMatching(/^12D3Koo/), told: ["w1"], waiting: [] });
+    const pins = JSON.parse((await rig.runner(["trust", "list", "--json"], runner.home)).text);
+    expect(pins).toMatchObject([{ peer: rotated.peer, formerly: [before] }]);
+    const old = await rig.coordinator(["exec", "w1", "--", "true"], { env: { SORTIE_HOME: stolen } });
+    expect([old.code, old.stderr]).toEqual([125, expect.stringContaining("error[UNTRUSTED]")]);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
+    const { code, text } = await live.ended;
+    expect([code, text]).toEqual([0, lines]);
+    // Its jobs are its own still, and end with its trust.
+    const last = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 603"]);
+    await last.waitFor(/up/);
+    await rig.runner(["trust", "revoke", rotated.peer], runner.home);
+    const left = await until(
+      () => processesOf("sleep\x303"),
+      (pids) => pids.length === 0,
+    );
+    expect(left).toEqual([]);
+    last.child.kill("SIGKILL");
+  });
+
+  it("of a runner: its coordinators find it by themselves, and a job that runs loses no byte", async () => {
+    await using rig = new Rig();
+    const runner = await rig.pairedRunner("w1");
+    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting]);
+    await live.waitFor(/line 3\n/);
+    const running = await rig.runner(["id", "--rotate"], runner.home);
+    expect([running.code, running.stderr]).toEqual([
+      3,
+      expect.stringContaining("error[STATE_LOCKED]: The runner runs"),
+    ]);
+    await runner.stop("SIGKILL");
+    const [peer = ""] = (await rig.runner(["id", "--rotate"], runner.home)).text.split("\n");
+    const listen = `/ip4/127.0.0.1/tcp/${portOf(runner.address)}`;
+    const again = await rig.startRunner("w1", undefined, runner.home, { listen });
+    expect(again.peer).toBe(peer);
+    expect(peer).not.toBe(runner.peer);
+    const { code, text } = await live.ended;
+    expect([code, text]).toEqual([0, lines]);
+    expect(JSON.parse((await rig.coordinator(["trust", "list", "--json"])).text)).toMatchObject([
+      { peer, name: "w1", formerly: [runner.peer] },
+    ]);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
+  });
+});
