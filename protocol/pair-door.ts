@@ -31,8 +31,8 @@ export interface PairingDoor {
 export function openPairingDoor(side: PairingSide): PairingDoor {
   const { me, name, invites, trust, slowdown = createSlowdown() } = side;
   return {
-    // Without a word: whoever dials again and again would fill the audit. A peer that was removed is any other stranger: the
-    // invite that it used lets it in no more.
+    // Without a word: whoever dials again and again would fill the audit. A peer that was removed, or that goes on under
+    // another key, is any other stranger: the invite that it used lets it in no more.
     pairingOpen(peer, host) {
       const isOver = trust.removed().some((one) => one.peer === peer) || trust.current(peer) !== undefined;
       return invites.openTo(isOver && !trust.has(peer) ? "" : peer) && !slowdown.slowed(host);
