@@ -43,6 +43,13 @@ const HOSTILE: readonly unknown[] = [
   [[[[[[[[[[]]]]]]]]]],
 ];
 
+/** Two of nobody's, and one that is none. */
+const PEERS = [
+  "12D3KooWGRb3rW5dCUN112wQFGebSYwDegLdcNSPZ7K4tvWvb3T3",
+  "12D3KooWAKvL6vLwVtnvPMUjP8SXTQ3bv4EAnD3ch3rzJ6t76jBK",
+  "nobody",
+];
+
 /** Attempts that the attacker knows of: its own, another peer's, and one that is none. */
 export type Known = readonly string[];
 
@@ -101,6 +108,17 @@ const inputs: { readonly [Id in OperationId]: (random: Random, known: Known) => 
   "/keeper/audit": () => ({ events: [] }),
   "/keeper/place": (random, known) => ({ owner: "embedded", attemptId: random.pick([...known, newAttemptId()]) }),
   "/joined/open": () => ({ peer: "embedded", withinMs: 1 }),
+  "/trust/succession": (random) => ({ of: random.pick(PEERS) }),
+  // Well formed, and signed by nobody: a seed must not move the attacker's own pin.
+  "/trust/succeed": (random) => ({
+    successions: Array.from({ length: random.between(0, 3) }, () => ({
+      old: random.pick(PEERS),
+      new: random.pick(PEERS),
+      at: Date.now(),
+      signedByOld: "AAAA",
+      signedByNew: "AAAA",
+    })),
+  }),
   "/keeper/list": () => ({ owner: "embedded" }),
   "/keeper/cancel": () => ({ owner: null }),
 };
