@@ -446,7 +446,7 @@ describe("a recipe", () => {
       const env = { TOKEN, KEY };
       const told: string[] = [];
       for (const format of ["json", "plain", "github"]) {
-        const report = ["--junit", "report.xml"].slice(0, format === "json" ? 2 : 0);
+        const report = ["--junit", join(dirname(path), "report.xml")].slice(0, format === "json" ? 2 : 0);
         const { code, text, stderr } = await rig.coordinator(["run", "--local", path, "--format", format, ...report], {
           env,
         });
