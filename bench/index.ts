@@ -9,6 +9,7 @@ import { keeperSplit } from "./keeper-split.ts";
 import { manyReaders } from "./many-readers.ts";
 import { compare, openBench, residentMiB, root, time } from "./rig.ts";
 import { scheduleAtSize } from "./schedule.ts";
+import { secretsCost } from "./secrets.ts";
 
 const GIB = 1024 ** 3;
 const JOBS = 1_000;
@@ -82,6 +83,7 @@ try {
   if (wanted("backends")) for await (const [name, text] of backends(bench)) line(name, text);
   if (wanted("slow-reader")) await slowReader(4 * GIB, 5_000_000);
   if (wanted("readers")) line("50 readers, one of them stalled", await manyReaders(bench));
+  if (wanted("secrets")) line(`text of a job with two secrets, against none`, await secretsCost(bench));
   if (wanted("schedule")) for await (const [name, text] of scheduleAtSize()) line(name, text);
   if (wanted("split")) for (const [name, text] of await keeperSplit()) line(name, text);
   line("memory of an idle runner", `front ${idle.front.toFixed(0)}, keeper ${idle.keeper.toFixed(0)} MiB`);
