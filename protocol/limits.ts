@@ -14,6 +14,9 @@ export const limits = {
   controlBytes: 64 * KiB,
   /** Unacknowledged bytes that a callee may have under way: four mebibytes fill a gigabit link at 32 ms round trip. */
   window: 4 * MiB,
+  /** Stdin that waits at a runner for processes that do not read it: of one peer's jobs, 256 whole windows, and of all. */
+  stdinPerPeerBytes: 1024 * MiB,
+  stdinBytes: 2048 * MiB,
   windowMinimum: 64 * KiB,
   windowMaximum: 8 * MiB,
   /** Unread bytes a channel holds before it calls the peer a flood: the largest window, an envelope and some control. */

@@ -20,7 +20,7 @@ import { openBackends } from "./backends/index.ts";
 import { type DiskBudget, diskBudget } from "./disk-budget.ts";
 import { type DrivenJob, startDrivenJob } from "./driven-job.ts";
 import { type Job, type StepsJob, startJob } from "./job.ts";
-import { jobStdin } from "./job-stdin.ts";
+import { jobStdin, StdinBudget } from "./job-stdin.ts";
 import { Journal } from "./journal.ts";
 import { type KeptJob, keptJob } from "./kept-job.ts";
 import { findMarks, removeMark } from "./marks.ts";
@@ -82,6 +82,7 @@ export async function openKeeper({
   const journals = privateFolder(join(folder, "journals"));
   const jobs = new Map<AttemptId, KeptJob>();
   const used = new Set<AttemptId>();
+  const stdinBudget = new StdinBudget();
   const watchers = new Set<() => void>();
   const listeners: (() => void)[] = [];
   const over = new Set<Promise<void>>();
@@ -230,7 +231,7 @@ export async function openKeeper({
   }
 
   const keptSteps = (record: JobRecord, journal: Journal, request: JobRequest, job: StepsJob): KeptJob =>
-    keptJob(record, journal, { job, ...(request.stdin ? { stdin: jobStdin(job) } : {}) });
+    keptJob(record, journal, { job, ...(request.stdin ? { stdin: jobStdin(job, record.owner, stdinBudget) } : {}) });
 
   function whenOver(kept: KeptJob, cleanUp: (job: Job) => Promise<void>): void {
     const { job } = kept;

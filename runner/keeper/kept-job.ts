@@ -141,7 +141,8 @@ export function keptJob(
       job = undefined;
       driven = undefined;
       // How much of it was taken is still asked.
-      stdin = stdin && { taken: stdin.taken, take() {}, end() {} };
+      stdin?.release();
+      stdin = stdin && { taken: stdin.taken, take() {}, end() {}, release() {} };
     },
     close(reason) {
       clearTimeout(lease);

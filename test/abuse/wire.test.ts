@@ -10,6 +10,7 @@ import { type Identity, loadIdentity } from "../../protocol/identity.ts";
 import { limits } from "../../protocol/limits.ts";
 import { CALL_PROTOCOL, type Node, type NodeOptions, startNode } from "../../protocol/node.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
+import { jobStdin, StdinBudget } from "../../runner/keeper/job-stdin.ts";
 import {
   answerTo,
   chunk,
@@ -416,6 +417,30 @@ describe("limits that are reached sooner", () => {
     const mine = await Promise.all(Array.from({ length: 12 }, () => call(0)));
     expect(Math.max(...mine)).toBeGreaterThan(250);
     expect(await call(1)).toBeLessThan(200);
+  });
+
+  attack("stdin of many jobs that do not read it", "TOO_MANY; another peer's jobs, and later ones, have room", () => {
+    const MiB = 1024 * 1024;
+    const budget = new StdinBudget(4 * MiB, 6 * MiB);
+    // A process that does not read.
+    const deaf = { writeStdin: () => new Promise<void>(() => {}), endStdin() {} };
+    const [first, second] = [jobStdin(deaf, "mallory", budget), jobStdin(deaf, "mallory", budget)];
+    const others = jobStdin(deaf, "honest", budget);
+    const code = (take: () => void): string => {
+      try {
+        take();
+        return "taken";
+      } catch (error) {
+        return (error as SortieError).code;
+      }
+    };
+    first.take(Buffer.alloc(3 * MiB));
+    expect(code(() => second.take(Buffer.alloc(2 * MiB)))).toBe("TOO_MANY");
+    expect(second.taken).toBe(0);
+    expect(code(() => others.take(Buffer.alloc(2 * MiB)))).toBe("taken");
+    expect(code(() => others.take(Buffer.alloc(2 * MiB)))).toBe("TOO_MANY");
+    first.release();
+    expect(code(() => second.take(Buffer.alloc(2 * MiB)))).toBe("taken");
   });
 
   attack("requests of a mebibyte", "each counts as many", async () => {
