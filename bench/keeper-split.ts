@@ -89,7 +89,7 @@ async function runJob(link: KeeperLink, command: Command): Promise<void> {
     owner: "bench",
     slots: 10,
     leaseMs: null,
-    decision: { name: "bench", wants: [], rule: "bench" },
+    decision: { peer: "bench", name: "bench", wants: [], rule: "bench" },
     request: {
       attemptId: newAttemptId(),
       run: newRunId(),

@@ -21,7 +21,7 @@ const Want = v.strictObject({ kind: Brief, value: Brief });
 
 /** What a job was allowed by. */
 export const AuditDecision = v.strictObject({
-  name: Brief,
+  ...Peer,
   wants: v.pipe(v.array(Want), v.maxLength(limits.auditWants)),
   /** Of the wants, those that are not listed. */
   more: v.optional(Count),
@@ -63,7 +63,7 @@ export type FrontEvent = v.InferOutput<typeof FrontEvent>;
 /** What the keeper itself writes. */
 const KeeperEvent = v.variant("type", [
   v.strictObject({ type: v.literal("keeper-started"), pid: Count, version: Brief }),
-  v.strictObject({ type: v.literal("job-allowed"), peer: Brief, ...AuditDecision.entries, ...Job }),
+  v.strictObject({ type: v.literal("job-allowed"), ...AuditDecision.entries, ...Job }),
   v.strictObject({
     type: v.literal("job-ended"),
     peer: Brief,

@@ -162,6 +162,7 @@ export function decisionOf(
   ];
   const more = distinct.length - limits.auditWants;
   return {
+    peer: brief(caller.peer),
     name: brief(caller.name),
     wants: distinct.slice(0, limits.auditWants),
     ...(more > 0 ? { more } : {}),

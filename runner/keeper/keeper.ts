@@ -175,7 +175,7 @@ export async function openKeeper({
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
-    const kept = parent ? startWithin(record, request, journal, parent) : startOwn(record, input, journal);
+    const kept = parent ? startWithin(record, input, journal, parent) : startOwn(record, input, journal);
     jobs.set(attemptId, kept);
     return kept;
   }
@@ -187,7 +187,7 @@ export async function openKeeper({
       throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
   }
 
-  function startOwn(record: JobRecord, { request, confine }: RunInput, journal: Journal): KeptJob {
+  function startOwn(record: JobRecord, { request, confine, decision: { peer } }: RunInput, journal: Journal): KeptJob {
     const { attemptId, slots: wanted = 1 } = request;
     const count = (by: 1 | -1): void => {
       running += by;
@@ -198,7 +198,7 @@ export async function openKeeper({
     const open = sites.own(request, redaction, confine);
     const ended = (exit: Exit): void => {
       count(-1);
-      audit?.record(endedLine(record, exit));
+      audit?.record(endedLine(record, exit, peer));
     };
     count(1);
     let kept: KeptJob;
@@ -216,12 +216,14 @@ export async function openKeeper({
     return kept;
   }
 
-  function startWithin(record: JobRecord, request: JobRequest, journal: Journal, { driven, site }: Parent): KeptJob {
+  function startWithin(record: JobRecord, input: RunInput, journal: Journal, { driven, site }: Parent): KeptJob {
+    const { request } = input;
+    const { peer } = input.decision;
     const job = startJob(
       request,
       journal,
       sites.within(site, request),
-      (exit) => audit?.record(endedLine(record, exit)),
+      (exit) => audit?.record(endedLine(record, exit, peer)),
       driven.redaction,
     );
     driven.add(job);

@@ -264,7 +264,7 @@ describe("the file of a secret", () => {
         owner: "test",
         slots: 1,
         leaseMs: 60_000,
-        decision: { name: "test", wants: [], rule: "" },
+        decision: { peer: "test", name: "test", wants: [], rule: "" },
         window: limits.window,
         holder: "one",
       };

@@ -33,7 +33,7 @@ import {
 } from "./calls.ts";
 import { drive, drivenRequest, within } from "./driven-jobs.ts";
 
-const decision = { name: "test", wants: [], rule: "a test" };
+const decision = { peer: "test", name: "test", wants: [], rule: "a test" };
 let folder: string;
 let keepers: string;
 beforeEach(() => {

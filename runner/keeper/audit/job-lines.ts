@@ -3,8 +3,7 @@ import { type AuditDecision, type AuditEvent, brief } from "../../../protocol/au
 import type { Exit } from "../../../protocol/exit.ts";
 import type { JobRecord } from "../record.ts";
 
-const jobOf = ({ attemptId, run, job, attempt, within, owner }: JobRecord) => ({
-  peer: brief(owner),
+const jobOf = ({ attemptId, run, job, attempt, within }: JobRecord) => ({
   attemptId,
   run,
   job,
@@ -14,12 +13,14 @@ const jobOf = ({ attemptId, run, job, attempt, within, owner }: JobRecord) => ({
 
 export const allowedLine = (record: JobRecord, decision: AuditDecision): AuditEvent => ({
   type: "job-allowed",
-  ...jobOf(record),
   ...decision,
+  ...jobOf(record),
 });
 
-export const endedLine = (record: JobRecord, exit: Exit): AuditEvent => ({
+/** `peer`: who asked for it; a keeper that found the job knows whose it is. */
+export const endedLine = (record: JobRecord, exit: Exit, peer: string = record.owner): AuditEvent => ({
   type: "job-ended",
+  peer: brief(peer),
   ...jobOf(record),
   reason: exit.reason,
   code: exit.code,
