@@ -142,6 +142,7 @@ describe("the code of a sandboxed recipe", () => {
         killAgain: () => { Object.defineProperty(process, "kill", { value: Object.getPrototypeOf(process).kill ?? (() => {}) }); },
         killElsewhere: () => vm.runInNewContext("p.kill(p.ppid, 0)", { p: process }),
         killHandle: () => new child.ChildProcess()._handle.spawn("/bin/true", ["true"], undefined, undefined, [], 0, -1, -1),
+        signalHandle: () => String(new child.ChildProcess()._handle.kill(15)),
         debug: () => process._debugProcess(process.ppid),
         priority: () => os.setPriority(process.ppid, 19),
         priorityByName: () => setPriority(process.ppid, 19),
@@ -216,6 +217,9 @@ describe("the code of a sandboxed recipe", () => {
       expect(outcomeOf(name)).toBe(DENIED);
     });
 
+  attack("a recipe signals by a handle that was never started", "there is no such process", () => {
+    expect(outcomeOf("signalHandle")).toBe("-3");
+  });
   attack("a recipe puts back what signals", "it cannot be put back", () => {
     expect(outcomeOf("killAgain")).toMatch(/redefine/);
   });
