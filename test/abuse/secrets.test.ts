@@ -180,6 +180,29 @@ describe("a peer that asks for a job with a secret", () => {
       "PROTOCOL",
     );
   });
+  attack("another user reads the arguments of all processes while it runs", "none has a value", async () => {
+    const driven = await drive(runner, { secrets });
+    const running = driven.run('echo "$TOKEN" > /dev/null; exec sleep 0.37');
+    let looked = 0;
+    let seen: string[] = [];
+    const look = (): void => {
+      for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+        try {
+          const line = readFileSync(`/proc/${pid}/cmdline`, "latin1");
+          looked++;
+          seen = [...seen, ...leaksIn(line)];
+        } catch {
+          // It is gone.
+        }
+      }
+    };
+    const looking = setInterval(look, 20);
+    await running;
+    clearInterval(looking);
+    await driven.finish();
+    expect(looked).toBeGreaterThan(50);
+    expect(seen).toEqual([]);
+  });
   attack("a command within that brings secrets of its own", "PROTOCOL", async () => {
     const driven = await drive(runner, { secrets });
     expect(await codeOf(driven.start("true", { secrets }))).toBe("PROTOCOL");

@@ -152,10 +152,11 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
     }
   });
 
-  it("keeps every variable's value out of what other users can see", async () => {
+  it("keeps the values of variables and of secrets' files out of what other users can see", async () => {
     const secret = `s3cret-${newAttemptId()}`;
-    const job = await jobs.open({ env: [["TOKEN", secret]], cwd: "/" });
-    const starting = job.startUntil({ shell: 'echo go; sleep 0.2; [ -n "$TOKEN" ]' }, /go/);
+    const secrets = [{ as: "file" as const, name: "KEY", value: secret }];
+    const job = await jobs.open({ env: [["TOKEN", secret]], secrets, cwd: "/" });
+    const starting = job.startUntil({ shell: 'echo go; sleep 0.2; [ "$(cat "$KEY_FILE")" = "$TOKEN" ]' }, /go/);
     let looks = 0;
     let over = false;
     const seen: string[] = [];
