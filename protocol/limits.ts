@@ -38,8 +38,8 @@ export const limits = {
    */
   heldPerPeerBytes: 512 * MiB,
   heldBytes: 1024 * MiB,
-  /** Of one connection beside its calls (answers to pings): a peer that asks and does not read. */
-  connectionUnsentBytes: 16 * MiB,
+  /** Of one connection beside its calls (answers to pings), for a peer that does not read; each is twenty times as long in memory. */
+  connectionUnsentBytes: 4 * MiB,
   /** Streams of one peer that did not say yet what they are for, or that are calls, over all its connections. */
   streamsPerPeer: 5_000,
   /** Connections of one peer: each process of a coordinator has one of its own. */
