@@ -201,8 +201,11 @@ export async function handler(options: Options): Promise<number> {
     stops.push(
       trust.onRemoved((peer, { owner, successor }) => {
         node.disconnect(peer);
-        if (successor)
-          return log(`${successor.name} goes on as ${successor.peer}, which its old key ${peer} has signed`);
+        if (successor) {
+          log(`${successor.name} goes on as ${successor.peer}, which its old key ${peer} has signed`);
+          audit.tell({ type: "key-changed", peer: successor.peer, name: successor.name, before: peer });
+          return;
+        }
         log(`${peer} is no longer trusted: its connections and jobs end`);
         audit.tell({ type: "trust-removed", peer });
         runner.revoke(owner).catch((error: unknown) => log(asSortieError(error).message));

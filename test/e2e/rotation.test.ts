@@ -27,6 +27,8 @@ describe("a new key", () => {
     expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
     const { code, text } = await live.ended;
     expect([code, text]).toEqual([0, lines]);
+    const audit = (await rig.runner(["audit", "--json"], runner.home)).text;
+    expect(audit).toMatch(new RegExp(`"key-changed","peer":"${rotated.peer}","name":"[^"]+","before":"${before}"`));
     // Its jobs are its own still, and end with its trust.
     const last = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 603"]);
     await last.waitFor(/up/);

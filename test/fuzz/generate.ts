@@ -82,10 +82,12 @@ const attach = (random: Random, known: Known): object => ({
   window: windowOf(random),
   holder: newId(),
 });
+const decision = { peer: "peer", name: "peer", wants: [{ kind: "run", value: "true" }], rule: "allow everything" };
 const run = (random: Random, known: Known): object => ({
   request: job(random, known),
   window: windowOf(random),
   holder: newId(),
+  ...(random.chance(20) ? { signature: { by: "1".repeat(52), at: Date.now(), value: "A".repeat(86) } } : {}),
 });
 
 /** A valid input of each operation: what is added to the protocol has to be added here. */
@@ -103,9 +105,9 @@ const inputs: { readonly [Id in OperationId]: (random: Random, known: Known) => 
   "/keeper/info": () => ({}),
   "/keeper/leave": () => ({}),
   "/keeper/watch": () => ({ limits: { job: 1, all: 1, keptMs: 1 } }),
-  "/keeper/run": (random, known) => ({ owner: "embedded", slots: 1, leaseMs: null, ...run(random, known) }),
+  "/keeper/run": (random, known) => ({ owner: "embedded", slots: 1, leaseMs: null, decision, ...run(random, known) }),
   "/keeper/attach": (random, known) => ({ owner: "embedded", ...attach(random, known) }),
-  "/keeper/audit": () => ({ events: [] }),
+  "/keeper/audit": () => ({ events: [{ type: "stranger", peer: "peer", host: "192.0.2.1" }] }),
   "/keeper/place": (random, known) => ({ owner: "embedded", attemptId: random.pick([...known, newAttemptId()]) }),
   "/joined/open": () => ({ peer: "embedded", withinMs: 1 }),
   "/trust/succession": (random) => ({ of: random.pick(PEERS) }),

@@ -402,7 +402,11 @@ async function settle(site: Site, honest: TestPeer, theirs: string, before: Held
     if (open[who].open > before[who].open + SPARE_DESCRIPTORS) figures.problem(`the ${who} leaks descriptors`);
     if (grown > MOST_GROWTH[who]) figures.problem(`the ${who} grew by ${mib(grown)}`);
   }
-  const work = readdirSync(join(runner.home, "runner", "keeper", "work"));
+  // A job's directory is removed once its exit is told.
+  const work = await until(
+    () => readdirSync(join(runner.home, "runner", "keeper", "work")),
+    (names) => names.length === 0,
+  );
   if (work.length > 0) figures.problem(`jobs' directories were left: ${work.join(", ")}`);
   const processes = await until(
     () => processesOf(folder),
