@@ -9,6 +9,7 @@ import { newAttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import type { Container } from "../../protocol/place.ts";
+import { compile, decide, resolveWant } from "../../runner/grants/decide.ts";
 import { findEngine } from "../../runner/keeper/backends/container/engine.ts";
 import { FURNISHED_IMAGE, IMAGE, testEngine } from "../rig/engine.ts";
 import { requestOf, service } from "../runner/containers.ts";
@@ -164,6 +165,25 @@ describe("mounts beyond the grant", () => {
       expect(await at.denied(mount(join(data, "harmless")))).not.toMatch(/docker|machine/);
     },
   );
+
+  attack(
+    "the engine's socket, by a path with the runner's own mark for such paths in it",
+    "taken as it is",
+    async () => {
+      const sections = [compile({ allow: { mount: true }, deny: {} }, "flags")];
+      for (const source of ["/runguarded:guarded:/docker.sock", "/runguarded:/docker.sock", "/guarded:guarded:run"]) {
+        const want = await resolveWant(sections, { kind: "mount", value: `${source}:ro`, what: "mount it" });
+        expect(decide(sections, want)).toMatchObject({ allowed: true, taken: source });
+      }
+    },
+  );
+
+  attack("a path of a megabyte, and of a hundred thousand names", "DENIED at once", async () => {
+    at.grant({ image: [IMAGE], mount: [data] });
+    // A look at each of them would keep the runner busy for minutes, and fill its memory.
+    for (const source of [`/${"a/".repeat(100_000)}`, `/${"x".repeat(500_000)}`, `${data}${"/..".repeat(99_999)}`])
+      expect((await at.denied(mount(source))).length).toBeLessThan(800);
+  });
 
   attack("a socket that was put into a granted path", "DENIED", async () => {
     const server = createServer();

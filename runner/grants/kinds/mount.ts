@@ -1,6 +1,6 @@
 // The grant `mount`: which directories and files of this machine containers may have, as real paths; an item grants what is
 // below it, with `:ro` only to read. Some paths are as good as root, and those only an item of exactly that path grants.
-import { readlinkSync, realpathSync, statSync } from "node:fs";
+import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, posix } from "node:path";
 import { homeOf } from "../../../protocol/home.ts";
@@ -19,8 +19,9 @@ const MOST_LINKS = 40;
 export const mountValue = (source: string, readOnly: boolean): string =>
   `${source}${readOnly ? ":ro" : /:r[ow]$/.test(source) ? ":rw" : ""}`;
 
-/** The path of a value that may be resolved. */
-export const sourceOf = (value: string): string => value.replace(GUARDED, "").replace(/:r[ow]$/, "");
+/** The path of a value that may be resolved. The mark is in front alone: a path may have the same in the midst of it. */
+export const sourceOf = (value: string): string =>
+  (value.startsWith(GUARDED) ? value.slice(GUARDED.length) : value).replace(/:r[ow]$/, "");
 
 export const mountRules: KindRules<MountItem> = {
   async resolve(value) {
@@ -56,24 +57,36 @@ export const mountRules: KindRules<MountItem> = {
   },
 };
 
-/** Without links and `..`, as far as it is there and can be looked at; the keeper looks again, and refuses the rest. */
-function realPath(path: string, links = MOST_LINKS): string {
+/**
+ * Without links and `..`, as far as it is there and can be looked at; the keeper looks again, and refuses the rest. From the
+ * top: what is not there ends the look, however long it goes on.
+ */
+function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    const plain = posix.resolve(path);
-    if (plain === "/") return plain;
-    const folder = realPath(posix.dirname(plain), links);
-    const at = posix.join(folder, posix.basename(plain));
-    const target = targetOf(at);
-    return target === undefined || links === 0 ? at : realPath(posix.resolve(folder, target), links - 1);
+    const partsOf = (one: string): string[] => one.split("/").filter(Boolean).reverse();
+    const left = partsOf(posix.resolve(path));
+    let real = "";
+    for (let links = MOST_LINKS; left.length > 0; ) {
+      const at = `${real}/${left.pop()}`;
+      const target = targetOf(at);
+      if (target === undefined || links === 0) return [at, ...left.reverse()].join("/");
+      if (target === "") real = at;
+      else {
+        links--;
+        left.push(...partsOf(posix.resolve(real || "/", target)));
+        real = "";
+      }
+    }
+    return real || "/";
   }
 }
 
-/** Where a link goes to, also one to nothing; undefined where there is none. */
+/** Where a link goes to, also one to nothing; empty where it is none, undefined where nothing can be seen. */
 function targetOf(path: string): string | undefined {
   try {
-    return readlinkSync(path);
+    return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : "";
   } catch {
     return undefined;
   }
