@@ -95,7 +95,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
         if (deniedSince.length > 0) throw refuse(deniedSince);
       }
       const rule = [...rules].join("; ") || "nothing is wanted";
-      return { request: asTaken(request, taken), confine: confinementOf(sections, request), rule, wants };
+      // As above: of what holds by now.
+      const confine = confinementOf(sectionsFor(caller), request);
+      return { request: asTaken(request, taken), confine, rule, wants };
 
       function refuse(denied: readonly Denied[], onlyAudits = false): SortieError {
         const why = denied.map(

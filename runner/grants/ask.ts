@@ -7,7 +7,7 @@ import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { oneLine } from "../../protocol/text.ts";
 import type { Decision } from "./decide.ts";
-import { meaningOf } from "./needed.ts";
+import { flagFor, meaningOf } from "./needed.ts";
 import type { Want } from "./policy.ts";
 
 export interface Question {
@@ -56,7 +56,7 @@ export function createAsk(options: AskOptions): Ask {
     say(
       `\n${oneLine(`${caller.name} (${caller.peer}) wants to ${want.what}, for the job ${job}.`)}\n${meaning ? `But ${oneLine(meaning)}.\n` : ""}`,
     );
-    const answer = await answered();
+    const answer = await answered(want);
     if (answer === undefined) say("\nNobody answered: denied.\n");
     if (answer === "deny") {
       denied.add(key);
@@ -73,12 +73,14 @@ export function createAsk(options: AskOptions): Ask {
   }
 
   /** Undefined where nobody is there. */
-  async function answered(): Promise<Answer | undefined> {
+  async function answered(want: Want): Promise<Answer | undefined> {
     const lines = createInterface({ input, terminal: false });
     const late = setTimeout(() => lines.close(), answerMs);
     try {
       for (;;) {
-        say(`[o]nce, [a]lways (into ${path}), [d]eny for as long as this runner runs › `);
+        // What is granted then may be more than was asked for: of some things only the whole kind can be.
+        const always = `${oneLine(flagFor(want))}, into ${path}`;
+        say(`[o]nce, [a]lways (${always}), [d]eny for as long as this runner runs › `);
         const asked = performance.now();
         const line = await nextLine(lines);
         if (line === undefined) return undefined;

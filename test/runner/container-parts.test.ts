@@ -243,7 +243,7 @@ it("writes a mark as one line, and reads it", () => {
     { url: "tcp://h:2376", certificates: "/a folder/certs" },
     { url: "tcp://h:2376", certificates: "/c", unverified: true as const },
   ])
-    for (const mark of [{ address }, { address, owned }]) {
+    for (const mark of [{ address }, { address, owned }, { address, owned: { ...owned, confined: true as const } }]) {
       expect(markOf(mark)).not.toContain("\n");
       expect(parseMark(markOf(mark))).toEqual(mark);
     }

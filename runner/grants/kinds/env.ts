@@ -11,8 +11,10 @@ const DANGEROUS: readonly NamePattern[] = [
   ...["NODE_PATH", "RUBYLIB", "PERLLIB", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "MAVEN_OPTS", "GRADLE_OPTS"],
   ...["PHPRC", "PHP_INI_SCAN_DIR", "LUA_*", "GCONV_PATH", "GLIBC_TUNABLES", "SHELLOPTS", "BASHOPTS", "PS4", "CDPATH"],
   ...["PROMPT_COMMAND", "MAKEFLAGS", "MAKEFILES", "RUSTC_WRAPPER", "RUSTC", "CARGO_*", "GOFLAGS", "TAR_OPTIONS"],
+  ...["OPENSSL_*", "DOTNET_*", "CORECLR_*", "GEM_*", "BUNDLE_*", "YARN_*", "PIP_*", "COMPOSER_*", "ERL_*", "JULIA_*"],
   // Programs that others start, and where configuration is read from that may name some.
   ...["EDITOR", "VISUAL", "PAGER", "BROWSER", "SHELL", "LESSOPEN", "LESSCLOSE", "SUDO_*", "HOME", "XDG_*", "ZDOTDIR"],
+  ...["RSYNC_RSH", "HGRCPATH", "VIMINIT", "EXINIT", "WGETRC", "CURL_HOME", "KUBECONFIG", "AWS_CONFIG_FILE", "MANPAGER"],
 ].map((text) => namePattern(text) as NamePattern);
 
 const isDangerous = (name: string): boolean => DANGEROUS.some((pattern) => fitsInAnyCase(pattern, name));

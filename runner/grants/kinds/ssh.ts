@@ -12,6 +12,9 @@ interface SshItem {
   readonly port: string | undefined;
 }
 
+/** No host is called so: where an alias goes to cannot be told now. */
+const UNKNOWN = "";
+
 /** `[user@]host[:port]`, an address with colons in brackets. */
 export const sshValue = ({ user, host, port }: SshTarget): string =>
   `${user === undefined ? "" : `${user}@`}${host.includes(":") ? `[${host}]` : host}${port === undefined ? "" : `:${port}`}`;
@@ -42,7 +45,8 @@ export const sshRules: KindRules<SshItem> = {
       return { names: called(host), also: called(hop.hostname) };
     } catch {
       // The keeper says what is wrong with the host's configuration, where this much is granted.
-      return { names: asked.user === undefined ? [] : [value] };
+      // Whether it is one that is denied, nobody knows.
+      return { names: asked.user === undefined ? [] : [value], also: [UNKNOWN] };
     }
   },
   parse(text) {
@@ -61,6 +65,7 @@ export const sshRules: KindRules<SshItem> = {
   },
   // Every port where none is said; and names of hosts as DNS takes them.
   denies(item, value) {
+    if (value === UNKNOWN) return true;
     const { user = "", host = "", port } = parse(value) ?? {};
     const plain = (name: string): string => name.toLowerCase().replace(/\.$/, "");
     return (

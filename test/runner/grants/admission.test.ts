@@ -8,6 +8,7 @@ import type { KeeperLink } from "../../../runner/keeper/keeper-link.ts";
 import { embeddedKeeper } from "../../../runner/keeper/keeper-link.ts";
 import { type Sshd, startSshd, whyNoSshd } from "../../rig/sshd.ts";
 import { codeOf, jobFolder, request, testRunner } from "../calls.ts";
+import { requestOf } from "../containers.ts";
 import { drive } from "../driven-jobs.ts";
 
 const policy = (allow: ByKind, deny: ByKind = {}) => [compile({ allow, deny }, "flags")];
@@ -67,6 +68,19 @@ describe("an admission that asks", () => {
       const wanted = asked({ steps: steps.slice(0, 1), env: [["A", "1"]] });
       expect(await codeOf(admission.admit(wanted, caller))).toBe("DENIED");
     }
+  });
+
+  it("confines containers by what holds once it was answered", async () => {
+    let sections = policy({ network: ["bridge"] });
+    const { admission } = asking({
+      sectionsFor: () => sections,
+      async ask() {
+        sections = policy({});
+        return "asked: once";
+      },
+    });
+    const { confine } = await admission.admit(asked({ container: requestOf().container }), caller);
+    expect(confine?.network).toBe("none");
   });
 
   it("does not ask where it only audits", async () => {

@@ -16,7 +16,10 @@ const before = process.env["SORTIE_SSH_CONFIG"];
 beforeAll(() => {
   folder = realpathSync(mkdtempSync(join(tmpdir(), "sortie-places-")));
   const config = join(folder, "ssh_config");
-  writeFileSync(config, "Host db web1\n HostName 10.0.0.5\n User deploy\n Port 2222\nHost web2\n User root\n");
+  writeFileSync(
+    config,
+    "Host db web1\n HostName 10.0.0.5\n User deploy\n Port 2222\nHost web2\n User root\nHost unclear\n ProxyCommand nc %h %p\n",
+  );
   process.env["SORTIE_SSH_CONFIG"] = config;
 });
 afterAll(() => {
@@ -239,6 +242,11 @@ describe("the grant ssh", () => {
     const values = ["db", "web1:22", "deploy@10.0.0.5", "DB", "db.", "web2"];
     expect(await judged("ssh", ["*@10.0.0.5"], values, "deny")).toEqual(["DB", "db.", "web2"]);
     expect(await judged("ssh", ["*@db", "*@10.0.0.5"], values, "deny")).toEqual(["web2"]);
+  });
+
+  it("denies a host of which nobody can tell where it is, where any is denied", async () => {
+    expect(await judged("ssh", ["me@unclear"], ["me@unclear"])).toEqual(["me@unclear"]);
+    expect(await judged("ssh", ["*@10.0.0.5"], ["me@unclear"], "deny")).toEqual([]);
   });
 
   it("takes an address with colons in brackets", async () => {

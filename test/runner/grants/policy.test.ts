@@ -217,11 +217,15 @@ describe("a question in a terminal", () => {
     await answer("always", 2);
     expect(await second).toBe("asked: always");
     expect(always).toEqual([env("A")]);
-    const third = ask(question("B"));
+    expect(shown()).toContain("[a]lways (--allow-env=A, into FILE)");
+    const long = `B${"x".repeat(200)}`;
+    const third = ask(question(long));
     await answer("d", 3);
     expect(await third).toBeUndefined();
+    // Nothing less than all of them could be written down for it.
+    expect(shown()).toContain("[a]lways (--allow-env, into FILE)");
     // Denied for as long as the runner runs: not asked again.
-    expect(await ask(question("B"))).toBeUndefined();
+    expect(await ask(question(long))).toBeUndefined();
     expect(shown().split("›")).toHaveLength(4);
   });
 

@@ -84,7 +84,7 @@ async function open(
   try {
     const prepared = await prepare(engine, request, request.container, workspace, events, cancelled, owner, confine);
     const { image, place, services, user } = prepared;
-    const owned = { image: image.Id, workspace };
+    const owned = { image: image.Id, workspace, ...(confine?.limits ? { confined: true as const } : {}) };
     events.mark(markOf({ address, owned }));
     const asUser = user === undefined ? request : { ...request, user };
     files = await secretsFor(engine, image, asUser, events, owner);
@@ -100,7 +100,7 @@ async function open(
 /** Nothing runs any more that could leave files when they are given back. Rejects where something is left. */
 async function clean(engine: Engine, owner: string, attempt: AttemptId, owned: Mark["owned"]): Promise<void> {
   await removeAll(engine, owner, attempt);
-  if (owned) await giveBack(engine, owned.image, owned.workspace, labelsOfAttempt(attempt, owner));
+  if (owned) await giveBack(engine, owned, labelsOfAttempt(attempt, owner));
 }
 
 async function prepare(

@@ -8,8 +8,10 @@ const MARK_BYTES = 1_000;
 
 const Mark = v.strictObject({
   address: Address,
-  /** The job's directory, which is to be given back by a container of this image. */
-  owned: v.exactOptional(v.strictObject({ image: v.string(), workspace: v.string() })),
+  /** The job's directory, which is to be given back by a container of this image; confined: with limits, as the job had. */
+  owned: v.exactOptional(
+    v.strictObject({ image: v.string(), workspace: v.string(), confined: v.exactOptional(v.literal(true)) }),
+  ),
 });
 export type Mark = Readonly<v.InferOutput<typeof Mark>>;
 

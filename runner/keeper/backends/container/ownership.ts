@@ -2,17 +2,27 @@
 // remove it. container.ts asks at a job's end.
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { limits } from "../../../../protocol/limits.ts";
 import { create } from "./create.ts";
 import { WORKSPACE } from "./create-body.ts";
 import type { Engine } from "./engine.ts";
 import { statusOf } from "./engine-error.ts";
+import type { Mark } from "./mark.ts";
 import { endOf } from "./wait.ts";
+
+/** Of what is the image's own program, and root there: no more of the machine than its job had. */
+const LIMITED = {
+  Memory: limits.confinedMemoryBytes,
+  MemorySwap: limits.confinedMemoryBytes,
+  CpuPeriod: 100_000,
+  CpuQuota: limits.confinedCpus * 100_000,
+  PidsLimit: limits.confinedPids,
+};
 
 /** Gives it to this user by a container of the job's own image, as far as that has a chown. Rejects where the engine is gone. */
 export async function giveBack(
   engine: Engine,
-  image: string,
-  workspace: string,
+  { image, workspace, confined }: NonNullable<Mark["owned"]>,
   labels: Readonly<Record<string, string>>,
 ): Promise<void> {
   const user = process.getuid?.() ?? 0;
@@ -34,6 +44,7 @@ export async function giveBack(
           // The image's own chown, of whoever made the image: it needs this much.
           CapDrop: ["ALL"],
           CapAdd: ["CHOWN", "DAC_OVERRIDE"],
+          ...(confined ? LIMITED : {}),
           LogConfig: { Type: "none", Config: {} },
           Mounts: [{ Type: "bind", Source: workspace, Target: WORKSPACE }],
         },
