@@ -53,7 +53,7 @@ export interface Trust {
   list(): readonly Pin[];
   /** The peer by the identity that it has, or that it had. */
   current(peer: string): Pin | undefined;
-  /** Peers that were removed, and not paired anew since. */
+  /** Peers that were removed, and not paired anew since; by each identity they had. */
   removed(): readonly { readonly peer: string; readonly owner: string }[];
   /**
    * By peer ID, by name, or by a prefix of the peer ID of four or more characters (or by its end, which is what is
@@ -113,14 +113,17 @@ export function openTrust(folder: string): Trust {
     },
     remove(peer) {
       file.change(({ pins, removed }) => {
+        // One for each identity it had: an invite that it used under an earlier one must not bring it back.
         const gone = pins
           .filter((pin) => pin.peer === peer)
-          .map((pin) => ({
-            peer,
-            name: pin.name,
-            removedAt: Date.now(),
-            ...(pin.formerly ? { owner: ownerOf(pin) } : {}),
-          }));
+          .flatMap((pin) =>
+            [...(pin.formerly ?? []), peer].map((identity) => ({
+              peer: identity,
+              name: pin.name,
+              removedAt: Date.now(),
+              ...(pin.formerly ? { owner: ownerOf(pin) } : {}),
+            })),
+          );
         return { pins: pins.filter((pin) => pin.peer !== peer), removed: [...removed, ...gone].slice(-TOMBSTONES) };
       });
     },

@@ -111,12 +111,27 @@ describe("an invite in the wrong hands", () => {
 
   attack("a peer that was revoked comes back with the invite it used", "no connection, PAIRING_REFUSED", async () => {
     const issuer = await openIssuer();
-    const revoked = await newNode();
+    const identity = await loadIdentity(testFolder());
     const url = issuer.issue();
-    await useInvite(revoked, url);
-    issuer.trust.remove(revoked.peer);
-    issuer.node.disconnect(revoked.peer);
-    expect(await refusal(useInvite(revoked, url))).toMatch(/^PAIRING_REFUSED: /);
+    await useInvite(await newNode({ identity }), url);
+    issuer.trust.remove(identity.peer);
+    // Over a new connection: the one before is just ending.
+    expect(await refusal(useInvite(await newNode({ identity }), url))).toMatch(/^PAIRING_REFUSED: .*ended the conn/);
+    await issuer.holds();
+  });
+
+  attack("it comes back with that invite and the key before its last one", "PAIRING_REFUSED as well", async () => {
+    const issuer = await openIssuer();
+    const [first, next, last] = await Promise.all([1, 2, 3].map(() => loadIdentity(testFolder())));
+    if (!first || !next || !last) throw new Error("three keys");
+    const url = issuer.issue();
+    await useInvite(await newNode({ identity: first }), url);
+    issuer.trust.succeed(first.peer, next.peer);
+    issuer.trust.succeed(next.peer, last.peer);
+    issuer.trust.remove(last.peer);
+    issuer.issue();
+    expect(await refusal(useInvite(await newNode({ identity: first }), url))).toMatch(/^PAIRING_REFUSED: /);
+    expect(issuer.refused).toEqual(["an invite that this peer used before it was removed"]);
     await issuer.holds();
   });
 

@@ -81,7 +81,7 @@ describe("a succession", () => {
     // Pairing anew changes nothing of it.
     expect(ownerOf(trust.pin(last, "w1", []))).toBe(one.peer);
     trust.remove(last);
-    expect(trust.removed()).toEqual([{ peer: last, owner: one.peer }]);
+    expect(trust.removed()).toEqual([one.peer, two.peer, last].map((peer) => ({ peer, owner: one.peer })));
   });
 
   it("is no removal to those who watch: the successor is told", async () => {
