@@ -67,7 +67,7 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
     trusts: (peer) => trust.has(peer),
     pairingOpen: door.pairingOpen,
     // Runners are called, and call nothing but what new keys need.
-    onCall: (channel, peer) => void serveCall(channel, handlers, { peer, name: trust.get(peer)?.name ?? peer }),
+    onCall: (channel, peer) => serveCall(channel, handlers, { peer, name: trust.get(peer)?.name ?? peer }),
     onPair(channel, peer, host) {
       const pairing = door.onPair(channel, peer, host).finally(() => pairings.delete(pairing));
       pairings.add(pairing);

@@ -52,7 +52,8 @@ export interface Node {
   addresses(): string[];
   /**
    * A channel to exactly this peer, over its connection or a new one to one of the addresses. Rejects with
-   * RUNNER_UNREACHABLE, or UNTRUSTED where the peer ended the connection right after the handshake.
+   * RUNNER_UNREACHABLE, with TOO_MANY where the connection carries as many calls as it can, or with UNTRUSTED where the
+   * peer ended it right after the handshake.
    */
   open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
   /**
@@ -253,6 +254,10 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         );
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
+        if (connection.status === "open" && isOneTooMany(error))
+          throw new SortieError("TOO_MANY", `The connection to the peer ${peer.slice(-8)} carries no more calls.`, {
+            cause: error,
+          });
         // The gate of the other side works after the handshake: a peer it does not know loses the connection then.
         throw new SortieError(
           "UNTRUSTED",
@@ -330,6 +335,10 @@ export function isOtherPeer(error: unknown): boolean {
   const inner = error instanceof AggregateError ? error.errors : [];
   return error.name === "EncryptionFailedError" || [error.cause, ...inner].some(isOtherPeer);
 }
+
+/** Whether this side, or the other one, has as many streams of the connection as it may. */
+const isOneTooMany = (error: unknown): boolean =>
+  error instanceof Error && ["TooManyOutboundProtocolStreamsError", "StreamResetError"].includes(error.name);
 
 function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
   if (error instanceof SortieError) return error;

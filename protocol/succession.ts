@@ -76,7 +76,8 @@ export async function rotate(
   trust: Trust,
 ): Promise<{ readonly peer: string; readonly waiting: Pin[] }> {
   const file = fileIn(folder);
-  const before = waitingPins(folder, trust);
+  // A crash may have left the record of a key that never was: nobody waits for that.
+  const before = (await isDone(folder)) ? waitingPins(folder, trust) : [];
   if (before.length > 0)
     throw new SortieError(
       "USAGE",
@@ -94,6 +95,11 @@ export async function rotate(
   });
   if (waiting.length === 0) forgetOldIdentity(folder);
   return { peer, waiting };
+}
+
+/** Whether the last key that was made is the one that this side has. */
+async function isDone(folder: string): Promise<boolean> {
+  return fileIn(folder).read().successions.at(-1)?.new === (await loadIdentity(folder)).peer;
 }
 
 const alive = (successions: readonly Succession[]): Succession[] =>
@@ -156,7 +162,7 @@ function told(folder: string, peers: readonly string[]): void {
  * been told; what went wrong shows when it is dialled next.
  */
 export async function introduce(folder: string, trust: Trust, pin: Pin): Promise<boolean> {
-  if (!waitingPins(folder, trust).some(({ peer }) => peer === pin.peer)) return true;
+  if (!waitingPins(folder, trust).some(({ peer }) => peer === pin.peer) || !(await isDone(folder))) return true;
   const old = await loadOldIdentity(folder);
   if (!old) return false;
   const me = await loadIdentity(folder);

@@ -6,7 +6,7 @@ import { parseAddress, parseInvite } from "../protocol/invite.ts";
 import { limits } from "../protocol/limits.ts";
 import { isOtherPeer, type Node } from "../protocol/node.ts";
 import { follow, introduce } from "../protocol/succession.ts";
-import type { Pin, Trust } from "../protocol/trust.ts";
+import { ownerOf, type Pin, type Trust } from "../protocol/trust.ts";
 import { issuerOf, parseGiven, proveGiven } from "../protocol/use-invite.ts";
 
 interface JoinOptions {
@@ -55,6 +55,7 @@ export const isDialled = ({ addresses }: Pin): boolean => addresses.length > 0;
  */
 export function keepJoined(options: KeepOptions): () => void {
   const stopped = new AbortController();
+  /** By the first identity of each: it may go on under another one. */
   const kept = new Set<string>();
   const look = (): void => {
     let pins: readonly Pin[] = [];
@@ -63,9 +64,9 @@ export function keepJoined(options: KeepOptions): () => void {
     } catch {
       // A damaged file names nobody new; those that are kept say what is wrong with it.
     }
-    for (const pin of pins.filter(({ peer }) => !kept.has(peer))) {
-      kept.add(pin.peer);
-      void keep(pin, options, stopped.signal).finally(() => kept.delete(pin.peer));
+    for (const pin of pins.filter((pin) => !kept.has(ownerOf(pin)))) {
+      kept.add(ownerOf(pin));
+      void keep(pin, options, stopped.signal).finally(() => kept.delete(ownerOf(pin)));
     }
   };
   look();

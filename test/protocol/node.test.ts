@@ -152,6 +152,16 @@ describe("the node", () => {
     expect(refused).toEqual([`${stranger.peer} UNTRUSTED`]);
   });
 
+  it("says that a connection is full, here or there, and not that it is not trusted", async () => {
+    const small = await node({ listen, load: { streamsPerPeer: 2 }, onCall: () => new Promise(() => {}) });
+    const dialler = await node();
+    const opened = (to: Node) => codeOf(dialler.open(to.peer, to.addresses(), CALL_PROTOCOL));
+    expect([await opened(small), await opened(small), await opened(small)]).toEqual(["nothing", "nothing", "TOO_MANY"]);
+    const listener = await node({ listen, onCall: () => new Promise(() => {}) });
+    const codes = await Promise.all(Array.from({ length: limits.callsPerConnection + 1 }, () => opened(listener)));
+    expect(codes.filter((code) => code !== "nothing")).toEqual(["TOO_MANY"]);
+  });
+
   it("reaches no other peer than the one that was meant", async () => {
     const listener = await node({ listen, onCall: (channel) => void echo(channel) });
     const other = await identity();

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
@@ -227,6 +227,24 @@ describe("a side that dials, with a new key", () => {
     writeFileSync(path, JSON.stringify({ ...state, successions: over }));
     expect(waitingPins(laptop.folder, laptop.trust)).toEqual([]);
     expect(existsSync(join(laptop.folder, "identity.old.key"))).toBe(false);
+  });
+
+  it("is made the next time where a crash came between its record and the key: nobody waits for one that never was", async () => {
+    const [laptop, worker] = [side(), side()];
+    const before = await loadIdentity(laptop.folder);
+    const node = await listening(worker);
+    worker.trust.pin(before.peer, "laptop", []);
+    const pin = laptop.trust.pin(node.peer, "w1", node.addresses());
+    // Where the old key is to be kept there is a folder.
+    mkdirSync(join(laptop.folder, "identity.old.key"));
+    await expect(rotate(laptop.folder, laptop.trust)).rejects.toThrow();
+    expect((await loadIdentity(laptop.folder)).peer).toBe(before.peer);
+    rmdirSync(join(laptop.folder, "identity.old.key"));
+    // There is nothing to tell, and nobody is dialled for it.
+    expect(await introduce(laptop.folder, laptop.trust, pin)).toBe(true);
+    const { peer } = await rotate(laptop.folder, laptop.trust);
+    expect(await introduce(laptop.folder, laptop.trust, pin)).toBe(true);
+    expect(worker.trust.list()).toMatchObject([{ peer, formerly: [before.peer] }]);
   });
 
   it("cannot speak for another: a certificate is of the identity that calls", async () => {
