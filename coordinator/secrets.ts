@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { type DeliveredSecret, whyNoSecret } from "../protocol/delivered-secret.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { type Redaction, redactionOf } from "../protocol/redact.ts";
+import { formsBytes, type Redaction, redactionOf } from "../protocol/redact.ts";
 import { oneLine } from "../protocol/text.ts";
 import type { PlanJob } from "./plan.ts";
 import type { PlanSecret } from "./recipe/plan-secret.ts";
@@ -35,6 +35,8 @@ export function openSecrets(
 ): Secrets {
   const known = new Map<string, string>();
   const values = new Set<string>();
+  /** Bytes of what is looked for of each. */
+  const forms = new Map<string, number>();
   let redaction: { readonly of: number; readonly value: Redaction | undefined } | undefined;
   const valueFrom = (source: SecretSource): string | undefined => known.get(JSON.stringify(source));
 
@@ -49,11 +51,25 @@ export function openSecrets(
     const fail = (code: "SECRET_MISSING" | "SECRET_INVALID", why: string): SortieError =>
       new SortieError(code, `${job.name} asks for the secret ${label}, ${why}.`, job.at ? { at: job.at } : {});
     const read = await readSource(source, { folder: dirname(recipe), environment, cancelled });
-    if ("missing" in read) throw fail("SECRET_MISSING", read.missing);
+    // What a command says may have another one.
+    if ("missing" in read) throw fail("SECRET_MISSING", current()?.text(read.missing) ?? read.missing);
     const why = "invalid" in read ? read.invalid : whyNoSecret(read.value);
     if (why !== undefined || "invalid" in read) throw fail("SECRET_INVALID", `which ${why}`);
     known.set(JSON.stringify(source), read.value);
     values.add(read.value);
+    forms.set(read.value, formsBytes(read.value));
+  }
+
+  function checkSize(place: readonly PlanSecret[], job: Asking): void {
+    const read = place.map(({ source }) => valueFrom(source) ?? "");
+    const sum = (of: (value: string) => number): number => read.reduce((all, value) => all + of(value), 0);
+    const bytes = sum(Buffer.byteLength);
+    const tooMuch = (why: string): SortieError =>
+      new SortieError("SECRET_INVALID", `${job.name} asks for secrets ${why}.`, job.at ? { at: job.at } : {});
+    if (bytes > limits.secretsBytes)
+      throw tooMuch(`of ${bytes} bytes together, and ${limits.secretsBytes} can be kept out of what it prints`);
+    if (sum((value) => forms.get(value) ?? 0) > limits.secretFormsBytes)
+      throw tooMuch("of too many lines or special characters to be kept out of what it prints");
   }
 
   return {
@@ -61,7 +77,7 @@ export function openSecrets(
       // One after the other: a command may ask a person something.
       for (const job of jobs) {
         for (const asked of askedBy(job)) await readOne(asked, job);
-        for (const place of [job, ...(job.also ?? [])]) checkSize(place.secrets ?? [], job, valueFrom);
+        for (const place of [job, ...(job.also ?? [])]) checkSize(place.secrets ?? [], job);
       }
       for (const job of jobs) checkName(job, current());
     },
@@ -93,16 +109,6 @@ const askedBy = ({ secrets = [], also = [], notify = [] }: Asking): Asked[] => [
     "url" in one && isSecret(one.url) ? [{ source: one.url.source, label: labelOf(one.url) }] : [],
   ),
 ];
-
-function checkSize(secrets: readonly PlanSecret[], job: Asking, valueFrom: Secrets["value"]): void {
-  const bytes = secrets.reduce((sum, { source }) => sum + Buffer.byteLength(valueFrom(source) ?? ""), 0);
-  if (bytes > limits.secretsBytes)
-    throw new SortieError(
-      "SECRET_INVALID",
-      `${job.name} asks for secrets of ${bytes} bytes together, and ${limits.secretsBytes} can be kept out of what it prints.`,
-      job.at ? { at: job.at } : {},
-    );
-}
 
 /** A name is in every record, and in every view. */
 function checkName({ name, at }: Asking, redaction: Redaction | undefined): void {

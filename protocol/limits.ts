@@ -322,11 +322,15 @@ export const limits = {
   secretMinimumCharacters: 6,
   secretLineCharacters: 8,
   /**
-   * One secret, and all of one job: a kubeconfig with its certificates is a tenth of the first. Looking for all forms of a
-   * byte takes a kilobyte at most, so a job's take 64 MiB of the keeper.
+   * One secret, and all of one job: a kubeconfig with its certificates is a quarter of the first. All forms of them together:
+   * those of a key or a configuration have 60 bytes a byte at most, those made for it 300. Looking for a byte takes 25,
+   * so a job's take some 80 MiB of the keeper.
    */
   secretBytes: 32 * KiB,
   secretsBytes: 64 * KiB,
+  secretFormsBytes: 3 * MiB,
+  /** A keeper that gets ready to look for them does nothing else for so long at a time. */
+  secretSliceMs: 2,
   secretsPerJob: 100,
   /** A command that gives a secret may ask a person to unlock something first. */
   secretCommandMs: 60_000,

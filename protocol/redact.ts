@@ -4,7 +4,10 @@
 // Patterns are found by an Aho-Corasick automaton. What is held back is exactly the longest end of the input that a pattern
 // begins with: it comes out with the next byte that shows it to be none, or at the end, and never by time, since whoever
 // writes slowly would get a secret out in parts. Every byte that any match covers is hidden.
-import { formsOf } from "./secret-forms.ts";
+import { setImmediate as others } from "node:timers/promises";
+import { SortieError } from "./errors.ts";
+import { limits } from "./limits.ts";
+import { eachForm } from "./secret-forms.ts";
 
 /** What stands in place of a secret, or of several that overlap. */
 export const MASK = "***";
@@ -28,10 +31,49 @@ export interface Redaction {
 
 /** Undefined where there is nothing to hide: nobody pays for what is not there. */
 export function redactionOf(secrets: Iterable<string>): Redaction | undefined {
-  const patterns = new Set<string>();
-  for (const secret of secrets) for (const form of formsOf(secret)) patterns.add(form);
+  const building = build(secrets, Infinity);
+  for (;;) {
+    const { done, value } = building.next();
+    if (done) return value;
+  }
+}
+
+/** The same of what others ask for: the process does their work too meanwhile. Rejects with SECRET_INVALID where it is too much. */
+export async function redactionOfOthers(secrets: Iterable<string>): Promise<Redaction | undefined> {
+  const building = build(secrets, limits.secretFormsBytes);
+  for (let since = performance.now(); ; ) {
+    const { done, value } = building.next();
+    if (done) return value;
+    if (performance.now() - since < limits.secretSliceMs) continue;
+    await others();
+    since = performance.now();
+  }
+}
+
+/** What is looked for of a secret, in bytes. */
+export const formsBytes = (secret: string): number => sizeOf(new Set(eachForm(secret)));
+const sizeOf = (forms: ReadonlySet<string>): number =>
+  [...forms].reduce((sum, form) => sum + Buffer.byteLength(form), 0);
+
+/** Yields as often as it may be left for a while. `most`: bytes of all that is looked for. */
+function* build(secrets: Iterable<string>, most: number): Generator<undefined, Redaction | undefined> {
+  const patterns = new Map<string, Uint8Array>();
+  let bytes = 0;
+  for (const secret of secrets)
+    for (const form of eachForm(secret)) {
+      yield;
+      if (patterns.has(form)) continue;
+      const pattern = Buffer.from(form);
+      patterns.set(form, pattern);
+      bytes += pattern.length;
+      if (bytes > most)
+        throw new SortieError(
+          "SECRET_INVALID",
+          "The job's secrets have too many lines or special characters to be hidden.",
+        );
+    }
   if (patterns.size === 0) return undefined;
-  const automaton = automatonOf([...patterns].map((pattern) => Buffer.from(pattern)));
+  const automaton = yield* automatonOf([...patterns.values()]);
   const text = (whole: string): string => {
     const bytes = Buffer.from(whole);
     const one = redactStream(automaton);
@@ -73,7 +115,7 @@ interface Automaton {
   readonly skip: Uint8Array;
 }
 
-function automatonOf(patterns: readonly Uint8Array[]): Automaton {
+function* automatonOf(patterns: readonly Uint8Array[]): Generator<undefined, Automaton> {
   const states = patterns.reduce((sum, { length }) => sum + length, 1);
   const root = new Int32Array(256);
   const [child, sibling, fail, depth, match] = Array.from({ length: 5 }, () => new Int32Array(states)) as [
@@ -86,8 +128,11 @@ function automatonOf(patterns: readonly Uint8Array[]): Automaton {
   const byte = new Uint8Array(states);
   let made = 1;
   for (const pattern of patterns) {
+    yield;
     let state = 0;
-    for (const [index, one] of pattern.entries()) {
+    // By its index: an iterator of so many bytes takes longer than all else.
+    for (let index = 0; index < pattern.length; index++) {
+      const one = pattern[index] as number;
       let next = (state === 0 ? root[one] : childOf({ child, sibling, byte }, state, one)) as number;
       if (next === 0) {
         next = made++;
@@ -103,17 +148,21 @@ function automatonOf(patterns: readonly Uint8Array[]): Automaton {
     }
     match[state] = pattern.length;
   }
-  const shortest = Math.min(255, ...patterns.map(({ length }) => length));
+  const shortest = patterns.reduce((least, { length }) => Math.min(least, length), 255);
   const automaton = { root, child, sibling, byte, fail, depth, match, shortest, skip: skipsOf(patterns, shortest) };
-  link(automaton);
+  yield* link(automaton);
   return automaton;
 }
 
+/** That are made in a fraction of a millisecond. */
+const LINKS = 1_024;
+
 /** By breadth: a state's link is nearer to the root than itself. */
-function link(automaton: Automaton): void {
+function* link(automaton: Automaton): Generator<undefined, void> {
   const { root, child, sibling, byte, fail, match } = automaton;
   const waiting = [...root].filter((state) => state !== 0);
   for (let at = 0; at < waiting.length; at++) {
+    if (at % LINKS === 0) yield;
     const state = waiting[at] as number;
     for (let next = child[state] as number; next !== 0; next = sibling[next] as number) {
       fail[next] = step(automaton, fail[state] as number, byte[next] as number);

@@ -6,14 +6,15 @@ import { limits } from "./limits.ts";
  * All of them, none shorter than a secret may be. What stands around a secret, and what an encoding makes of its neighbours, is
  * no part of a form. Of a secret that is too short there are none.
  */
-export function formsOf(secret: string): Set<string> {
+export const formsOf = (secret: string): Set<string> => new Set(eachForm(secret));
+
+/** The same, some of them more than once: there may be very many. */
+export function* eachForm(secret: string): Generator<string, void> {
   const whole = secret.trim();
-  if (whole.length < limits.secretMinimumCharacters) return new Set();
+  if (whole.length < limits.secretMinimumCharacters) return;
   const lines = whole.split(/[\r\n]+/).map((line) => line.trim());
   const texts = [whole, ...lines.filter((line) => line.length >= limits.secretLineCharacters)];
-  const forms = new Set<string>();
-  for (const text of new Set(texts)) for (const encode of encodings) for (const form of encode(text)) forms.add(form);
-  return forms;
+  for (const text of new Set(texts)) for (const encode of encodings) yield* encode(text);
 }
 
 type Encoding = (text: string) => readonly string[];

@@ -43,7 +43,7 @@ export function jobEnd(
 
   function write(exit: Exit): void {
     running = false;
-    const told = redaction ? redactExit(exit, redaction) : exit;
+    const told = cut(redaction ? redactExit(exit, redaction) : exit);
     ended(told);
     journal.appendControl(told);
     journal.close();
@@ -70,7 +70,7 @@ export function jobEnd(
     after: (run) =>
       run.catch((error: unknown) => {
         // A bug must not leave readers waiting for ever, nor become a code the process never had.
-        const message = brief(`the keeper failed: ${String(error)}`);
+        const message = `the keeper failed: ${String(error)}`;
         write({ type: "exit", reason: "lost", code: null, bytes, hash: journal.tally.hash(), message });
       }),
   };
@@ -80,6 +80,10 @@ export function jobEnd(
 const MESSAGE_CHARACTERS = 1_000;
 export const brief = (text: string): string =>
   text.length > MESSAGE_CHARACTERS ? `${text.slice(0, MESSAGE_CHARACTERS)}…` : text;
+
+/** Once its secrets are out: a part of one would not be found. */
+const cut = (exit: Exit): Exit =>
+  "message" in exit && exit.message !== undefined ? { ...exit, message: brief(exit.message) } : exit;
 
 /** Why, before how: what someone else ended is never told as the process's own doing. */
 export function exitOf(
@@ -128,9 +132,9 @@ export function exitOf(
         reason: "failed-to-start",
         code: settled.code,
         stage: settled.stage,
-        message: brief(settled.message),
+        message: settled.message,
       };
     default:
-      return { ...common, reason: "lost", code: null, message: brief(settled?.message ?? "no step was run") };
+      return { ...common, reason: "lost", code: null, message: settled?.message ?? "no step was run" };
   }
 }

@@ -10,7 +10,7 @@ import type { AttemptId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { InputOf, JobRequest, JobState } from "../../protocol/messages.ts";
 import { createNotice } from "../../protocol/notice.ts";
-import { redactionOf } from "../../protocol/redact.ts";
+import { type Redaction, redactionOfOthers } from "../../protocol/redact.ts";
 import { version } from "../../protocol/version.ts";
 import { allowedLine, endedLine } from "./audit/job-lines.ts";
 import { attemptsSince } from "./audit/read.ts";
@@ -90,6 +90,7 @@ export async function openKeeper({
   /** Slots of those that run. */
   let taken = 0;
   let closing = false;
+  let building: Promise<unknown> = Promise.resolve();
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
   const audit = auditFolder === undefined ? undefined : openAudit(auditFolder, log);
   audit?.record({ type: "keeper-started", pid: process.pid, version });
@@ -166,7 +167,17 @@ export async function openKeeper({
     return undefined;
   }
 
-  function start(record: JobRecord, input: RunInput): KeptJob {
+  /** One after the other: each takes memory, before there is a slot that is taken by it. */
+  function redactionFor(input: RunInput): Promise<Redaction | undefined> {
+    const next = building.then(() => {
+      check(input);
+      return redactionOfOthers((input.request.secrets ?? []).map(({ value }) => value));
+    });
+    building = next.catch(() => {});
+    return next;
+  }
+
+  function start(record: JobRecord, input: RunInput, redaction: Redaction | undefined): KeptJob {
     const { request } = input;
     const { attemptId } = request;
     const parent = check(input);
@@ -175,7 +186,7 @@ export async function openKeeper({
     used.add(attemptId);
     if (used.size > REMEMBERED) used.delete(used.values().next().value as AttemptId);
     const journal = new Journal(new Segments(journals, attemptId, disk.onDisk), disk);
-    const kept = parent ? startWithin(record, input, journal, parent) : startOwn(record, input, journal);
+    const kept = parent ? startWithin(record, input, journal, parent) : startOwn(record, input, journal, redaction);
     jobs.set(attemptId, kept);
     return kept;
   }
@@ -187,18 +198,18 @@ export async function openKeeper({
       throw new SortieError("RUNNER_FULL", `${taken} of the ${slots} slots of the runner are taken.`);
   }
 
-  function startOwn(record: JobRecord, { request, confine, decision: { peer } }: RunInput, journal: Journal): KeptJob {
+  function startOwn(record: JobRecord, input: RunInput, journal: Journal, redaction: Redaction | undefined): KeptJob {
+    const { request, confine, decision } = input;
     const { attemptId, slots: wanted = 1 } = request;
     const count = (by: 1 | -1): void => {
       running += by;
       taken += by * wanted;
       changed();
     };
-    const redaction = redactionOf((request.secrets ?? []).map(({ value }) => value));
     const open = sites.own(request, redaction, confine);
     const ended = (exit: Exit): void => {
       count(-1);
-      audit?.record(endedLine(record, exit, peer));
+      audit?.record(endedLine(record, exit, decision.peer));
     };
     count(1);
     let kept: KeptJob;
@@ -320,7 +331,8 @@ export async function openKeeper({
         // What is not on record is not run. What has changed meanwhile is looked at again.
         await audit.write([allowedLine(record, input.decision)]);
       }
-      const kept = start(record, input);
+      const redaction = request.secrets?.length ? await redactionFor(input) : undefined;
+      const kept = start(record, input, redaction);
       const session = kept.begin(input.holder);
       try {
         const carriage = await accept({ attemptId });

@@ -128,6 +128,14 @@ describe("a job that prints its secrets", () => {
     expect(stderr).toBe("sortie: ***: command not found\n");
   });
 
+  attack("has its exit's message cut in the middle of one", "it is hidden before", async () => {
+    const { exit } = await run("", { steps: [{ argv: [`${"x".repeat(980)}${TOKEN}`] }] });
+    expect(exit).toMatchObject({
+      reason: "failed-to-start",
+      message: expect.stringMatching(/^x{980}\*{3}: /),
+    });
+  });
+
   attack("has a command of its function print it", "*** in the journal of that command", async () => {
     const driven = await drive(runner, { secrets });
     const { stdout, bytes } = await driven.run('cat "$TOKEN_FILE"; echo; printf %s "$KEY" | base64 -w0');
@@ -202,6 +210,29 @@ describe("a peer that asks for a job with a secret", () => {
     await driven.finish();
     expect(looked).toBeGreaterThan(50);
     expect(seen).toEqual([]);
+  });
+  attack(
+    "secrets of which there is very much to be looked for",
+    "others' jobs run meanwhile, and too much is refused",
+    async () => {
+      const made = (bytes: number): DeliveredSecret => {
+        const value = Array.from({ length: bytes / 12 }, (_, at) => `<&'"/\\ é${at}`).join("$");
+        return { as: "file", name: "S", value: value.slice(0, bytes) };
+      };
+      const order: string[] = [];
+      const much = run("true", { secrets: [made(15_000)] }).then(() => order.push("much"));
+      const other = run("echo other", { secrets: [] }).then(() => order.push("other"));
+      await Promise.all([much, other]);
+      expect(order).toEqual(["other", "much"]);
+      expect((await refused([made(30_000)])).code).toBe("SECRET_INVALID");
+    },
+  );
+  attack("a value in the very words that are denied", "DENIED; log and audit have ***", async () => {
+    policy = { allow: { secret: true }, deny: {} };
+    const asked = secrets.slice(3);
+    for (const more of [{ cwd: `/${TOKEN}` }, { steps: [{ argv: [TOKEN] }] }])
+      expect(await codeOf(startJob(runner, request("true", { secrets: asked, ...more })))).toBe("DENIED");
+    expect(logged.at(-1)).toContain('run "***"');
   });
   attack("a command within that brings secrets of its own", "PROTOCOL", async () => {
     const driven = await drive(runner, { secrets });

@@ -105,7 +105,8 @@ const make = (name: string): string => `_sortie_d=\${TMPDIR:-/tmp}/${name}
 mkdir -m 700 "$_sortie_d" 2>/dev/null && cd "$_sortie_d" && _sortie_d=$PWD || _sortie_no workdir make`;
 
 /**
- * The directory is made, and each file written, by the first command. A printf that is a program of its own would show
+ * The directory is made, and each file written, by the first command; a file is there only once it is whole, since others
+ * may begin meanwhile. A printf that is a program of its own would show
  * the value to every user of the host.
  */
 const keep = ({ directory, files }: Secrets): string => `
@@ -124,7 +125,7 @@ ${files
       name,
       variable,
       value,
-    }) => `[ -f "$_sortie_s/${name}" ] || (umask 077; printf %s ${quoted(value)} >"$_sortie_s/${name}") 2>/dev/null || _sortie_no secrets
+    }) => `[ -f "$_sortie_s/${name}" ] || (umask 077; printf %s ${quoted(value)} >"$_sortie_s/${name}.$$" && mv -f "$_sortie_s/${name}.$$" "$_sortie_s/${name}") 2>/dev/null || _sortie_no secrets
 ${variable}=$_sortie_s/${name}
 export ${variable}`,
   )
