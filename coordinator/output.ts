@@ -62,5 +62,11 @@ function asJson(value: unknown, what: string): Output {
   }
   if (text === undefined) return { problem: `${what} cannot be JSON: a ${typeof value}` };
   if (Buffer.byteLength(text) > limits.outputBytes) return tooLong(what);
+  if (isDeeper(JSON.parse(text), limits.outputDepth)) return { problem: `${what} is nested too deeply` };
   return { value: JSON.parse(text, (_key, part: unknown) => Object.freeze(part)) };
 }
+
+const isDeeper = (value: unknown, depth: number): boolean =>
+  typeof value === "object" &&
+  value !== null &&
+  (depth === 0 || Object.values(value).some((part) => isDeeper(part, depth - 1)));

@@ -1,7 +1,7 @@
 // The values of a run's secrets: read once a run, before its jobs, by what their recipe says, and held in this process's
 // memory. A value joins what a job's runner is asked for, and nothing else. run.ts opens them.
 import { open } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { type DeliveredSecret, whyNoSecret } from "../protocol/delivered-secret.ts";
 import { SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
@@ -135,7 +135,8 @@ async function readSource(source: SecretSource, where: Where): Promise<Read> {
     if (!value) return { missing: `which is ${value === undefined ? "not set" : "empty"} here` };
     return { value };
   }
-  const read = "file" in source ? await readFile(source.file) : await runCommand(source.command, where);
+  const read =
+    "file" in source ? await readFile(resolve(where.folder, source.file)) : await runCommand(source.command, where);
   if (!("bytes" in read)) return read;
   if (read.bytes.length === 0) return { missing: "which is empty" };
   if (read.bytes.length > limits.secretBytes) return { invalid: `is longer than ${limits.secretBytes} bytes` };

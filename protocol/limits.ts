@@ -73,6 +73,8 @@ export const limits = {
   socketIdleMs: 5 * 60_000,
   /** What other jobs can get of a job's output: the record keeps it, and functions hold it. */
   outputBytes: 1 * MiB,
+  /** Objects and arrays within each other in that: what goes through it part by part must not run out of stack. */
+  outputDepth: 500,
   /** What .text() and its like collect in the coordinator's memory, and the longest line of .lines(). */
   collectedBytes: 16 * MiB,
   /** Lines that a function logged and that are not stored yet. */
@@ -384,6 +386,8 @@ export const limits = {
   /** Messages that are looked at in a second; what comes beyond waits in the pipe. Commands that are open at once. */
   sandboxMessagesASecond: 20_000,
   sandboxCommands: 1_000,
+  /** What it was told and has not read: outputs wait for it, so this is a function's needs, many times over. */
+  sandboxUnreadBytes: 256 * MiB,
   /** Of a command's input, and of its output, in one message. */
   sandboxPieceBytes: 256 * KiB,
   /** A recipe is loaded, a condition and a schema are asked, within this: code that loops for ever is ended. */

@@ -1,7 +1,7 @@
 // What a sandboxed recipe's plan may ask the coordinator itself to do, beside sending jobs to runners: read a file, watch folders,
 // deliver a secret, tell somebody. Each is held against what was granted, and the job is made anew of what is left. sandbox.ts asks.
 import { createHash } from "node:crypto";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { ConditionElsewhere, FunctionElsewhere } from "../elsewhere.ts";
 import type { PlanJob } from "../plan-job.ts";
 import type { Notify } from "../recipe/notify.ts";
@@ -26,7 +26,7 @@ export interface AdmitOptions {
 /** Throws SANDBOX_DENIED, at the job's own line. */
 export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
   const { grants, recipe, readable, files } = options;
-  const { drive, condition, output, notify, stdin, group, at: told, ...rest } = withRealFiles(wire);
+  const { drive, condition, output, notify, stdin, group, at: told, ...rest } = withRealFiles(wire, recipe);
   const at = told && files.has(told.file) ? told : undefined;
   const here = (what: string, flag: string | undefined) => denied(`${what} (${wire.name})`, flag, at);
   const secrets = [...(wire.secrets ?? []), ...(wire.also ?? []).flatMap((place) => place.secrets ?? [])];
@@ -41,7 +41,7 @@ export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
     ...(rest as Omit<PlanJob, "drive" | "condition" | "output" | "notify" | "stdin" | "group" | "at">),
     ...(stdin === undefined ? {} : { stdin: admittedStdin(stdin) }),
     ...(group ? { group: { ...group, name: ownGroup(recipe, group.name) } as NonNullable<PlanJob["group"]> } : {}),
-    ...(notify ? { notify: notify.map((one) => admittedNotify(one, grants, here)) } : {}),
+    ...(notify ? { notify: notify.map((one) => admittedNotify(one, options, here)) } : {}),
     ...(drive === undefined ? {} : { drive: options.drive(wire, drive) }),
     ...(condition === undefined ? {} : { condition: options.condition(wire, condition) }),
     ...(output === undefined ? {} : { output: output === "schema" ? options.schema(wire) : output }),
@@ -52,20 +52,21 @@ export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
 /** A command would run here, and with all of the coordinator's environment: nothing grants that. Throws SANDBOX_DENIED. */
 export function admittedNotify(
   one: WireNotify,
-  grants: SandboxGrants,
+  { recipe, grants, readable }: Pick<AdmitOptions, "recipe" | "grants" | "readable">,
   wrong: (what: string, flag: string | undefined) => Error,
 ): Notify {
   if ("command" in one) throw wrong(`have ${one.command[0]} run here to tell somebody`, undefined);
   if (!grants.net) throw wrong("have something posted to an address", "--allow-net");
   if ("url" in one) return { on: one.on, url: one.url };
-  checkSource(one.secretUrl, grants, [], wrong);
-  return { on: one.on, url: secret(one.secretUrl as SecretSource) };
+  const source = realSource(one.secretUrl, recipe);
+  checkSource(source, grants, readable, wrong);
+  return { on: one.on, url: secret(source as SecretSource) };
 }
 
 /** What was looked at is what is read, wherever links lead by then. */
-function withRealFiles(wire: WireJob): WireJob {
+function withRealFiles(wire: WireJob, recipe: string): WireJob {
   const real = (secrets: WireJob["secrets"]) =>
-    secrets?.map((one) => ("file" in one.source ? { ...one, source: { file: realPath(one.source.file) } } : one));
+    secrets?.map((one) => ({ ...one, source: realSource(one.source, recipe) }));
   const { secrets, also } = wire;
   return {
     ...wire,
@@ -75,6 +76,9 @@ function withRealFiles(wire: WireJob): WireJob {
       : {}),
   };
 }
+
+const realSource = (source: WireSecretSource, recipe: string): WireSecretSource =>
+  "file" in source ? { file: realPath(resolve(dirname(recipe), source.file)) } : source;
 
 const admittedStdin = (stdin: NonNullable<WireJob["stdin"]>): NonNullable<PlanJob["stdin"]> =>
   typeof stdin === "object" && "file" in stdin ? { file: realPath(stdin.file) } : stdin;

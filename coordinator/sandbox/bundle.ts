@@ -21,8 +21,15 @@ const LOADERS: Readonly<Record<string, Loader>> = {
   ...{ ".js": "js", ".mjs": "js", ".cjs": "js", ".jsx": "jsx" },
   ".json": "json",
 };
-/** What a module says of where it is: in a bundle that would be where the bundle is. */
-const PLACE = /\bimport\.meta\.(url|dirname|filename)\b|\b__(dirname|filename)\b/g;
+/** What a module says of where it is, which in a bundle would be where the bundle is: a name of its own stands for each. */
+const PLACE = {
+  "import.meta.url": "sortie_module_url",
+  "import.meta.dirname": "sortie_module_dirname",
+  "import.meta.filename": "sortie_module_filename",
+  __dirname: "sortie_module_dirname",
+  __filename: "sortie_module_filename",
+};
+const SAYS_PLACE = /\bmeta\b|__(dirname|filename)\b/;
 
 /** `readable` are the paths that the recipe may read. Rejects with RECIPE_SYNTAX, RECIPE_THREW and SANDBOX_DENIED. */
 export async function bundle(file: string, readable: readonly string[]): Promise<Bundle> {
@@ -44,7 +51,7 @@ export async function bundle(file: string, readable: readonly string[]): Promise
       return { errors: [{ text: `${path} is no file, or too long: ${limits.sandboxSourceBytes} bytes are the most` }] };
     files.add(path);
     const source = readFileSync(path, "utf8");
-    return { contents: loader === "json" ? source : placed(source, path), loader };
+    return { contents: loader !== "json" && SAYS_PLACE.test(source) ? placed(source, path) : source, loader };
   }
 
   const reads: Plugin = {
@@ -64,6 +71,7 @@ export async function bundle(file: string, readable: readonly string[]): Promise
       format: "esm",
       platform: "node",
       target: `node${process.versions.node}`,
+      define: PLACE,
       ...(tsconfig !== undefined && isWithin(tsconfig, readable) ? { tsconfig } : { tsconfigRaw: {} }),
       sourcemap: "inline",
       sourcesContent: false,
@@ -77,15 +85,12 @@ export async function bundle(file: string, readable: readonly string[]): Promise
   }
 }
 
+/** With those names in its first line, or in its second below a `#!`; an `import` may stand anywhere. */
 function placed(source: string, path: string): string {
-  const known: Readonly<Record<string, string>> = {
-    url: pathToFileURL(path).href,
-    dirname: dirname(path),
-    filename: path,
-  };
-  return source.replace(PLACE, (_, own: string | undefined, old: string | undefined) =>
-    JSON.stringify(known[own ?? old ?? ""]),
-  );
+  const [interpreter] = /^(#!.*\n)?/.exec(source) as RegExpExecArray;
+  const names = { url: pathToFileURL(path).href, dirname: dirname(path), filename: path };
+  const known = Object.entries(names).map(([name, value]) => `sortie_module_${name} = ${JSON.stringify(value)}`);
+  return `${interpreter}var ${known.join(", ")}; ${source.slice(interpreter.length)}`;
 }
 
 /** As loading the recipe without a sandbox tells it. */

@@ -17,6 +17,8 @@ type OfCall = Extract<FromRecipe, { call: number }>;
 
 export interface CallsOptions {
   readonly send: (message: ToRecipe) => void;
+  /** Resolves once the recipe's process has read what it was sent. */
+  readonly room: () => Promise<void>;
   /** Asks the recipe's process whether a text is an answer to the question. */
   readonly fits: (ask: number, text: string) => Promise<{ readonly issues?: readonly { message: string }[] }>;
   /** Jobs that a function gave, as the plan has them. Throws where one may not be. */
@@ -198,7 +200,10 @@ export class Calls {
     stream: "stdout" | "stderr",
     bytes: Uint8Array,
   ): Promise<void> {
-    for (let at = 0; at < bytes.length && !this.#gone; at += limits.sandboxPieceBytes) {
+    for (let at = 0; at < bytes.length; at += limits.sandboxPieceBytes) {
+      // It may say that it took what it never read.
+      await this.#options.room();
+      if (this.#gone) return;
       const piece = Buffer.from(bytes.subarray(at, at + limits.sandboxPieceBytes)).toString("base64");
       await new Promise<void>((resolve) => {
         took.set(stream, resolve);

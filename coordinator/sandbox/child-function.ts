@@ -164,12 +164,15 @@ export class Functions {
 
   async #log(call: number, bytes: Uint8Array): Promise<void> {
     const pieces: Promise<void>[] = [];
-    for (let at = 0; at < bytes.length; at += limits.sandboxPieceBytes) {
+    for (let at = 0, end = 0; at < bytes.length; at = end) {
+      end = Math.min(at + limits.sandboxPieceBytes, bytes.length);
+      // Whole characters: each piece is looked through for secrets, as text.
+      while (end < bytes.length && ((bytes[end] as number) & 0xc0) === 0x80) end--;
       const id = ++this.#ids;
       const logged = Promise.withResolvers<void>();
       this.#logged.set(id, logged);
       pieces.push(logged.promise);
-      this.#options.send({ type: "log", call, id, bytes: base64(bytes.subarray(at, at + limits.sandboxPieceBytes)) });
+      this.#options.send({ type: "log", call, id, bytes: base64(bytes.subarray(at, end)) });
     }
     await Promise.all(pieces);
   }

@@ -65,12 +65,11 @@ export async function openSandbox(path: string, options: SandboxOptions): Promis
     const whole = planElsewhere(file, jobs.map(admit));
     for (const { name } of whole.jobs) link.names.add(name);
     const wrong = (what: string, flag: string | undefined) => denied(what, flag, { file, line: 1 });
-    const { grants } = options;
     const sandboxed: Sandboxed = {
       path: file,
       source,
       whole,
-      notify: notify.map((one) => admittedNotify(one, grants, wrong)),
+      notify: notify.map((one) => admittedNotify(one, link, wrong)),
       ...(params ? { params } : {}),
       close: link.close,
     };
@@ -139,7 +138,12 @@ async function startLink(path: string, options: SandboxOptions) {
   });
   const gone = new AbortController();
   const send = (message: ToRecipe): void => {
-    if (!gone.signal.aborted) wire.send(message);
+    if (gone.signal.aborted) return;
+    if (wire.unread > limits.sandboxUnreadBytes)
+      return child.kill(
+        new SortieError("SANDBOX_FAILED", "The sandboxed recipe's process does not read what it is told."),
+      );
+    wire.send(message);
   };
   child.pipe.on("error", () => {});
   const asked = new Map<number, PromiseWithResolvers<Answer>>();
@@ -176,6 +180,7 @@ async function startLink(path: string, options: SandboxOptions) {
   const names = new Set<JobName>();
   const calls = new Calls({
     send,
+    room: wire.room,
     files,
     jobs: names,
     admit: (jobs) => jobs.map(admit),
@@ -242,6 +247,7 @@ async function startLink(path: string, options: SandboxOptions) {
   function end(because: SortieError): void {
     if (gone.signal.aborted) return;
     gone.abort(because);
+    child.pipe.destroy();
     loaded.reject(because);
     for (const { reject, promise } of asked.values()) {
       promise.catch(() => {});
@@ -291,6 +297,9 @@ async function startLink(path: string, options: SandboxOptions) {
   return {
     file,
     source,
+    recipe: file,
+    grants,
+    readable,
     admit,
     names,
     load,

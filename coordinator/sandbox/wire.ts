@@ -13,7 +13,12 @@ export interface WireOptions {
 }
 
 export interface Wire {
+  /** Whoever sends much waits for room() first: what the other side does not read stays in memory. */
   send(message: object): void;
+  /** Bytes that the other side has not read. */
+  readonly unread: number;
+  /** Resolves once it has read most of that, or there is no pipe any more. */
+  room(): Promise<void>;
   /** Calls `take` with each message and its length, until the other side ends. Rejects with SANDBOX_FAILED, and with what `take` throws. */
   read(take: (message: unknown, bytes: number) => void): Promise<void>;
 }
@@ -21,6 +26,7 @@ export interface Wire {
 export function wireOn(pipe: Duplex, { mostBytes, mostASecond = Number.POSITIVE_INFINITY }: WireOptions): Wire {
   let second = 0;
   let inSecond = 0;
+  let drained: Promise<void> | undefined;
 
   /** Resolves once another message may be looked at. */
   function turn(): Promise<void> | undefined {
@@ -42,6 +48,20 @@ export function wireOn(pipe: Duplex, { mostBytes, mostASecond = Number.POSITIVE_
       pipe.write(head);
       pipe.write(json);
       pipe.uncork();
+    },
+    get unread() {
+      return pipe.writableLength;
+    },
+    async room() {
+      // Of those that wait, the first that goes on may fill it again.
+      while (pipe.writableNeedDrain && !pipe.destroyed) {
+        drained ??= new Promise<void>((resolve) => {
+          for (const event of ["drain", "close"]) pipe.once(event, resolve);
+        }).finally(() => {
+          drained = undefined;
+        });
+        await drained;
+      }
     },
     async read(take) {
       let pieces: Buffer[] = [];

@@ -7,11 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { FunctionElsewhere } from "../../coordinator/elsewhere.ts";
+import { outputOfFunction } from "../../coordinator/output.ts";
 import { JobsElsewhere } from "../../coordinator/plan.ts";
+import type { CommandStarter } from "../../coordinator/recipe/command-starter.ts";
 import type { SandboxGrants } from "../../coordinator/sandbox/grants.ts";
 import type { Bounds } from "../../coordinator/sandbox/process.ts";
 import { openSandbox, type Sandboxed } from "../../coordinator/sandbox/sandbox.ts";
 import { asSortieError, type SortieError } from "../../protocol/errors.ts";
+import type { Exit } from "../../protocol/exit.ts";
 import { Rig, root } from "../rig/rig.ts";
 import { endsIn } from "../rig/run-events.ts";
 import { attack } from "./attack.ts";
@@ -67,12 +70,12 @@ async function refused(
   throw new Error("it was loaded");
 }
 
-/** Calls the function of a job, whose places have no commands. */
-function call(opened: Sandboxed, name: string): Promise<unknown> {
+/** Calls the function of a job, whose places have no commands but these. */
+function call(opened: Sandboxed, name: string, starters: readonly CommandStarter[] = []): Promise<unknown> {
   const drive = opened.whole.jobs.find((job) => job.name === name)?.drive as FunctionElsewhere;
   return drive.drive({
     context: { needs: [], env: process.env, params: {} },
-    starters: [],
+    starters,
     also: [],
     hide: (text) => text,
     store: async () => {},
@@ -288,6 +291,20 @@ describe("a sandboxed recipe that is loaded", () => {
       code: "SANDBOX_DENIED",
       message: expect.stringContaining(join(folder, "outside.json")),
     });
+  });
+
+  it("says where it is in its own names, and in text", async () => {
+    const opened = await open(`import { dirname } from "node:path"; import { fileURLToPath } from "node:url";
+      const __dirname = dirname(fileURLToPath(import.meta.url));
+      const said = ["__dirname", 'import.meta.url'].join();
+      const a = job({ run: ["echo", __dirname, import.meta.dirname, import.meta.filename, said] });
+      export default recipe({ a });`);
+    await opened.close();
+    const file = join(repository, `recipe-${recipes}.ts`);
+    expect(opened.whole.jobs[0]?.steps).toEqual([
+      { argv: ["echo", repository, repository, file, "__dirname,import.meta.url"] },
+    ]);
+    expect(opened.whole.jobs[0]?.at).toEqual({ file, line: 5 });
   });
 
   attack("it loops for ever", "SANDBOX_FAILED when its time is up, and it is ended", async () => {
@@ -507,6 +524,47 @@ describe("what a sandboxed recipe's process says", () => {
     await opened.close();
   });
 
+  attack("a function says that it took what it never reads", "what its command wrote waits", async () => {
+    const opened = await open(`import { writeSync } from "node:fs";
+      const say = (message) => { const json = Buffer.from(JSON.stringify(message)); const head = Buffer.alloc(4); head.writeUInt32BE(json.length); const all = Buffer.concat([head, json]); for (let at = 0; at < all.length; ) try { at += writeSync(3, all, at); } catch (error) { if (error.code !== "EAGAIN") throw error; } };
+      export default recipe({ a: job({ run() {
+        say({ type: "start", call: 1, command: 1, place: 0, spec: { command: { argv: ["cat"] }, env: [], stdin: false, stdout: "passed", stderr: "shown", noted: false } });
+        for (;;) say({ type: "took", command: 1, stream: "stdout" });
+      } }) });`);
+    const piece = new Uint8Array(2 ** 18);
+    const full = Promise.withResolvers<number>();
+    let pieces = 0;
+    let cancelled = false;
+    const starter: CommandStarter = {
+      start(_, sink) {
+        const end = Promise.withResolvers<Exit>();
+        void (async () => {
+          for (; pieces < 400 && !cancelled; pieces++) {
+            const waits = setTimeout(() => full.resolve(pieces), 300);
+            await sink.output("stdout", piece);
+            clearTimeout(waits);
+          }
+          full.resolve(pieces);
+          end.reject(new Error("cancelled"));
+        })();
+        return { end: end.promise, signal() {}, cancel: () => (cancelled = true) };
+      },
+    };
+    const failing = expect(call(opened, "a", [starter])).rejects.toMatchObject({ code: "SANDBOX_FAILED" });
+    expect(await full.promise).toBeLessThan(10);
+    await opened.close();
+    await failing;
+    expect(cancelled).toBe(true);
+  });
+
+  attack("a function gives what is nested without an end", "its job fails, and not the run", () => {
+    for (const depth of [2_000, 400_000])
+      expect(outputOfFunction(JSON.parse("[".repeat(depth) + "]".repeat(depth)))).toEqual({
+        problem: "what its function gave is nested too deeply",
+      });
+    expect(outputOfFunction(JSON.parse("[".repeat(400) + "]".repeat(400)))).toHaveProperty("value");
+  });
+
   attack("a function gives jobs under names that are others'", "RECIPE_INVALID, and none joins", () => {
     const job = { name: "b", needs: [], on: { labels: {} }, steps: [{ shell: "true" }], env: [], graceMs: 1 };
     const by = { ...job, name: "a" };
@@ -616,6 +674,15 @@ describe("what a sandboxed recipe asks the coordinator to do", () => {
       { net: true },
     );
     expect(error.hint).toContain("--allow-secret=SANDBOX_TOKEN");
+  });
+  it("has an address told that is in a file of the repository, by its path from there", async () => {
+    const text = (file: string): string =>
+      `export default recipe({ a: job({ run: "true" }) }, { notify: { url: secret({ file: "${file}", name: "HOOK" }) } });`;
+    const opened = await open(text("README"), { net: true });
+    await opened.close();
+    expect(opened.notify).toMatchObject([{ url: { source: { file: join(repository, "README") } } }]);
+    const error = await refused(text("link.json"), { net: true });
+    expect(error.message).toContain(join(folder, "outside.json"));
   });
   attack("a job cancels those of another recipe by the name of their group", "its groups are its own", async () => {
     const text = `export default recipe({ a: job({ run: "true", concurrency: { group: "deploy", when: "cancel-older" } }) });`;
