@@ -23,6 +23,9 @@ import { Waits } from "./waits.ts";
 
 /** Attempts of a job that the infrastructure failed. */
 const MOST_ATTEMPTS = 3;
+/** Runners that a job is offered to, where each denies it: one that is missing a grant is mostly one of many. */
+const MOST_DENIALS = 10;
+const deniedBy = (said: readonly string[]): string => `DENIED: ${said.join(" ")}`;
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
 type HowTried = Omit<RunEvent & { type: "job-retrying" }, "type" | "at" | "job">;
 
@@ -51,6 +54,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const attempts = new Map<JobName, number>(earlier?.attempts);
   const failures = new Map<JobName, number>(earlier?.failures);
   const losses = new Map<JobName, number>(earlier?.losses);
+  /** What runners said that denied a job. */
+  const denials = new Map<JobName, readonly string[]>();
   /** Jobs that failed, until they are tried again: they hold no slot. */
   const waiting = new Map<JobName, { readonly timer: NodeJS.Timeout; readonly how: How }>();
   const outcomes = new Set<JobOutcome>();
@@ -290,6 +295,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (stoppingOf(job).aborted) return cannot("cancelled");
     const message = tooLate.get(job.name);
     if (message !== undefined) return settle(job, "lost", { message, durationMs: 0 });
+    // What one runner was not told to allow, another one may be.
+    if (error.code === "DENIED" && !job.also?.length) {
+      const said = [...(denials.get(job.name) ?? []), `${error.message} ${error.hint}`];
+      denials.set(job.name, said);
+      if (said.length >= MOST_DENIALS) return settle(job, "lost", { message: deniedBy(said), durationMs: 0 });
+      schedule.avoid(job.name, place.runner.id);
+      return requeue(job);
+    }
     // It never reached its runner before the earlier coordinator ended.
     if (error.code === "NOT_FOUND" || (await places.refused(place, error))) return requeue(job);
     return cannot("lost");
@@ -306,10 +319,9 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           continue;
         }
         const gone = places.goneFor(on);
-        await settle(job, "lost", {
-          message: `No runner is left that could take it. ${gone ? gone.message : ""}`.trim(),
-          durationMs: 0,
-        });
+        const said = denials.get(job.name);
+        const why = said ? deniedBy(said) : "No runner is left that could take it.";
+        await settle(job, "lost", { message: `${why} ${gone ? gone.message : ""}`.trim(), durationMs: 0 });
       }
       for (let job = schedule.takeDelayed(); job; job = schedule.takeDelayed()) await waits.ready(job);
       for (const { job, runner, also = [] } of schedule.place()) {

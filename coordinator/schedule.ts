@@ -156,6 +156,15 @@ export class Schedule {
     return [];
   }
 
+  /** That runner is not for this job, whatever it asks for: when it waits again, it waits for others. */
+  avoid(name: JobName, runner: string): void {
+    const job = this.#byName.get(name);
+    if (!job) return;
+    // Sorted, so that jobs that are kept away from the same ones stand in one line.
+    const not = [...new Set([...(job.on.not ?? []), runner])].sort();
+    this.#byName.set(name, { ...job, on: { ...job.on, not } });
+  }
+
   /** Whether all that the job needs is over. */
   isReady(name: JobName): boolean {
     return this.#missing.get(name) === 0;

@@ -10,10 +10,13 @@ export interface Selector {
   readonly labels: Readonly<Record<string, LabelRule>>;
   /** Of its slots; absent: one. */
   readonly slots?: number;
+  /** Ids of runners that it is kept away from. */
+  readonly not?: readonly string[];
 }
 
 /** Whether a runner is what the job asks for, and the job what the runner is for. */
-export const fits = (on: Selector, runner: Labelled): boolean =>
+export const fits = (on: Selector, runner: Labelled & { readonly id?: string }): boolean =>
+  !(runner.id !== undefined && on.not?.includes(runner.id)) &&
   (on.runner === undefined || on.runner === runner.name) &&
   (on.slots ?? 1) <= (runner.slots ?? Number.POSITIVE_INFINITY) &&
   Object.entries(on.labels).every(([name, rule]) => suits(rule, runner.labels[name])) &&
@@ -121,6 +124,7 @@ export const selectorKey = (on: Selector): string =>
   JSON.stringify([
     on.runner ?? null,
     ...(on.slots === undefined ? [] : [on.slots]),
+    ...(on.not === undefined ? [] : [on.not]),
     ...Object.entries(on.labels)
       .map(([name, rule]) => (typeof rule === "string" ? `${name}=${rule}` : `${name} ${JSON.stringify(rule)}`))
       .sort(),

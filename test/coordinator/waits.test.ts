@@ -11,6 +11,7 @@ import type { PlanJob } from "../../coordinator/plan.ts";
 import { groupOf } from "../../coordinator/recipe/concurrency.ts";
 import { timeoutsOf } from "../../coordinator/recipe/timeout.ts";
 import { openStore } from "../../coordinator/store/store.ts";
+import { SortieError } from "../../protocol/errors.ts";
 import { type JobName, newRunId, type RunId } from "../../protocol/ids.ts";
 import { simulatedRunner } from "../rig/simulated-fleet.ts";
 
@@ -170,6 +171,35 @@ describe("a queue timeout", () => {
       const taken = await executed([makeJob("long", { queueMs: 100 })], [free], { folder });
       clearTimeout(timer);
       expect(taken.outcome).toBe("passed");
+    }));
+});
+
+describe("a job that a runner denies", () => {
+  const denies = (name: string) =>
+    simulatedRunner(name, 9, {}, () => {
+      throw new SortieError("DENIED", `${name} was not told to.`, { hint: `Flag of ${name}.` });
+    });
+  const jobs = [makeJob("one"), makeJob("two", { on: { runner: "w1", labels: {} } })];
+
+  it("goes to another that fits, and to none that it does not ask for", () =>
+    withFolder(async (folder) => {
+      const [first, second, third] = [denies("w1"), denies("w2"), simulatedRunner("w3", 1)];
+      const { outcome, events } = await executed(jobs, [first, second, third], { folder });
+      const ended = (name: string) => events.find((event) => event.type === "job-ended" && event.job === name);
+      expect(outcome).toBe("lost");
+      expect(ended("one")).toMatchObject({ outcome: "passed" });
+      expect(ended("two")).toMatchObject({ outcome: "lost", message: "DENIED: w1 was not told to. Flag of w1." });
+      expect(third.took).toEqual(["one"]);
+      for (const { took } of [first, second]) expect(took.filter((name) => name === "one").length).toBe(1);
+    }));
+
+  it("is lost where all do, and says what each said", () =>
+    withFolder(async (folder) => {
+      const { outcome, events } = await executed([makeJob("one")], [denies("w1"), denies("w2")], { folder });
+      expect(outcome).toBe("lost");
+      const { message } = events.find((event) => event.type === "job-ended") as { message?: string };
+      for (const name of ["w1", "w2"])
+        expect(message?.split(`${name} was not told to. Flag of ${name}.`)).toHaveLength(2);
     }));
 });
 
