@@ -12,6 +12,7 @@ export function hideIn(input: unknown, text: string): string {
   return (
     secrets
       .map(({ value }) => value.trim())
+      .filter(({ length }) => length <= text.length)
       .flatMap((value) => [value, JSON.stringify(value).slice(1, -1), quoted(value).slice(1, -1)])
       // One may begin with another.
       .sort((one, other) => other.length - one.length)

@@ -1,6 +1,6 @@
 // The audit's folder: files named by the number of their first line, and beside them the head, which says where the chain ends.
 // Without the head nobody could tell that lines at the very end were cut off.
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { PositiveInteger } from "../../../protocol/primitives.ts";
@@ -48,12 +48,16 @@ export function readHead(folder: string): Link | undefined {
   }
 }
 
-/** Not forced to the disk: after a power cut an older head is there, and lines behind it are those that it had not counted. */
+/**
+ * Only the first is forced to the disk, so that there is one: after a power cut an older head is there, and lines behind it are
+ * those that it had not counted.
+ */
 export function writeHead(folder: string, { seq, hash }: Link): void {
   // By hand, for a file that may be there: "w" would empty it first, and a crash would leave none.
   const file = openSync(join(folder, HEAD), HEAD_FLAGS, 0o600);
   try {
     writeSync(file, `${JSON.stringify({ seq, hash }).padEnd(HEAD_BYTES - 1)}\n`, 0);
+    if (seq === 0) fsyncSync(file);
   } finally {
     closeSync(file);
   }
