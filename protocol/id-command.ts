@@ -41,7 +41,10 @@ export function idCommand(side: "runner" | "coordinator"): CommandModule<Options
         return;
       }
       const { introduce, rotate } = await import("./succession.ts");
-      const unlock = lockFolder(side === "runner" ? refuseRunning(folder) : join(folder, "rotate"));
+      // A process that has the key in use would go on with it, while everybody else has the new one.
+      if (side === "runner") refuseInUse(folder, "The runner runs");
+      else refuseInUse(join(folder, "listen"), "This coordinator listens");
+      const unlock = lockFolder(side === "runner" ? folder : join(folder, "rotate"));
       try {
         const trust = openTrust(folder);
         const { peer, waiting } = await rotate(folder, trust);
@@ -66,11 +69,10 @@ export function idCommand(side: "runner" | "coordinator"): CommandModule<Options
   };
 }
 
-/** A runner that runs has its key in use; its jobs go on without it. */
-function refuseRunning(folder: string): string {
+function refuseInUse(folder: string, what: string): void {
   const owner = folderOwner(folder);
-  if (owner === undefined) return folder;
-  throw new SortieError("STATE_LOCKED", `The runner runs, as process ${owner}, with the key that is to be replaced.`, {
-    hint: "Stop it, rotate, and start it again.",
+  if (owner === undefined) return;
+  throw new SortieError("STATE_LOCKED", `${what}, as process ${owner}, with the key that is to be replaced.`, {
+    hint: "Stop it, rotate, and start it again; jobs go on meanwhile.",
   });
 }

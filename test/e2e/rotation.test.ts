@@ -2,7 +2,7 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { portOf } from "../rig/proxy.ts";
-import { processesOf, Rig, until } from "../rig/rig.ts";
+import { LOOPBACK, processesOf, Rig, until } from "../rig/rig.ts";
 
 /** Counts to twenty, ten a second. */
 const counting = ["sh", "-c", "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.1; done"];
@@ -39,6 +39,23 @@ describe("a new key", () => {
     );
     expect(left).toEqual([]);
     last.child.kill("SIGKILL");
+  });
+
+  it("of a coordinator that listens: not while it does, and its runners find it afterwards", async () => {
+    await using rig = new Rig();
+    await rig.joinedRunner("w1", { invite: LOOPBACK, args: ["-A", "--require-signature"] });
+    const listening = rig.spawnCoordinator(["listen"]);
+    await listening.waitFor(/listening: /);
+    const refused = await rig.coordinator(["id", "--rotate"]);
+    expect([refused.code, refused.stderr]).toEqual([
+      3,
+      expect.stringContaining("STATE_LOCKED]: This coordinator list"),
+    ]);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "old"])).text).toBe("old\n");
+    listening.child.kill("SIGINT");
+    await listening.ended;
+    expect((await rig.coordinator(["id", "--rotate"])).code).toBe(0);
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
   });
 
   it("of a runner: its coordinators find it by themselves, and a job that runs loses no byte", async () => {
