@@ -90,7 +90,8 @@ export async function openKeeper({
   /** Slots of those that run. */
   let taken = 0;
   let closing = false;
-  let building: Promise<unknown> = Promise.resolve();
+  /** By owner; nothing of what was built is kept here. */
+  const building = new Map<string, Promise<void>>();
   const disk: DiskBudget = diskBudget(() => retain(disk.limits.all), log);
   const audit = auditFolder === undefined ? undefined : openAudit(auditFolder, log);
   audit?.record({ type: "keeper-started", pid: process.pid, version });
@@ -167,13 +168,22 @@ export async function openKeeper({
     return undefined;
   }
 
-  /** One after the other: each takes memory, before there is a slot that is taken by it. */
+  /** Of one owner one after the other: each takes memory before there is a slot that is taken by it. */
   function redactionFor(input: RunInput): Promise<Redaction | undefined> {
-    const next = building.then(() => {
+    const { owner } = input;
+    const next = (building.get(owner) ?? Promise.resolve()).then(() => {
       check(input);
       return redactionOfOthers((input.request.secrets ?? []).map(({ value }) => value));
     });
-    building = next.catch(() => {});
+    const settled = next
+      .then(
+        () => {},
+        () => {},
+      )
+      .finally(() => {
+        if (building.get(owner) === settled) building.delete(owner);
+      });
+    building.set(owner, settled);
     return next;
   }
 
