@@ -386,6 +386,8 @@ export const limits = {
   /** Messages that are looked at in a second; what comes beyond waits in the pipe. Commands that are open at once. */
   sandboxMessagesASecond: 20_000,
   sandboxCommands: 1_000,
+  /** Files and folders that its jobs name: each is looked up, while nothing else is done. */
+  sandboxPaths: 20_000,
   /** What it was told and has not read: outputs wait for it, so this is a function's needs, many times over. */
   sandboxUnreadBytes: 256 * MiB,
   /** Of a command's input, and of its output, in one message. */

@@ -8,14 +8,15 @@ import type { Notify } from "../recipe/notify.ts";
 import type { StandardSchema } from "../recipe/schema.ts";
 import { type SecretSource, secret } from "../recipe/secret.ts";
 import { anchored } from "../touched.ts";
-import { denied, isNamed, isWithin, realPath, type SandboxGrants } from "./grants.ts";
+import { denied, isNamed, realPath, type SandboxGrants } from "./grants.ts";
 import type { WireJob, WireNotify, WireSecretSource } from "./wire-job.ts";
 
 export interface AdmitOptions {
   /** The recipe's file. */
   readonly recipe: string;
   readonly grants: SandboxGrants;
-  readonly readable: readonly string[];
+  /** Whether the recipe may read what is there. */
+  readonly mayRead: (path: string) => boolean;
   /** Of the recipe: no other is a place of a job. */
   readonly files: ReadonlySet<string>;
   drive(job: WireJob, digest: string): FunctionElsewhere;
@@ -25,21 +26,23 @@ export interface AdmitOptions {
 
 /** Throws SANDBOX_DENIED, at the job's own line. */
 export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
-  const { grants, recipe, readable, files } = options;
+  const { recipe, mayRead, files } = options;
   const { drive, condition, output, notify, stdin, group, at: told, ...rest } = withRealFiles(wire, recipe);
   const at = told && files.has(told.file) ? told : undefined;
   const here = (what: string, flag: string | undefined) => denied(`${what} (${wire.name})`, flag, at);
   const secrets = [...(wire.secrets ?? []), ...(wire.also ?? []).flatMap((place) => place.secrets ?? [])];
-  for (const { source } of secrets) checkSource(source, grants, readable, here);
+  for (const { source } of secrets) checkSource(source, options, here);
   for (const input of wire.inputs ?? []) {
     const { base } = anchored(dirname(recipe), input);
-    if (!isWithin(base, readable)) throw here(`have ${base} watched`, `--allow-read=${base}`);
+    if (!mayRead(base)) throw here(`have ${base} watched`, `--allow-read=${base}`);
   }
-  if (typeof stdin === "object" && "file" in stdin && !isWithin(stdin.file, readable))
-    throw here(`read ${stdin.file}`, `--allow-read=${stdin.file}`);
+  if (typeof stdin === "object" && "file" in stdin && !mayRead(stdin.file)) {
+    const { file } = wire.stdin as typeof stdin;
+    throw here(`read ${file}`, `--allow-read=${file}`);
+  }
   return {
     ...(rest as Omit<PlanJob, "drive" | "condition" | "output" | "notify" | "stdin" | "group" | "at">),
-    ...(stdin === undefined ? {} : { stdin: admittedStdin(stdin) }),
+    ...(stdin === undefined ? {} : { stdin }),
     ...(group ? { group: { ...group, name: ownGroup(recipe, group.name) } as NonNullable<PlanJob["group"]> } : {}),
     ...(notify ? { notify: notify.map((one) => admittedNotify(one, options, here)) } : {}),
     ...(drive === undefined ? {} : { drive: options.drive(wire, drive) }),
@@ -52,14 +55,14 @@ export function admitted(wire: WireJob, options: AdmitOptions): PlanJob {
 /** A command would run here, and with all of the coordinator's environment: nothing grants that. Throws SANDBOX_DENIED. */
 export function admittedNotify(
   one: WireNotify,
-  { recipe, grants, readable }: Pick<AdmitOptions, "recipe" | "grants" | "readable">,
+  options: Pick<AdmitOptions, "recipe" | "grants" | "mayRead">,
   wrong: (what: string, flag: string | undefined) => Error,
 ): Notify {
   if ("command" in one) throw wrong(`have ${one.command[0]} run here to tell somebody`, undefined);
-  if (!grants.net) throw wrong("have something posted to an address", "--allow-net");
+  if (!options.grants.net) throw wrong("have something posted to an address", "--allow-net");
   if ("url" in one) return { on: one.on, url: one.url };
-  const source = realSource(one.secretUrl, recipe);
-  checkSource(source, grants, readable, wrong);
+  const source = realSource(one.secretUrl, options.recipe);
+  checkSource(source, options, wrong);
   return { on: one.on, url: secret(source as SecretSource) };
 }
 
@@ -67,9 +70,10 @@ export function admittedNotify(
 function withRealFiles(wire: WireJob, recipe: string): WireJob {
   const real = (secrets: WireJob["secrets"]) =>
     secrets?.map((one) => ({ ...one, source: realSource(one.source, recipe) }));
-  const { secrets, also } = wire;
+  const { secrets, also, stdin } = wire;
   return {
     ...wire,
+    ...(typeof stdin === "object" && "file" in stdin ? { stdin: { file: realPath(stdin.file) } } : {}),
     ...(secrets ? { secrets: real(secrets) } : {}),
     ...(also
       ? { also: also.map((place) => (place.secrets ? { ...place, secrets: real(place.secrets) } : place)) }
@@ -80,19 +84,15 @@ function withRealFiles(wire: WireJob, recipe: string): WireJob {
 const realSource = (source: WireSecretSource, recipe: string): WireSecretSource =>
   "file" in source ? { file: realPath(resolve(dirname(recipe), source.file)) } : source;
 
-const admittedStdin = (stdin: NonNullable<WireJob["stdin"]>): NonNullable<PlanJob["stdin"]> =>
-  typeof stdin === "object" && "file" in stdin ? { file: realPath(stdin.file) } : stdin;
-
 /** By the variable that is read, whatever the recipe calls it; a file as any other that it reads. Throws SANDBOX_DENIED. */
 function checkSource(
   source: WireSecretSource,
-  grants: SandboxGrants,
-  readable: readonly string[],
+  { grants, mayRead }: Pick<AdmitOptions, "grants" | "mayRead">,
   wrong: (what: string, flag: string | undefined) => Error,
 ): void {
   if ("command" in source) throw wrong(`have ${source.command[0]} run here for a secret`, undefined);
   if ("file" in source) {
-    if (!isWithin(source.file, readable)) throw wrong(`read ${source.file}`, `--allow-read=${source.file}`);
+    if (!mayRead(source.file)) throw wrong(`read ${source.file}`, `--allow-read=${source.file}`);
   } else if (!isNamed(source.env, grants.secret))
     throw wrong(`have the secret ${source.env} delivered`, `--allow-secret=${source.env}`);
 }

@@ -5,6 +5,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
+import { limits } from "../../protocol/limits.ts";
 import { nearest } from "../recipe/nearest.ts";
 
 /** A variable's name, or `PREFIX_*`. */
@@ -26,13 +27,22 @@ export type SandboxGrants = v.InferOutput<typeof SandboxGrants>;
 export const isNamed = (name: string, granted: readonly string[]): boolean =>
   granted.some((one) => (one.endsWith("*") ? name.startsWith(one.slice(0, -1)) : one === name));
 
-/** As files are: through their links. The path itself where there is nothing. */
+/** As files are: through their links, as far as there is something. */
 export function realPath(path: string): string {
   try {
-    return realpathSync(path);
+    return realpathSync.native(path);
   } catch {
-    const parent = dirname(path);
-    return parent === path ? path : join(realPath(parent), relative(parent, path));
+    const [root = "", ...parts] = resolve(path).split(sep);
+    let real = `${root}${sep}`;
+    // From above: a long path to nothing is left at its first part that is missing.
+    for (const [index, part] of parts.entries()) {
+      try {
+        real = realpathSync.native(join(real, part));
+      } catch {
+        return join(real, parts.slice(index).join(sep));
+      }
+    }
+    return real;
   }
 }
 
@@ -40,6 +50,20 @@ export function realPath(path: string): string {
 export function isWithin(path: string, granted: readonly string[]): boolean {
   const real = realPath(path);
   return granted.some((one) => isBelow(real, realPath(one)));
+}
+
+/** isWithin for what a recipe names: each path is looked at once, and so many are. Throws SANDBOX_FAILED beyond. */
+export function readableIn(granted: readonly string[]): (path: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (path) => {
+    const before = known.get(path);
+    if (before !== undefined) return before;
+    if (known.size >= limits.sandboxPaths)
+      throw new SortieError("SANDBOX_FAILED", `The recipe names more than ${limits.sandboxPaths} files and folders.`);
+    const is = isWithin(path, granted);
+    known.set(path, is);
+    return is;
+  };
 }
 
 const isBelow = (path: string, folder: string): boolean => {

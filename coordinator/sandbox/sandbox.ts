@@ -19,7 +19,7 @@ import { type AdmitOptions, admitted, admittedNotify } from "./admit.ts";
 import { bundle } from "./bundle.ts";
 import { Calls } from "./calls.ts";
 import { errorOf } from "./failure.ts";
-import { denied, isNamed, ownFolderOf, type SandboxGrants } from "./grants.ts";
+import { denied, isNamed, ownFolderOf, readableIn, type SandboxGrants } from "./grants.ts";
 import { FromRecipe, type ToRecipe } from "./messages.ts";
 import { type Bounds, defaultBounds, sdkAddress, startProcess } from "./process.ts";
 import { wireOn } from "./wire.ts";
@@ -177,6 +177,7 @@ async function startLink(path: string, options: SandboxOptions) {
     }
   }
 
+  const mayRead = readableIn(readable);
   const names = new Set<JobName>();
   const calls = new Calls({
     send,
@@ -193,7 +194,7 @@ async function startLink(path: string, options: SandboxOptions) {
   const admitOptions: AdmitOptions = {
     recipe: file,
     grants,
-    readable,
+    mayRead,
     files,
     drive: ({ name }, digest) => ({ drive: (host) => calls.call(name, host), toString: () => digest }),
     condition: ({ name }, digest) => ({
@@ -299,7 +300,7 @@ async function startLink(path: string, options: SandboxOptions) {
     source,
     recipe: file,
     grants,
-    readable,
+    mayRead,
     admit,
     names,
     load,

@@ -662,6 +662,32 @@ describe("what a sandboxed recipe asks the coordinator to do", () => {
   attack("a job has the whole disk watched", "SANDBOX_DENIED", () =>
     denied(`inputs: ["../../../../../../**"]`, /watched/, /--allow-read/),
   );
+  attack("jobs name more files than can be looked up in a moment", "SANDBOX_FAILED, at once", async () => {
+    const most = Error.stackTraceLimit;
+    // Of the test's own: thousands of stacks are looked up in source maps here.
+    Error.stackTraceLimit = 0;
+    try {
+      const error = await refused(
+        saying(
+          `for (let n = 0; n < 30; n++) say({ type: "job", job: { ...a, name: "a" + n, inputs: Array.from({ length: 1_000 }, (_, m) => n + "/" + m + "/*") } }); plan();`,
+        ),
+      );
+      expect(error).toMatchObject({
+        code: "SANDBOX_FAILED",
+        message: expect.stringContaining("more than 20000 files"),
+      });
+    } finally {
+      Error.stackTraceLimit = most;
+    }
+  });
+  attack("a job's stdin has a path of a megabyte", "it is not there, and nobody climbs it", async () => {
+    const error = await refused(
+      saying(
+        `say({ type: "job", job: { ...a, steps: [{ argv: ["cat"] }], stdin: { file: "/" + "a/".repeat(500_000) } } }); plan();`,
+      ),
+    );
+    expect(error.code).toBe("SANDBOX_DENIED");
+  });
   attack("a job has a command run on the coordinator to tell somebody", "SANDBOX_DENIED, whatever is granted", () =>
     denied(`notify: { command: ["sh", "-c", "id"] }`, /have sh run here/, /Nothing allows that/, { net: true }),
   );
