@@ -295,8 +295,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (stoppingOf(job).aborted) return cannot("cancelled");
     const message = tooLate.get(job.name);
     if (message !== undefined) return settle(job, "lost", { message, durationMs: 0 });
-    // What one runner was not told to allow, another one may be.
-    if (error.code === "DENIED" && !job.also?.length) {
+    // What one runner was not told to allow, another one may be; secrets go to one runner and no other.
+    if (error.code === "DENIED" && !job.also?.length && !job.secrets?.length) {
       const said = [...(denials.get(job.name) ?? []), `${error.message} ${error.hint}`];
       denials.set(job.name, said);
       if (said.length >= MOST_DENIALS) return settle(job, "lost", { message: deniedBy(said), durationMs: 0 });

@@ -10,6 +10,7 @@ import type { Group } from "../../coordinator/group.ts";
 import type { PlanJob } from "../../coordinator/plan.ts";
 import { groupOf } from "../../coordinator/recipe/concurrency.ts";
 import { timeoutsOf } from "../../coordinator/recipe/timeout.ts";
+import { noSecrets, openSecrets, type Secrets } from "../../coordinator/secrets.ts";
 import { openStore } from "../../coordinator/store/store.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { type JobName, newRunId, type RunId } from "../../protocol/ids.ts";
@@ -29,7 +30,12 @@ const deploy: Group = { name: "deploy", limit: 1 };
 async function executed(
   jobs: readonly PlanJob[],
   runners: readonly KnownRunner[],
-  { atOnce = 100, folder, run = newRunId() }: { atOnce?: number; folder: string; run?: RunId },
+  {
+    atOnce = 100,
+    folder,
+    run = newRunId(),
+    secrets = noSecrets(),
+  }: { atOnce?: number; folder: string; run?: RunId; secrets?: Secrets },
   on: (event: RunEvent) => void = () => {},
 ): Promise<{ readonly outcome: string; readonly events: readonly RunEvent[] }> {
   const store = openStore(folder);
@@ -41,6 +47,7 @@ async function executed(
       params: {},
       runners,
       folder,
+      secrets,
       claims: store.claims,
       jobs: atOnce,
       failFast: false,
@@ -191,6 +198,18 @@ describe("a job that a runner denies", () => {
       expect(ended("two")).toMatchObject({ outcome: "lost", message: "DENIED: w1 was not told to. Flag of w1." });
       expect(third.took).toEqual(["one"]);
       for (const { took } of [first, second]) expect(took.filter((name) => name === "one").length).toBe(1);
+    }));
+
+  it("goes to no other with its secrets", () =>
+    withFolder(async (folder) => {
+      const [first, second] = [denies("w1"), denies("w2")];
+      const secret = { name: "PATH", from: "PATH", source: { env: "PATH" }, as: "env" } as const;
+      const job = makeJob("one", { secrets: [secret] });
+      const secrets = openSecrets(folder, process.env);
+      await secrets.read([job]);
+      const { outcome } = await executed([job], [first, second], { folder, secrets });
+      expect(outcome).toBe("lost");
+      expect([...first.took, ...second.took]).toEqual(["one"]);
     }));
 
   it("is lost where all do, and says what each said", () =>

@@ -76,9 +76,9 @@ describe("a recipe in a sandbox", () => {
       const denied = job({ async run() { const { readFileSync } = await import("node:fs"); readFileSync("/etc/passwd"); } });
       const failed = job({ run: ({ $ }) => $(["false"]) });
       const floating = job({ async run({ $ }) { void (async () => { await $(["sleep", "0.0173"]); throw new TypeError("not so"); })(); await $(["sleep", "31.3"]); } });
-      const told = job({ run() { setTimeout(() => Promise.reject(new Error("too late")), 300); } });
+      const told = job({ run() { setTimeout(() => Promise.reject(new Error("too late")), 100); } });
       const threw = job({ needs: [slow], run() { console.log("\\u001b[2Jprinted"); throw new RangeError("too far"); } });
-      const ends = job({ needs: [denied, failed, threw, floating, told], always: true, async run({ $ }) { $(["sleep", "31.9"]); setTimeout(() => process.exit(0), 200); await new Promise(() => {}); } });
+      const ends = job({ needs: [denied, failed, threw, floating, told], always: true, async run({ $ }) { $(["sleep", "31.9"]); setTimeout(() => process.exit(0), 500); await new Promise(() => {}); } });
       const late = job({ needs: [ends], always: true, run: ["echo", "late"] });
       export default recipe({ slow, denied, failed, floating, told, threw, ends, late });`,
     );

@@ -24,7 +24,7 @@ describe("coordinator run in a CI service", () => {
     const { code, text } = await rig.coordinator(["run", path], { env });
     expect(code).toBe(1);
     expect(text).toMatch(/^::group::✔ good: passed .*\n::stop-commands::(\w+)\nfine\n::\1::\n::endgroup::$/m);
-    expect(text).toMatch(/^::group::✖ bad: .*\n::stop-commands::(\w+)\n::error::forged\n## \[error\]forged\n::\1::$/m);
+    expect(text).toMatch(/^::group::✖ bad: .*\n::stop-commands::(\w+)\n: :error::forged\n## \[error\]forged\n::\1::$/m);
     expect(text).toContain("\n::error file=recipe.ts,line=2,title=bad failed::exit 3\n");
     expect(readFileSync(summary, "utf8")).toMatch(/^\| bad \| ✖ failed \| .* \| exit 3 \|$/m);
     // Somebody who looks at it later is shown the same.

@@ -77,7 +77,7 @@ describe("an invite's URL", () => {
     const url = openInvites(testFolder(), () => 1_000).issue(issuer, [address], 60_000);
     expect(parseInvite(url, 60_999).expiresAt).toBe(61_000);
     expect(refusal(url, 61_000 + 90_000).message).toContain("is over, by the clock here for 2 min");
-    expect(refusal(url, 61_000).hint).toContain("runner invite");
+    expect(refusal(url, 61_000).hint).toContain("Make a new one");
   });
 
   it("is never quoted in an error: its token is a secret", () => {
