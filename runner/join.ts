@@ -40,7 +40,8 @@ export async function join(
     log(`joined ${pin.name} (${pin.peer})`);
     onPaired?.(pin);
   } catch (error) {
-    const known = trust.get(peer ?? "");
+    // It may have another key than the one that the invite names.
+    const known = trust.current(peer ?? "");
     if (!known || !isDialled(known)) throw error;
     log(`${known.name} was joined before; this time: ${asSortieError(error).message}`);
   }

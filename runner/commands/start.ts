@@ -212,8 +212,9 @@ export async function handler(options: Options): Promise<number> {
       }),
     );
     // Those who were removed while no runner ran.
-    for (const { owner } of trust.removed())
-      runner.revoke(owner).catch((error: unknown) => log(asSortieError(error).message));
+    const gone = new Set(trust.removed().map(({ owner }) => owner));
+    for (const pin of trust.list()) gone.delete(ownerOf(pin));
+    for (const owner of gone) runner.revoke(owner).catch((error: unknown) => log(asSortieError(error).message));
     const addresses = node.addresses();
     const inForce = brief(grants.describe().join("; "));
     audit.tell({ type: "runner-started", peer: identity.peer, name, version, grants: inForce });

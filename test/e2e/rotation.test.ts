@@ -43,7 +43,8 @@ describe("a new key", () => {
 
   it("of a coordinator that listens: not while it does, and its runners find it afterwards", async () => {
     await using rig = new Rig();
-    await rig.joinedRunner("w1", { invite: LOOPBACK, args: ["-A", "--require-signature"] });
+    const args = ["-A", "--require-signature"];
+    const runner = await rig.joinedRunner("w1", { invite: LOOPBACK, args });
     const listening = rig.spawnCoordinator(["listen"]);
     await listening.waitFor(/listening: /);
     const refused = await rig.coordinator(["id", "--rotate"]);
@@ -56,6 +57,14 @@ describe("a new key", () => {
     await listening.ended;
     expect((await rig.coordinator(["id", "--rotate"])).code).toBe(0);
     expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
+    // Its command line names the coordinator by the key that it had.
+    await runner.stop();
+    const again = rig.spawnRunner(["start", "--name", "w1", ...args, "--join", runner.invite], runner.home);
+    await again.waitFor(/dials \S+ \(/);
+    expect(again.stderr()).toContain("was joined before");
+    expect((await rig.coordinator(["exec", "w1", "--", "echo", "again"])).text).toBe("again\n");
+    again.child.kill("SIGTERM");
+    await again.ended;
   });
 
   it("of a runner: its coordinators find it by themselves, and a job that runs loses no byte", async () => {
