@@ -5,13 +5,20 @@ import { join } from "node:path";
 import type { AttemptId } from "../../protocol/ids.ts";
 
 const ENDING = ".mark";
+/** A mark that was not in its place yet: nothing was made by then that needs it. */
+const UNFINISHED = `${ENDING}.new`;
 
 /** Replaces what was there at once; where it cannot, that stays, and this throws. */
 export function setMark(work: string, attemptId: AttemptId, text: string): void {
-  const path = join(work, attemptId + ENDING);
-  rmSync(`${path}.new`, { force: true });
-  symlinkSync(text, `${path}.new`);
-  renameSync(`${path}.new`, path);
+  const unfinished = join(work, attemptId + UNFINISHED);
+  rmSync(unfinished, { force: true });
+  symlinkSync(text, unfinished);
+  renameSync(unfinished, join(work, attemptId + ENDING));
+}
+
+/** Those of a keeper that was killed while it wrote them. */
+export function removeUnfinishedMarks(work: string): void {
+  for (const name of readdirSync(work)) if (name.endsWith(UNFINISHED)) rmSync(join(work, name), { force: true });
 }
 
 export const removeMark = (work: string, attemptId: AttemptId): void =>

@@ -11,7 +11,7 @@ import { JournalControl } from "../../protocol/messages.ts";
 import type { Backends } from "./backends/index.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { Journal } from "./journal.ts";
-import { findMarks, removeMark } from "./marks.ts";
+import { findMarks, removeMark, removeUnfinishedMarks } from "./marks.ts";
 import { killMarked } from "./process-tree.ts";
 import { type FoundRecord, findRecords } from "./record.ts";
 import { findSegments, Segments } from "./segments.ts";
@@ -36,6 +36,7 @@ export async function recover(place: {
 }): Promise<RecoveredJob[]> {
   const { journals, work, disk, backend } = place;
   backend.removeSecrets();
+  removeUnfinishedMarks(work);
   const marks = findMarks(work);
   for (const [attempt, mark] of marks) {
     // What is elsewhere may take its time: see reaper.ts.

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
@@ -72,6 +72,13 @@ describe("what a keeper that died left", () => {
     "a control chunk": encodeControl({ type: "mark", at: 1_234 }),
     "an exit": encodeControl(exit),
   })) {
+    it("leaves nothing of a mark that was half made", async () => {
+      const place = left([]);
+      symlinkSync("local 1", join(place.work, `${place.record.attemptId}.mark.new`));
+      await taken(place);
+      expect(readdirSync(place.work)).toEqual([]);
+    });
+
     it(`is cut between two chunks, wherever ${what} broke off, and ends once, as lost`, async () => {
       const record = recordOf(newAttemptId());
       const first = Buffer.concat([started(record), encodeChunk(STDOUT, Buffer.from("one "))]);
