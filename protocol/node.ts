@@ -131,7 +131,9 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       reconnectRetries: 0,
     },
   }).catch((error: unknown) => {
-    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${reasonOf(error)}.`, {
+    // libp2p quotes the system's error with its stack, and advice about options that nobody has here.
+    const reason = /\blisten E[A-Z]+: [^\n]*/.exec(messageOf(error))?.[0] ?? reasonOf(error);
+    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${reason}.`, {
       cause: error,
     });
   });

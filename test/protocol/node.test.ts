@@ -162,6 +162,14 @@ describe("the node", () => {
     expect(codes.filter((code) => code !== "nothing")).toEqual(["TOO_MANY"]);
   });
 
+  it("says in one sentence why it cannot listen", async () => {
+    const first = await node({ listen });
+    const taken = (first.addresses()[0] ?? "").replace(/\/p2p\/.*/, "");
+    await expect(node({ listen: [taken] })).rejects.toThrow(
+      `Cannot listen on ${taken}: listen EADDRINUSE: address already in use 127.0.0.1:${portOf(first)}.`,
+    );
+  });
+
   it("reaches no other peer than the one that was meant", async () => {
     const listener = await node({ listen, onCall: (channel) => void echo(channel) });
     const other = await identity();
