@@ -65,7 +65,7 @@ await runCommandLine(
     },
     {
       command: "trust <action> [peer] [name]",
-      describe: "List, remove or rename trusted runners",
+      describe: "List, revoke or rename trusted runners",
       load: () => import("./commands/trust.ts"),
     },
     {

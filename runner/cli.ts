@@ -36,7 +36,7 @@ await runCommandLine(
     },
     {
       command: "trust <action> [peer] [name]",
-      describe: "List, remove or rename trusted coordinators",
+      describe: "List, revoke or rename trusted coordinators",
       load: () => import("./commands/trust.ts"),
     },
   ],
