@@ -46,6 +46,8 @@ export class DeniedBy extends Error {}
 export interface AdmissionOptions {
   /** The runner's name. */
   readonly name: string;
+  /** It is the runner within a coordinator. */
+  readonly own?: boolean;
   /** The policies that hold for a peer now. */
   sectionsFor(caller: Caller): readonly Section[];
   /** Knows where the commands of driven jobs run. */
@@ -60,7 +62,7 @@ export interface AdmissionOptions {
 type Denied = Decision & { readonly allowed: false } & { readonly want: Want };
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { name, sectionsFor, keeper, ask, onlyAudit, log = () => {} } = options;
+  const { sectionsFor, keeper, ask, onlyAudit, log = () => {} } = options;
 
   return {
     async admit({ request }, caller) {
@@ -105,7 +107,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
         );
         const told = why.join(", ") || "only audited";
         log(`refused ${request.job} for ${caller.name}: ${hideIn({ request }, told)}`);
-        const error = denial(name, denied, onlyAudits);
+        const error = denial(options, denied, onlyAudits);
         error.cause = new DeniedBy(denied.map(({ rule }) => rule ?? "nothing allows it").join("; ") || "only audited");
         return error;
       }

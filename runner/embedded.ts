@@ -33,7 +33,7 @@ export async function embedRunner(parent: string, slots: number, policy: Policy 
     if (!isAlive(Number(name))) earlier.push(...(await endEarlier(join(parent, name))));
   const folder = join(parent, String(process.pid));
   const keeper = await embeddedKeeper(folder);
-  const admission = createAdmission({ name: "local", sectionsFor: () => [section], keeper });
+  const admission = createAdmission({ name: "local", own: true, sectionsFor: () => [section], keeper });
   const runner = await createRunner({
     name: "local",
     labels: platformLabels(),

@@ -13,7 +13,12 @@ export interface DeniedWant {
 /** More of them make nothing clearer. */
 const MOST_SHOWN = 5;
 
-export function denial(runner: string, denied: readonly DeniedWant[], onlyAudits: boolean): SortieError {
+/** `own`: of the runner within a coordinator, whose flags are those of that very command. */
+export function denial(
+  { name: runner, own }: { readonly name: string; readonly own?: boolean | undefined },
+  denied: readonly DeniedWant[],
+  onlyAudits: boolean,
+): SortieError {
   const byRule = denied.filter(({ rule }) => rule !== undefined);
   const about = (byRule.length > 0 ? byRule : denied).map(({ want }) => want);
   const needed = about.reduce<ByKind>((byKind, want) => addItems(byKind, want.kind, itemsFor(want)), {});
@@ -32,6 +37,6 @@ export function denial(runner: string, denied: readonly DeniedWant[], onlyAudits
       hint: "Its owner denies this, whatever is allowed beside it.",
     });
   return new SortieError("DENIED", `The runner ${runner} was not told to let this coordinator ${what}.`, {
-    hint: `Its owner can start it with ${flags}, where this coordinator is to be trusted with it.${means.join("")}`,
+    hint: `${own ? `${flags} on this command line would allow it.` : `Its owner can start it with ${flags}, where this coordinator is to be trusted with it.`}${means.join("")}`,
   });
 }

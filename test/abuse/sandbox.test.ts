@@ -749,7 +749,7 @@ describe("coordinator run --sandbox", () => {
       );
       const run = await rig.coordinator(["run", path, "--sandbox", "--allow-run=echo"]);
       expect(run.text).toContain("fine");
-      expect(run.text).toMatch(/not +│.*--allow-run=id/);
+      expect(run.text).toMatch(/not +│.*--allow-run=id on this command line would allow it/);
       expect(run.code).toBe(3);
       const without = await rig.coordinator(["run", path, "--allow-run=echo"]);
       expect(without.code).toBe(2);
