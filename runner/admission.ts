@@ -7,13 +7,14 @@ import type { AttemptId } from "../protocol/ids.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobRunInput, OutputOf } from "../protocol/messages.ts";
 import { placeOf } from "../protocol/place.ts";
+import { isInside } from "../protocol/real-path.ts";
 import type { Ask } from "./grants/ask.ts";
 import { confinementOf } from "./grants/confine.ts";
 import { allowsSome, type Decision, decide, isUnlimited, resolveWant, type Section } from "./grants/decide.ts";
 import { denial } from "./grants/denial.ts";
 import { rulesOf } from "./grants/kinds/index.ts";
 import { mountValue } from "./grants/kinds/mount.ts";
-import { isInside, realPath } from "./grants/kinds/paths.ts";
+import { existingPath } from "./grants/kinds/paths.ts";
 import { flagFor } from "./grants/needed.ts";
 import type { Kind, Want } from "./grants/policy.ts";
 import { wantsOf } from "./grants/wants.ts";
@@ -142,7 +143,7 @@ async function wantsIn(request: JobRequest, owner: string, keeper: KeeperLink): 
   const parent = await parentOf(keeper, owner, within);
   if (parent?.place !== "local" || cwd === undefined) return wantsOf(request, parent?.place);
   const path = resolve(parent.directory, cwd);
-  const [own, real] = [realPath(parent.directory), realPath(path)];
+  const [own, real] = [existingPath(parent.directory), existingPath(path)];
   // Its driven job's own directory was allowed, or made for it.
   const isOwn = own !== undefined && real !== undefined && isInside(own, real);
   return wantsOf({ ...request, cwd: isOwn ? undefined : path });

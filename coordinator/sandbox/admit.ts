@@ -2,13 +2,14 @@
 // deliver a secret, tell somebody. Each is held against what was granted, and the job is made anew of what is left. sandbox.ts asks.
 import { createHash } from "node:crypto";
 import { dirname, resolve } from "node:path";
+import { realPath } from "../../protocol/real-path.ts";
 import type { ConditionElsewhere, FunctionElsewhere } from "../elsewhere.ts";
 import type { PlanJob } from "../plan-job.ts";
 import type { Notify } from "../recipe/notify.ts";
 import type { StandardSchema } from "../recipe/schema.ts";
 import { type SecretSource, secret } from "../recipe/secret.ts";
 import { anchored } from "../touched.ts";
-import { denied, isNamed, realPath, type SandboxGrants } from "./grants.ts";
+import { denied, isNamed, type SandboxGrants } from "./grants.ts";
 import type { WireJob, WireNotify, WireSecretSource } from "./wire-job.ts";
 
 export interface AdmitOptions {

@@ -1,15 +1,20 @@
 // What a sandboxed recipe may do beside asking for jobs: flags of `coordinator run --sandbox`, and what is recorded of them, so that
 // a run that is gone on with stays in its sandbox. Everything else of this folder asks here what is granted.
-import { existsSync, realpathSync } from "node:fs";
-import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { limits } from "../../protocol/limits.ts";
+import { fitsName, namePattern } from "../../protocol/name-pattern.ts";
+import { isInside, realPath } from "../../protocol/real-path.ts";
 import { nearest } from "../recipe/nearest.ts";
 
 /** A variable's name, or `PREFIX_*`. */
-const Name = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*\*?$/));
+const Name = v.pipe(
+  v.string(),
+  v.check((text) => namePattern(text) !== undefined),
+);
 
 export const SandboxGrants = v.strictObject({
   /** Absolute paths of folders and files; what is below a folder is granted with it. */
@@ -25,31 +30,15 @@ export const SandboxGrants = v.strictObject({
 export type SandboxGrants = v.InferOutput<typeof SandboxGrants>;
 
 export const isNamed = (name: string, granted: readonly string[]): boolean =>
-  granted.some((one) => (one.endsWith("*") ? name.startsWith(one.slice(0, -1)) : one === name));
-
-/** As files are: through their links, as far as there is something. */
-export function realPath(path: string): string {
-  try {
-    return realpathSync.native(path);
-  } catch {
-    const [root = "", ...parts] = resolve(path).split(sep);
-    let real = `${root}${sep}`;
-    // From above: a long path to nothing is left at its first part that is missing.
-    for (const [index, part] of parts.entries()) {
-      try {
-        real = realpathSync.native(join(real, part));
-      } catch {
-        return join(real, parts.slice(index).join(sep));
-      }
-    }
-    return real;
-  }
-}
+  granted.some((one) => {
+    const pattern = namePattern(one);
+    return pattern !== undefined && fitsName(pattern, name);
+  });
 
 /** Whether the path, followed through its links, is one of these or below one, by whole components. */
 export function isWithin(path: string, granted: readonly string[]): boolean {
   const real = realPath(path);
-  return granted.some((one) => isBelow(real, realPath(one)));
+  return granted.some((one) => isInside(realPath(one), real));
 }
 
 /** isWithin for what a recipe names: each path is looked at once, and so many are. Throws SANDBOX_FAILED beyond. */
@@ -65,11 +54,6 @@ export function readableIn(granted: readonly string[]): (path: string) => boolea
     return is;
   };
 }
-
-const isBelow = (path: string, folder: string): boolean => {
-  const between = relative(folder, path);
-  return between === "" || (between !== ".." && !between.startsWith(`..${sep}`) && !isAbsolute(between));
-};
 
 /**
  * What a recipe may read without being told: its repository, else its project, else its own folder; never where the keys

@@ -1,5 +1,6 @@
 // `--sandbox`, and what a sandboxed recipe is granted beside, as options of `coordinator run` and `check`.
 import { SortieError } from "../../protocol/errors.ts";
+import { namePattern } from "../../protocol/name-pattern.ts";
 import { grantedPath, type SandboxGrants } from "./grants.ts";
 
 /** Kinds of grants of the runner on this machine: those of `runner start`, as docs/grants.md tells them. */
@@ -69,7 +70,7 @@ export async function sandboxOf(options: SandboxOptionsGiven): Promise<SandboxGr
 function itemsOf(flag: Flag, options: SandboxOptionsGiven): string[] {
   const items = [options[`allow-${flag}`] ?? []].flat().flatMap((text) => text.split(","));
   const isName = flag === "env" || flag === "secret";
-  const wrong = items.find((item) => (isName ? !/^[A-Za-z_][A-Za-z0-9_]*\*?$/.test(item) : item === ""));
+  const wrong = items.find((item) => (isName ? namePattern(item) === undefined : item === ""));
   if (wrong === undefined) return items;
   throw new SortieError("USAGE", `--allow-${flag} must name what it grants, and ${JSON.stringify(wrong)} does not.`, {
     hint: `Give it after a =, as in --allow-${flag}=${isName ? "CI,RELEASE_*" : "PATH"}.`,

@@ -8,10 +8,11 @@ import type { Duplex, Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { realPath } from "../../protocol/real-path.ts";
 import { within } from "../../protocol/within.ts";
 import { harmless } from "../views/format.ts";
 import { lineCutter } from "../views/lines.ts";
-import { realPath, type SandboxGrants } from "./grants.ts";
+import type { SandboxGrants } from "./grants.ts";
 
 export interface RecipeProcess {
   readonly pipe: Duplex;

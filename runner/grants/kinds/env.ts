@@ -1,7 +1,8 @@
 // The grant `env`: variables that a job sets, by name or `PREFIX_*`. Those that make another program of a permitted one
 // (measured: each of the first row ran code) are granted by their exact names only.
+
+import { fitsInAnyCase, fitsName, type NamePattern, namePattern } from "../../../protocol/name-pattern.ts";
 import { badItem, type KindRules } from "./kind.ts";
-import { fitsInAnyCase, fitsName, type NamePattern, namePattern } from "./names.ts";
 
 /** Not a whole list, since every program has variables of its own: what is well known to start code, or to move its files. */
 const DANGEROUS: readonly NamePattern[] = [

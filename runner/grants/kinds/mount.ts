@@ -1,9 +1,10 @@
 // The grant `mount`: which directories and files of this machine containers may have, as real paths; an item grants what is
 // below it, with `:ro` only to read. Some paths are as good as root, and those only an item of exactly that path grants.
-import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, posix } from "node:path";
+import { dirname, join } from "node:path";
 import { homeOf } from "../../../protocol/home.ts";
+import { isInside, realPath } from "../../../protocol/real-path.ts";
 import { badItem, type KindRules } from "./kind.ts";
 
 interface MountItem {
@@ -12,8 +13,6 @@ interface MountItem {
 }
 
 const GUARDED = "guarded:";
-/** On the way to nothing: Linux follows no more either. */
-const MOST_LINKS = 40;
 
 /** A path that itself ends so is told from the way it is mounted. */
 export const mountValue = (source: string, readOnly: boolean): string =>
@@ -25,6 +24,7 @@ export const sourceOf = (value: string): string =>
 
 export const mountRules: KindRules<MountItem> = {
   async resolve(value) {
+    // The keeper looks again, and refuses what is not there.
     const path = realPath(sourceOf(value));
     return { names: [`${isGuarded(path) ? GUARDED : ""}${mountValue(path, value.endsWith(":ro"))}`] };
   },
@@ -37,7 +37,7 @@ export const mountRules: KindRules<MountItem> = {
   matches(item, value) {
     if (item.readOnly && !value.endsWith(":ro")) return false;
     const path = sourceOf(value);
-    return value.startsWith(GUARDED) ? path === item.path : isWithin(item.path, path);
+    return value.startsWith(GUARDED) ? path === item.path : isInside(item.path, path);
   },
   // What is above a path that is denied has it inside.
   denies: (item, value) => touches(item.path, sourceOf(value)),
@@ -57,44 +57,7 @@ export const mountRules: KindRules<MountItem> = {
   },
 };
 
-/**
- * Without links and `..`, as far as it is there and can be looked at; the keeper looks again, and refuses the rest. From the
- * top: what is not there ends the look, however long it goes on.
- */
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    const partsOf = (one: string): string[] => one.split("/").filter(Boolean).reverse();
-    const left = partsOf(posix.resolve(path));
-    let real = "";
-    for (let links = MOST_LINKS; left.length > 0; ) {
-      const at = `${real}/${left.pop()}`;
-      const target = targetOf(at);
-      if (target === undefined || links === 0) return [at, ...left.reverse()].join("/");
-      if (target === "") real = at;
-      else {
-        links--;
-        left.push(...partsOf(posix.resolve(real || "/", target)));
-        real = "";
-      }
-    }
-    return real || "/";
-  }
-}
-
-/** Where a link goes to, also one to nothing; empty where it is none, undefined where nothing can be seen. */
-function targetOf(path: string): string | undefined {
-  try {
-    return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : "";
-  } catch {
-    return undefined;
-  }
-}
-
-const isWithin = (folder: string, path: string): boolean =>
-  path === folder || path.startsWith(folder === "/" ? "/" : `${folder}/`);
-const touches = (one: string, other: string): boolean => isWithin(one, other) || isWithin(other, one);
+const touches = (one: string, other: string): boolean => isInside(one, other) || isInside(other, one);
 
 /** At, above or below what gives a container the machine; and whatever is no directory and no file: a socket, a device. */
 const isGuarded = (path: string): boolean => isSpecial(path) || guardedPaths().some((one) => touches(one, path));

@@ -1,10 +1,11 @@
 // Items that are folders of this machine: what lies in them, links resolved, is covered.
 import { realpathSync } from "node:fs";
-import { isAbsolute, resolve, sep } from "node:path";
+import { isAbsolute, resolve } from "node:path";
+import { isInside } from "../../../protocol/real-path.ts";
 import { badItem, type KindRules } from "./kind.ts";
 
 /** Where an absolute path really is; undefined where nothing is there, or it cannot be looked at. */
-export function realPath(path: string): string | undefined {
+export function existingPath(path: string): string | undefined {
   if (!isAbsolute(path)) return undefined;
   try {
     return realpathSync(path);
@@ -12,10 +13,6 @@ export function realPath(path: string): string | undefined {
     return undefined;
   }
 }
-
-/** By whole components: /srv/app-old is not in /srv/app. Both are real paths. */
-export const isInside = (folder: string, path: string): boolean =>
-  path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
 
 export function parseFolder(kind: string, text: string): string {
   if (!isAbsolute(text) || text.includes("\0")) throw badItem(kind, text, "it takes an absolute path");
@@ -27,12 +24,12 @@ export function parseFolder(kind: string, text: string): string {
 export const folderRules = (kind: string): KindRules<string> => ({
   parse: (text) => parseFolder(kind, text),
   matches(folder, value) {
-    const [real, of] = [realPath(value), realPath(folder)];
+    const [real, of] = [existingPath(value), existingPath(folder)];
     return real !== undefined && of !== undefined && isInside(of, real);
   },
   denies(folder, value) {
-    const real = realPath(value);
-    return real === undefined || isInside(realPath(folder) ?? folder, real);
+    const real = existingPath(value);
+    return real === undefined || isInside(existingPath(folder) ?? folder, real);
   },
-  taken: realPath,
+  taken: existingPath,
 });

@@ -1,6 +1,7 @@
 // The grant `secret`: the names of secrets that a coordinator may deliver to a job here.
+
+import { fitsName, type NamePattern, namePattern } from "../../../protocol/name-pattern.ts";
 import { badItem, type KindRules } from "./kind.ts";
-import { fitsName, type NamePattern, namePattern } from "./names.ts";
 
 export const secretRules: KindRules<NamePattern> = {
   parse(text) {
