@@ -1,4 +1,4 @@
-// JSON from a peer, read so that no two readers can take it for different things. envelope.ts and chunk.ts use it; what
+// JSON from a peer, read so that no two readers can take it for different things. envelope.ts, chunk.ts and pair-frames.ts use it; what
 // it gives is still to be parsed by a schema.
 import { limits } from "./limits.ts";
 

@@ -2,6 +2,7 @@
 // writes them, on both sides.
 import * as v from "valibot";
 import type { ByteChannel } from "./channel.ts";
+import { parseJson } from "./json.ts";
 import { limits } from "./limits.ts";
 import { RunnerName } from "./messages.ts";
 
@@ -32,9 +33,9 @@ export class Frames {
   async read<T>(schema: v.GenericSchema<unknown, T>): Promise<T> {
     const length = (await this.#take(4)).readUInt32BE(0);
     if (length > limits.pairFrameBytes) throw new Wrong(`a pairing frame of ${length} bytes`);
-    const text = (await this.#take(length)).toString("utf8");
+    const json = await this.#take(length);
     try {
-      return v.parse(schema, JSON.parse(text));
+      return v.parse(schema, parseJson(json));
     } catch {
       // Without the parser's own words: they quote what the peer sent.
       throw new Wrong("a pairing frame that is none");

@@ -81,6 +81,18 @@ export const Container = v.strictObject({
 });
 export type Container = v.InferOutput<typeof Container>;
 
+/** What a container of nothing but its image is asked for as. */
+export const plainContainer = {
+  pull: "missing",
+  mounts: [],
+  tmpfs: [],
+  readOnly: false,
+  capabilities: { add: [], drop: [] },
+  newPrivileges: false,
+  privileged: false,
+  services: [],
+} satisfies Omit<Container, "image">;
+
 /** A host as `ssh` takes it: an alias of the runner's own ssh configuration, or an address, with a user and a port. */
 export const SshTarget = v.strictObject({
   host: v.pipe(v.string(), v.regex(/^[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}$/, "a host's name or address")),

@@ -8,6 +8,7 @@ import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { newAttemptId, newRunId } from "../../protocol/ids.ts";
 import { JobRequest } from "../../protocol/messages.ts";
+import { plainContainer } from "../../protocol/place.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { compile, type Decision, decide, isUnlimited, resolveWant, type Section } from "../grants/decide.ts";
@@ -127,23 +128,13 @@ function explain(want: Want, decision: Decision): string[] {
   ];
 }
 
+/** What a request has to have, and nobody cares to write. */
 const common = {
   job: "job",
   attempt: 1,
   env: [],
   graceMs: 0,
   stdin: false,
-} as const;
-/** What a request has to have, and nobody cares to write. */
-const commonOfContainer = {
-  pull: "missing",
-  mounts: [],
-  tmpfs: [],
-  readOnly: false,
-  capabilities: { add: [], drop: [] },
-  newPrivileges: false,
-  privileged: false,
-  services: [],
 } as const;
 
 function requestOfOptions(options: Options): JobRequest {
@@ -192,7 +183,7 @@ function parseRequest(json: unknown, from: string): JobRequest {
     attemptId: newAttemptId(),
     run: newRunId(),
     ...rest,
-    ...(container ? { container: { ...commonOfContainer, ...container } } : {}),
+    ...(container ? { container: { ...plainContainer, ...container } } : {}),
   });
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;

@@ -48,4 +48,3 @@ export interface Policy {
 }
 
 export const allowAll: Policy = { allow: true, deny: {} };
-export const allowNothing: Policy = { allow: {}, deny: {} };
