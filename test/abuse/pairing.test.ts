@@ -7,13 +7,13 @@ import { loadIdentity } from "../../protocol/identity.ts";
 import { openInvites, parseInvite } from "../../protocol/invite.ts";
 import { limits } from "../../protocol/limits.ts";
 import { callJson } from "../../protocol/make-call.ts";
-import { CALL_PROTOCOL, type Node, type NodeOptions, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
+import { CALL_PROTOCOL, type Node, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
 import { openPairingDoor } from "../../protocol/pair-door.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
 import { signSuccession, successionHandlers } from "../../protocol/succession.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { proveCode, proveInvite } from "../../protocol/use-invite.ts";
-import { testFolder } from "../rig/peers.ts";
+import { testFolder, testNode } from "../rig/peers.ts";
 import { Rig } from "../rig/rig.ts";
 import { attack } from "./attack.ts";
 
@@ -34,7 +34,7 @@ describe("a peer that nobody paired with", () => {
 describe("an invite in the wrong hands", () => {
   attack("a stranger has the invite's id and another token", "PAIRING_REFUSED, and it is not pinned", async () => {
     const issuer = await openIssuer();
-    const refused = await refusal(useInvite(await newNode(), withOtherSecret(issuer.issue())));
+    const refused = await refusal(useInvite(await testNode(), withOtherSecret(issuer.issue())));
     expect(refused).toMatch(/^PAIRING_REFUSED: The peer refused the invite/);
     expect(issuer.refused).toEqual(["a wrong proof: the token is wrong, or somebody sits in between"]);
     await issuer.holds();
@@ -42,20 +42,20 @@ describe("an invite in the wrong hands", () => {
 
   attack("a second peer comes with an invite that was used", "no connection, PAIRING_REFUSED", async () => {
     const issuer = await openIssuer();
-    const first = await newNode();
+    const first = await testNode();
     const url = issuer.issue();
     await useInvite(first, url);
-    expect(await refusal(useInvite(await newNode(), url))).toMatch(/^PAIRING_REFUSED: .*was used or is over/);
+    expect(await refusal(useInvite(await testNode(), url))).toMatch(/^PAIRING_REFUSED: .*was used or is over/);
     await issuer.holds(first.peer);
   });
 
   attack("it comes while another invite lives, so that it gets in", "PAIRING_REFUSED all the same", async () => {
     const issuer = await openIssuer();
-    const first = await newNode();
+    const first = await testNode();
     const url = issuer.issue();
     await useInvite(first, url);
     issuer.issue();
-    expect(await refusal(useInvite(await newNode(), url))).toMatch(/^PAIRING_REFUSED: The peer refused the invite/);
+    expect(await refusal(useInvite(await testNode(), url))).toMatch(/^PAIRING_REFUSED: The peer refused the invite/);
     expect(issuer.refused).toEqual(["an invite that another peer used"]);
     await issuer.holds(first.peer);
   });
@@ -66,7 +66,7 @@ describe("an invite in the wrong hands", () => {
     const url = issuer.issue();
     now += limits.inviteTtlMs;
     // By the stranger's own clock it lives still.
-    expect(await refusal(useInvite(await newNode(), url))).toMatch(/^PAIRING_REFUSED: .*was used or is over/);
+    expect(await refusal(useInvite(await testNode(), url))).toMatch(/^PAIRING_REFUSED: .*was used or is over/);
     await issuer.holds();
   });
 
@@ -75,7 +75,7 @@ describe("an invite in the wrong hands", () => {
     other.issue();
     const invite = parseInvite(issuer.issue());
     const there = { ...invite, peer: other.node.peer, addresses: other.node.addresses() };
-    expect(await refusal(proveInvite(await newNode(), "evil", there))).toMatch(/^PAIRING_REFUSED: /);
+    expect(await refusal(proveInvite(await testNode(), "evil", there))).toMatch(/^PAIRING_REFUSED: /);
     expect(other.refused).toEqual(["an invite that was never issued, or is long over"]);
     await Promise.all([issuer.holds(), other.holds()]);
   });
@@ -86,13 +86,13 @@ describe("an invite in the wrong hands", () => {
     async () => {
       const issuer = await openIssuer();
       const heard: string[] = [];
-      const impostor = await newNode({
+      const impostor = await testNode({
         listen: ["/ip4/127.0.0.1/tcp/0"],
         pairingOpen: () => true,
         onPair: async (_channel, peer) => void heard.push(peer),
       });
       const url = issuer.issue().replace(/tcp\/\d+/, `tcp/${portIn(impostor)}`);
-      expect(await refusal(useInvite(await newNode(), url))).toMatch(/^RUNNER_UNREACHABLE: .*does not match/);
+      expect(await refusal(useInvite(await testNode(), url))).toMatch(/^RUNNER_UNREACHABLE: .*does not match/);
       expect(heard).toEqual([]);
       await issuer.holds();
     },
@@ -104,7 +104,7 @@ describe("an invite in the wrong hands", () => {
     const invite = parseInvite(issuer.issue());
     // Even one who believes him gives him nothing that he could use.
     const believing = { ...invite, peer: middle.peer, addresses: middle.addresses() };
-    expect(await refusal(proveInvite(await newNode(), "laptop", believing))).toMatch(/^PAIRING_REFUSED: /);
+    expect(await refusal(proveInvite(await testNode(), "laptop", believing))).toMatch(/^PAIRING_REFUSED: /);
     expect(issuer.refused).toEqual(["a wrong proof: the token is wrong, or somebody sits in between"]);
     await issuer.holds();
   });
@@ -113,10 +113,10 @@ describe("an invite in the wrong hands", () => {
     const issuer = await openIssuer();
     const identity = await loadIdentity(testFolder());
     const url = issuer.issue();
-    await useInvite(await newNode({ identity }), url);
+    await useInvite(await testNode({ identity }), url);
     issuer.trust.remove(identity.peer);
     // Over a new connection: the one before is just ending.
-    expect(await refusal(useInvite(await newNode({ identity }), url))).toMatch(/^PAIRING_REFUSED: .*ended the conn/);
+    expect(await refusal(useInvite(await testNode({ identity }), url))).toMatch(/^PAIRING_REFUSED: .*ended the conn/);
     await issuer.holds();
   });
 
@@ -125,19 +125,19 @@ describe("an invite in the wrong hands", () => {
     const [first, next, last] = await Promise.all([1, 2, 3].map(() => loadIdentity(testFolder())));
     if (!first || !next || !last) throw new Error("three keys");
     const url = issuer.issue();
-    await useInvite(await newNode({ identity: first }), url);
+    await useInvite(await testNode({ identity: first }), url);
     issuer.trust.succeed(first.peer, next.peer);
     issuer.trust.succeed(next.peer, last.peer);
     issuer.trust.remove(last.peer);
     issuer.issue();
-    expect(await refusal(useInvite(await newNode({ identity: first }), url))).toMatch(/^PAIRING_REFUSED: /);
+    expect(await refusal(useInvite(await testNode({ identity: first }), url))).toMatch(/^PAIRING_REFUSED: /);
     expect(issuer.refused).toEqual(["an invite that this peer used before it was removed"]);
     await issuer.holds();
   });
 
   attack("a stranger wants to pair while no invite lives", "no connection, UNTRUSTED", async () => {
     const issuer = await openIssuer();
-    const stranger = await newNode();
+    const stranger = await testNode();
     const opened = stranger.open(issuer.node.peer, issuer.node.addresses(), PAIR_PROTOCOL);
     expect(await refusal(opened)).toMatch(/^UNTRUSTED: .*ended the connection/);
     await issuer.holds();
@@ -154,7 +154,7 @@ describe("what a stranger sends instead of a pairing", () => {
     attack(`it sends ${what}`, "the pairing ends, and counts against its host", async () => {
       const issuer = await openIssuer();
       issuer.issue();
-      const stranger = await newNode();
+      const stranger = await testNode();
       const channel = await stranger.open(issuer.node.peer, issuer.node.addresses(), PAIR_PROTOCOL);
       await channel.write(bytes);
       await expect(channel.read()).rejects.toThrow();
@@ -171,13 +171,13 @@ describe("a host whose guesses are wrong", () => {
       const issuer = await openIssuer();
       const url = issuer.issue();
       for (let guess = 0; guess < limits.failedPairingsFree; guess++)
-        expect(await refusal(useInvite(await newNode(), withOtherSecret(url)))).toMatch(
+        expect(await refusal(useInvite(await testNode(), withOtherSecret(url)))).toMatch(
           /^PAIRING_REFUSED: The peer refused/,
         );
-      const guesser = await newNode();
+      const guesser = await testNode();
       expect(await refusal(useInvite(guesser, url))).toMatch(/^PAIRING_REFUSED: The peer ended the connection/);
       const port = await fromElsewhere(portIn(issuer.node));
-      const honest = await newNode();
+      const honest = await testNode();
       expect(await useInvite(honest, url.replace(/tcp\/\d+/, `tcp/${port}`))).toEqual({ name: "w1" });
       await issuer.holds(honest.peer);
     },
@@ -191,13 +191,13 @@ describe("a host whose guesses are wrong", () => {
       const url = issuer.issue();
       const opened = await Promise.all(
         Array.from({ length: limits.strangersPerHost + 4 }, async () => {
-          const stranger = await newNode();
+          const stranger = await testNode();
           return refusal(stranger.open(issuer.node.peer, issuer.node.addresses(), PAIR_PROTOCOL));
         }),
       );
       expect(opened.filter((one) => one.startsWith("none")).length).toBe(limits.strangersPerHost);
       const port = await fromElsewhere(portIn(issuer.node));
-      const honest = await newNode();
+      const honest = await testNode();
       expect(await useInvite(honest, url.replace(/tcp\/\d+/, `tcp/${port}`))).toEqual({ name: "w1" });
       await issuer.holds(honest.peer);
     },
@@ -209,10 +209,10 @@ describe("a code that is guessed", () => {
     const issuer = await openIssuer();
     const { code } = issuer.invites.codes.issue();
     for (let guess = 0; guess < limits.codeTries; guess++)
-      expect(await refusal(useCode(await newNode(), wrongCode(code), issuer.node))).toMatch(
+      expect(await refusal(useCode(await testNode(), wrongCode(code), issuer.node))).toMatch(
         /^PAIRING_REFUSED: The peer refused the code/,
       );
-    expect(await refusal(useCode(await newNode(), code, issuer.node))).toMatch(/^PAIRING_REFUSED: /);
+    expect(await refusal(useCode(await testNode(), code, issuer.node))).toMatch(/^PAIRING_REFUSED: /);
     expect(issuer.refused.at(-1)).toMatch(/the code is burned$/);
     await issuer.holds();
   });
@@ -221,7 +221,7 @@ describe("a code that is guessed", () => {
     const issuer = await openIssuer();
     const { code } = issuer.invites.codes.issue();
     const middle = await openMiddle(issuer.node);
-    expect(await refusal(useCode(await newNode(), code, middle))).toMatch(/^PAIRING_REFUSED: /);
+    expect(await refusal(useCode(await testNode(), code, middle))).toMatch(/^PAIRING_REFUSED: /);
     expect(issuer.refused[0]).toMatch(/^a wrong code, or somebody sits in between/);
     await issuer.holds();
   });
@@ -233,12 +233,12 @@ describe("a code that is guessed", () => {
     attack(`its share is ${what}`, "refused, and no try is lost", async () => {
       const issuer = await openIssuer();
       const { code } = issuer.invites.codes.issue();
-      const stranger = await newNode();
+      const stranger = await testNode();
       const channel = await stranger.open(issuer.node.peer, issuer.node.addresses(), PAIR_PROTOCOL);
       await channel.write(frame({ code: Number(code[0]), share, nonce: "11".repeat(32), name: "evil" }));
       await expect(channel.read()).rejects.toThrow();
       expect(issuer.refused).toEqual(["a share that is none"]);
-      const honest = await newNode();
+      const honest = await testNode();
       expect(await useCode(honest, code, issuer.node)).toEqual({ name: "w1" });
       await issuer.holds(honest.peer);
     });
@@ -248,7 +248,7 @@ describe("a code that is guessed", () => {
     "PAIRING_REFUSED, and it gets no proof",
     async () => {
       const got: Uint8Array[] = [];
-      const mirror = await newNode({
+      const mirror = await testNode({
         listen: ["/ip4/127.0.0.1/tcp/0"],
         pairingOpen: () => true,
         async onPair(channel) {
@@ -258,7 +258,7 @@ describe("a code that is guessed", () => {
           if (next) got.push(next);
         },
       });
-      expect(await refusal(useCode(await newNode(), "7-K3MP-9XQ2", mirror))).toMatch(/^PAIRING_REFUSED: /);
+      expect(await refusal(useCode(await testNode(), "7-K3MP-9XQ2", mirror))).toMatch(/^PAIRING_REFUSED: /);
       expect(got).toEqual([]);
     },
   );
@@ -274,7 +274,7 @@ describe("a key that was replaced", () => {
       if (!victim || !evil || !next) throw new Error("three keys");
       issuer.trust.pin(victim.peer, "victim", []);
       issuer.trust.pin(evil.peer, "evil", []);
-      const node = await newNode({ identity: evil });
+      const node = await testNode({ identity: evil });
       const forged = { ...signSuccession(evil, next), old: victim.peer };
       for (const successions of [[forged], [signSuccession(victim, next)], [signSuccession(evil, victim)]]) {
         const channel = await node.open(issuer.node.peer, issuer.node.addresses(), CALL_PROTOCOL);
@@ -289,7 +289,7 @@ describe("a key that was replaced", () => {
     const [old, next] = await Promise.all([loadIdentity(testFolder()), loadIdentity(testFolder())]);
     issuer.trust.pin(old.peer, "laptop", []);
     issuer.trust.succeed(old.peer, next.peer);
-    const thief = await newNode({ identity: old });
+    const thief = await testNode({ identity: old });
     const opened = thief.open(issuer.node.peer, issuer.node.addresses(), CALL_PROTOCOL);
     expect(await refusal(opened)).toMatch(/^UNTRUSTED: /);
     expect(await refusal(useInvite(thief, issuer.issue()))).toMatch(/^PAIRING_REFUSED: /);
@@ -304,7 +304,7 @@ async function openIssuer(now?: () => number) {
   const trust = openTrust(folder);
   const invites = openInvites(folder, now);
   const identity = await loadIdentity(folder);
-  const friend = await newNode();
+  const friend = await testNode();
   trust.pin(friend.peer, "friend", []);
   const refused: string[] = [];
   const door = openPairingDoor({
@@ -342,18 +342,6 @@ async function openIssuer(now?: () => number) {
 }
 
 const INFO = { name: "w1", version: "1", labels: {}, slots: 1, busy: 0, draining: false };
-
-async function newNode(options: Partial<NodeOptions> = {}): Promise<Node> {
-  const node = await startNode({
-    identity: await loadIdentity(testFolder()),
-    listen: [],
-    trusts: () => false,
-    pairingOpen: () => false,
-    ...options,
-  });
-  onTestFinished(() => node.stop());
-  return node;
-}
 
 /** The error's code and message, as a person sees them. */
 const refusal = (promise: Promise<unknown>): Promise<string> =>
@@ -399,7 +387,7 @@ async function fromElsewhere(port: number): Promise<number> {
 
 /** Ends Noise under an identity of its own, and passes the frames of pairings on, both ways. */
 async function openMiddle(to: Node): Promise<Node> {
-  const middle: Node = await newNode({
+  const middle: Node = await testNode({
     listen: ["/ip4/127.0.0.1/tcp/0"],
     pairingOpen: () => true,
     async onPair(channel) {

@@ -3,7 +3,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Writable } from "node:stream";
 import { SaxesParser } from "saxes";
 import * as v from "valibot";
 import { afterAll, beforeAll, describe, expect } from "vitest";
@@ -26,6 +25,7 @@ import { type AttemptId, JobName, newRunId } from "../../protocol/ids.ts";
 import { LabelName, LabelValue, RunnerName } from "../../protocol/messages.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { Rig, root } from "../rig/rig.ts";
+import { sink } from "../rig/sink.ts";
 import { terminal } from "../rig/terminal.ts";
 import { attack } from "./attack.ts";
 
@@ -119,17 +119,6 @@ const events: { readonly [Type in RunEvent["type"]]: Omit<RunEvent & { type: Typ
   "run-ended": { run, outcome: "failed", durationMs: 1, message: HOSTILE },
 };
 const order = Object.keys(events).filter((type) => type !== "job-retrying" && type !== "job-returned");
-
-function sink(): { stream: NodeJS.WriteStream; text: () => string } {
-  const pieces: Buffer[] = [];
-  const stream = new Writable({
-    write(bytes, _encoding, done) {
-      pieces.push(bytes);
-      done();
-    },
-  });
-  return { stream: stream as unknown as NodeJS.WriteStream, text: () => Buffer.concat(pieces).toString() };
-}
 
 async function tell(view: EventReader): Promise<void> {
   const told = [...order.slice(0, -3), "job-retrying", "job-dispatched", "job-started", ...order.slice(-4)];

@@ -14,23 +14,13 @@ import { chooseView } from "../../coordinator/views/index.ts";
 import { escapeMarkdown, fenced } from "../../coordinator/views/job-summary.ts";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { sink } from "../rig/sink.ts";
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "sortie-views-"));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-function sink(): { stream: NodeJS.WriteStream; text: () => string } {
-  const pieces: Buffer[] = [];
-  const stream = new Writable({
-    write(bytes, _encoding, done) {
-      pieces.push(bytes);
-      done();
-    },
-  });
-  return { stream: stream as unknown as NodeJS.WriteStream, text: () => Buffer.concat(pieces).toString() };
-}
 
 interface Told {
   readonly job: string;

@@ -16,17 +16,7 @@ import { terminalText } from "../../coordinator/views/terminal-text.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { Rig, root, until } from "../rig/rig.ts";
-
-function sink(): { stream: NodeJS.WriteStream; text: () => string } {
-  let text = "";
-  const stream = new Writable({
-    write(bytes, _encoding, done) {
-      text += bytes;
-      done();
-    },
-  });
-  return { stream: stream as unknown as NodeJS.WriteStream, text: () => text };
-}
+import { sink } from "../rig/sink.ts";
 
 const started = (job: string): RunEvent => ({
   type: "job-started",

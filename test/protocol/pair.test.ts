@@ -7,10 +7,10 @@ import { loadIdentity } from "../../protocol/identity.ts";
 import { type Invites, openInvites, parseInvite } from "../../protocol/invite.ts";
 import { limits } from "../../protocol/limits.ts";
 import { memoryChannelPair } from "../../protocol/memory-channel.ts";
-import { type Node, type NodeOptions, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
+import { type Node, PAIR_PROTOCOL } from "../../protocol/node.ts";
 import { answerPairing, type PairingOutcome, requestPairing } from "../../protocol/pair.ts";
 import { openTrust, type Trust } from "../../protocol/trust.ts";
-import { inProcess, newPeer, sourceUrl, testFolder } from "../rig/peers.ts";
+import { inProcess, newPeer, sourceUrl, testFolder, testNode } from "../rig/peers.ts";
 import { until } from "../rig/rig.ts";
 
 const address = "/ip4/127.0.0.1/tcp/7700";
@@ -418,21 +418,9 @@ describe("the issuer", () => {
 });
 
 describe("pairing over the network", () => {
-  async function node(options: Partial<NodeOptions> = {}): Promise<Node> {
-    const identity = await loadIdentity(testFolder());
-    const started = await startNode({
-      identity,
-      listen: [],
-      trusts: () => false,
-      pairingOpen: () => false,
-      ...options,
-    });
-    onTestFinished(() => started.stop());
-    return started;
-  }
   /** An issuer that listens, as `runner start` puts it together. */
   async function listener(): Promise<Node> {
-    const started = await node({
+    const started = await testNode({
       identity: await loadIdentity(folder),
       listen: ["/ip4/127.0.0.1/tcp/0"],
       trusts: (peer) => trust.has(peer),
@@ -449,17 +437,17 @@ describe("pairing over the network", () => {
 
   it("makes a stranger a peer, by the identities that Noise saw", async () => {
     const runner = await listener();
-    const coordinator = await node();
+    const coordinator = await testNode();
     expect(await join_(coordinator, invites.issue(runner.peer, runner.addresses()))).toEqual({ name: "w1" });
     expect(trust.get(coordinator.peer)).toMatchObject({ name: "laptop" });
   });
 
   it("has no door for a stranger once the invite is used, and one for the peer that used it", async () => {
     const runner = await listener();
-    const coordinator = await node();
+    const coordinator = await testNode();
     const url = invites.issue(runner.peer, runner.addresses());
     await join_(coordinator, url);
-    const error = await failure(join_(await node(), url));
+    const error = await failure(join_(await testNode(), url));
     expect(["UNTRUSTED", "RUNNER_UNREACHABLE"]).toContain(error.code);
     expect(told).toEqual(["paired"]);
     expect(await join_(coordinator, url)).toEqual({ name: "w1" });
@@ -467,7 +455,7 @@ describe("pairing over the network", () => {
 
   it("fails for somebody in between, who ends Noise under an identity of his own", async () => {
     const runner = await listener();
-    const middle = await node({
+    const middle = await testNode({
       listen: ["/ip4/127.0.0.1/tcp/0"],
       pairingOpen: () => true,
       onPair: async (channel) => {
@@ -476,7 +464,7 @@ describe("pairing over the network", () => {
         void pipe(onward, channel);
       },
     });
-    const coordinator = await node();
+    const coordinator = await testNode();
     const url = invites.issue(runner.peer, runner.addresses());
     // A dial that is pinned does not get as far as him.
     const port = /tcp\/\d+/.exec(middle.addresses()[0] ?? "")?.[0] ?? "";

@@ -4,11 +4,10 @@ import type { StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { ByteChannel } from "../../protocol/channel.ts";
 import type { SortieError } from "../../protocol/errors.ts";
-import { loadIdentity } from "../../protocol/identity.ts";
 import { limits } from "../../protocol/limits.ts";
-import { CALL_PROTOCOL, type Node, startNode } from "../../protocol/node.ts";
+import { CALL_PROTOCOL, type Node, type NodeOptions } from "../../protocol/node.ts";
 import { endSilent } from "../../protocol/silence.ts";
-import { testFolder } from "../rig/peers.ts";
+import { testNode } from "../rig/peers.ts";
 import { until } from "../rig/rig.ts";
 
 const silenceMs = limits.silenceMinimumMs;
@@ -103,18 +102,7 @@ async function proxy(target: number) {
   };
 }
 
-async function node(options: Partial<Parameters<typeof startNode>[0]>): Promise<Node> {
-  const started = await startNode({
-    identity: await loadIdentity(testFolder()),
-    listen: [],
-    trusts: () => true,
-    pairingOpen: () => false,
-    silenceMs,
-    ...options,
-  });
-  onTestFinished(() => started.stop());
-  return started;
-}
+const node = (options: Partial<NodeOptions>): Promise<Node> => testNode({ trusts: () => true, silenceMs, ...options });
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

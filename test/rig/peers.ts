@@ -8,6 +8,8 @@ import { pathToFileURL } from "node:url";
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
 import { onTestFinished } from "vitest";
+import { loadIdentity } from "../../protocol/identity.ts";
+import { type Node, type NodeOptions, startNode } from "../../protocol/node.ts";
 import { root } from "./rig.ts";
 
 /** A folder that is removed when the test ends. */
@@ -62,4 +64,17 @@ function outputOf(child: ChildProcessWithoutNullStreams): Promise<string> {
       else reject(new Error(`ended with ${code ?? signal}: ${text}`));
     });
   });
+}
+
+/** A node that is stopped when its test is over. It listens on nothing, and trusts nobody, unless the options say so. */
+export async function testNode(options: Partial<NodeOptions> = {}): Promise<Node> {
+  const node = await startNode({
+    identity: options.identity ?? (await loadIdentity(testFolder())),
+    listen: [],
+    trusts: () => false,
+    pairingOpen: () => false,
+    ...options,
+  });
+  onTestFinished(() => node.stop());
+  return node;
 }

@@ -11,6 +11,7 @@ import type { JobRequest } from "../../protocol/messages.ts";
 import type { Container, Service } from "../../protocol/place.ts";
 import type { Backend, RunningCommand, Settled, Site, SiteEvents } from "../../runner/keeper/backends/backend.ts";
 import { containerBackend } from "../../runner/keeper/backends/container/container.ts";
+import { containerOf } from "../parity/container.ts";
 import { call, type EngineKind, IMAGE, testEngine } from "../rig/engine.ts";
 
 export interface Given extends Partial<Omit<JobRequest, "container" | "steps">> {
@@ -33,18 +34,7 @@ export function requestOf({ container, steps = ["true"], confine: _, ...given }:
     graceMs: 5_000,
     stdin: false,
     ...given,
-    container: {
-      image: IMAGE,
-      pull: "never",
-      mounts: [],
-      tmpfs: [],
-      readOnly: false,
-      capabilities: { add: [], drop: [] },
-      newPrivileges: false,
-      privileged: false,
-      services: [],
-      ...container,
-    },
+    container: containerOf(IMAGE, container),
   };
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type JobName, newAttemptId, newRunId } from "../../../protocol/ids.ts";
 import { JobRequest } from "../../../protocol/messages.ts";
-import { Container, Service, SshTarget } from "../../../protocol/place.ts";
+import { Container, plainContainer, Service, SshTarget } from "../../../protocol/place.ts";
 import type { Kind } from "../../../runner/grants/policy.ts";
 import { containerFields, jobFields, serviceFields, sshFields, wantsOf } from "../../../runner/grants/wants.ts";
 
@@ -16,18 +16,7 @@ const bare: JobRequest = {
   graceMs: 0,
   stdin: false,
 };
-const container: Container = {
-  image: "alpine",
-  pull: "missing",
-  mounts: [],
-  tmpfs: [],
-  network: "none",
-  readOnly: false,
-  capabilities: { add: [], drop: [] },
-  newPrivileges: false,
-  privileged: false,
-  services: [],
-};
+const container: Container = { image: "alpine", ...plainContainer, network: "none" };
 const service: Service = {
   name: "db",
   image: "db",
