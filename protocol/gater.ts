@@ -1,5 +1,5 @@
 // Who gets a connection: known peers, and strangers only while an invite lives. Everything before that is bounded.
-import type { ConnectionGater, MultiaddrConnection } from "@libp2p/interface";
+import type { ConnectionGater, ConnectionProtector, MessageStream, MultiaddrConnection } from "@libp2p/interface";
 import { limits } from "./limits.ts";
 import { hostOf } from "./slowdown.ts";
 
@@ -9,8 +9,6 @@ export interface Gate {
   pairingOpen(peer: string, host: string): boolean;
   /** Told of a stranger that is given no connection. */
   onStranger?(peer: string, host: string): void;
-  /** Is told who answered a dial that named nobody. Such a dial never becomes a connection. */
-  answered?(peer: string): void;
 }
 
 /** The other end's host, as the failures of pairings are counted. */
@@ -22,19 +20,12 @@ export const hostAt = (connection: Pick<MultiaddrConnection, "remoteAddr">): str
  * directions: whoever listens at a runner's old address is a stranger, too. A stranger that was let in for pairing
  * stays capped, is one of few, and loses the connection when the time for pairing is over.
  */
-export function connectionGater(gate: Gate, connectionsPerPeer: number): ConnectionGater {
-  const caps = new WeakMap<MultiaddrConnection, Cap>();
+export function connectionGater(gate: Gate, connectionsPerPeer: number): ConnectionGater & ConnectionProtector {
+  const caps = new WeakMap<MessageStream, Cap>();
   const pending = pendingConnections();
   const connections = new Map<string, number>();
   let strangers = 0;
   const strangersOf = new Map<string, number>();
-
-  function begin(connection: MultiaddrConnection): boolean {
-    const cap = capInput(connection);
-    if (!cap) return false;
-    caps.set(connection, cap);
-    return true;
-  }
 
   function admitStranger(peer: string, connection: MultiaddrConnection, cap: Cap): boolean {
     const host = hostAt(connection);
@@ -77,9 +68,16 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
   }
 
   return {
+    // The one step before the handshake that libp2p takes for every connection: its gate is not asked about a dial without a peer ID.
+    async protect(connection) {
+      const cap = capInput(connection);
+      if (!cap) throw new Error("What it sends cannot be bounded.");
+      caps.set(connection, cap);
+      return connection;
+    },
     denyInboundConnection(connection) {
       pending.begin(connection);
-      return !begin(connection);
+      return false;
     },
     denyInboundEncryptedConnection: (peer, connection) => {
       pending.end(connection);
@@ -96,24 +94,23 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
       cap.lift();
       return false;
     },
-    denyOutboundConnection: (_peer, connection) => !begin(connection),
     denyOutboundEncryptedConnection: (peer, connection) => {
-      // Noise has compared them already; a dial without a pin ends here, and tells no more than who is there.
+      const id = peer.toString();
+      // Noise has compared them already. Who was only met is a stranger until this side knows better.
       const dialled = connection.remoteAddr.getComponents().findLast((component) => component.name === "p2p")?.value;
-      if (dialled === undefined) gate.answered?.(peer.toString());
-      if (dialled !== peer.toString()) return true;
+      if (dialled !== undefined && dialled !== id) return true;
       const cap = caps.get(connection);
       if (!cap) return true;
-      if (gate.trusts(dialled)) cap.lift();
+      if (gate.trusts(id)) cap.lift();
       // Pairing, or one question: whoever has paired meanwhile may go on.
       else
         cap.whenFull(() => {
-          if (gate.trusts(dialled)) cap.lift();
+          if (gate.trusts(id)) cap.lift();
           else connection.abort(new Error("A stranger sent more than pairing takes."));
         });
       return false;
     },
-    // Nothing is ever dialled but what open() names, with its peer ID; the addresses peers tell are not looked at.
+    // Nothing is ever dialled but what open() and meet() name; the addresses peers tell are not looked at.
     denyDialMultiaddr: () => false,
     filterMultiaddrForPeer: () => false,
   };
@@ -180,7 +177,7 @@ interface Cap {
  * kibibyte, pairing less than ten. So only so much is let through, and the
  * socket is not read any further: an honest peer's first calls may well arrive right behind its handshake, and wait.
  */
-function capInput(connection: MultiaddrConnection): Cap | undefined {
+function capInput(connection: MessageStream): Cap | undefined {
   const inner = connection as unknown as Inner;
   const { onData, sendPause, sendResume } = inner;
   if (!onData || !sendPause || !sendResume) return undefined;

@@ -25,7 +25,7 @@ export const CALL_PROTOCOL = "/sortie/call/1";
 export const PAIR_PROTOCOL = "/sortie/pair/1";
 export type Protocol = typeof CALL_PROTOCOL | typeof PAIR_PROTOCOL;
 
-export interface NodeOptions extends Omit<Gate, "answered"> {
+export interface NodeOptions extends Gate {
   readonly identity: Identity;
   /** Multiaddrs to listen on; none for a peer that only dials. */
   readonly listen: readonly string[];
@@ -64,10 +64,11 @@ export interface Node {
   /** Whether the peer is connected, at once or within so many milliseconds: for one that dials by itself. */
   arrives(peer: string, withinMs: number): Promise<boolean>;
   /**
-   * The peer that is at the address, as Noise authenticates it, and nothing more: there is no connection afterwards. What
-   * makes it the right one is for the caller to find out. Rejects with RUNNER_UNREACHABLE.
+   * Connects to whoever is at the address, as Noise authenticates it. Whether that is the right one is for `decide` to find
+   * out; what the peer calls meanwhile waits for that, and has its answer over the same connection, which ends afterwards
+   * unless the peer is trusted by then. Rejects with RUNNER_UNREACHABLE, and as `decide` does, which must have an end.
    */
-  whoAnswers(address: string, signal?: AbortSignal): Promise<string>;
+  meet<Found>(address: string, decide: (peer: string) => Promise<Found>): Promise<Found>;
   /** Ends the peer's connections, and with them its calls. */
   disconnect(peer: string): void;
   /** Ends every connection and every listener. */
@@ -80,9 +81,8 @@ const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 10
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
   const load: LoadLimits = { ...limits, ...options.load };
-  let onAnswer: (peer: string) => void = () => {};
-  let asking: Promise<unknown> = Promise.resolve();
   const silenceMs = options.silenceMs ?? limits.silenceMs;
+  const gate = connectionGater(options, load.connectionsPerPeer);
   const node = await createLibp2p({
     privateKey: options.identity.privateKey,
     addresses: { listen: [...options.listen] },
@@ -116,7 +116,8 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         ),
       ),
     ],
-    connectionGater: connectionGater({ ...options, answered: (peer) => onAnswer(peer) }, load.connectionsPerPeer),
+    connectionGater: gate,
+    connectionProtector: () => gate,
     connectionMonitor: { enabled: false },
     connectionManager: {
       maxConnections: limits.connections,
@@ -164,15 +165,19 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     }
   }
 
+  /** Peers that were met, until it is decided who they are. */
+  const meeting = new Map<string, Promise<unknown>>();
+
   const serve = (
     handler: (channel: ByteChannel, peer: string, host: string) => unknown,
     admits: (peer: string, host: string) => boolean,
   ) => {
-    return (stream: Stream, connection: Connection): void => {
+    return async (stream: Stream, connection: Connection): Promise<void> => {
       called.add(connection);
       const peer = connection.remotePeer.toString();
       const host = hostAt(connection);
       const channel = channelOf(stream, loads.of(peer));
+      if (!admits(peer, host)) await meeting.get(peer)?.catch(() => {});
       if (admits(peer, host)) void take(channel, peer, () => handler(channel, peer, host));
       else {
         const untrusted = new SortieError("UNTRUSTED", "This peer does not trust the one that called it.");
@@ -220,22 +225,25 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     return dial;
   }
 
-  async function ask(address: string, signal?: AbortSignal): Promise<string> {
-    let answered: string | undefined;
-    onAnswer = (peer) => {
-      answered = peer;
-    };
+  async function meet<Found>(address: string, decide: (peer: string) => Promise<Found>): Promise<Found> {
+    const plain = multiaddr(address).decapsulateCode(CODE_P2P);
+    const connection = await node.dial(plain, { signal: dialSignal(undefined) }).catch((error: unknown) => {
+      throw unreachable("", [address], error);
+    });
+    const id = connection.remotePeer;
+    const peer = id.toString();
+    const isAnother = node.getConnections(id).some((other) => other !== connection && other.status === "open");
+    const end = (): void => connection.abort(new SortieError("CONNECTION_LOST", "The peer was only met."));
+    // It is called over the one that there is.
+    if (isAnother) end();
+    const decided = decide(peer);
+    meeting.set(peer, decided);
     try {
-      const plain = multiaddr(address).decapsulateCode(CODE_P2P);
-      await (await node.dial(plain, { signal: dialSignal(signal) })).close();
-    } catch (error) {
-      // The gate ends it, once it knows who is there.
-      if (answered === undefined) throw unreachable("", [address], error);
+      return await decided;
     } finally {
-      onAnswer = () => {};
+      if (meeting.get(peer) === decided) meeting.delete(peer);
+      if (!options.trusts(peer)) end();
     }
-    if (answered !== undefined) return answered;
-    throw new SortieError("RUNNER_UNREACHABLE", `Nobody answered at ${address}.`);
   }
 
   return {
@@ -295,12 +303,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
         node.removeEventListener("connection:open", look);
       }
     },
-    whoAnswers(address, signal) {
-      // One after the other: the gate does not know which dial it is asked about.
-      const asked = asking.then(() => ask(address, signal));
-      asking = asked.catch(() => {});
-      return asked;
-    },
+    meet,
     disconnect(peer) {
       for (const connection of node.getConnections(idOf(peer)))
         connection.abort(new SortieError("UNTRUSTED", "The peer is no longer trusted."));

@@ -203,15 +203,11 @@ export async function openFollowing(node: Node, trust: Trust, pin: Pin): Promise
   }
 }
 
-/** One question to somebody who is not trusted, and the connection is over. */
+/** One question to somebody who is not trusted. */
 async function asked(node: Node, peer: string, address: string, of: string) {
-  try {
-    const channel = await node.open(peer, [address], CALL_PROTOCOL);
-    const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "No answer in time.")), limits.pairMs);
-    return await callJson(channel, "/trust/succession", { of }).finally(() => clearTimeout(late));
-  } finally {
-    node.disconnect(peer);
-  }
+  const channel = await node.open(peer, [address], CALL_PROTOCOL);
+  const late = setTimeout(() => channel.abort(new SortieError("TIMEOUT", "No answer in time.")), limits.pairMs);
+  return await callJson(channel, "/trust/succession", { of }).finally(() => clearTimeout(late));
 }
 
 /**
@@ -219,17 +215,21 @@ async function asked(node: Node, peer: string, address: string, of: string) {
  * old key has signed, nothing else. Gives the new pin; `undefined` where nobody there is.
  */
 export async function follow(node: Node, trust: Trust, pin: Pin): Promise<Pin | undefined> {
+  const decide = async (peer: string, address: string): Promise<Pin | undefined> => {
+    const current = trust.current(pin.peer);
+    // Another call was faster; or it is somebody else that this side knows.
+    if (trust.has(peer)) return current?.peer === peer ? current : undefined;
+    const { successions } = await asked(node, peer, address, pin.peer);
+    if (verifySuccessions(successions, pin.peer) !== peer) return undefined;
+    if (trust.has(pin.peer)) return trust.succeed(pin.peer, peer);
+    const followed = trust.current(pin.peer);
+    return followed?.peer === peer ? followed : undefined;
+  };
   for (const address of pin.addresses) {
     try {
-      const peer = await node.whoAnswers(address);
-      if (peer === pin.peer) continue;
       const there = address.replace(/\/p2p\/[^/]*$/, "");
-      const { successions } = await asked(node, peer, there, pin.peer);
-      if (verifySuccessions(successions, pin.peer) !== peer) continue;
-      // Another call may have been faster.
-      if (trust.has(pin.peer)) return trust.succeed(pin.peer, peer);
-      const current = trust.current(pin.peer);
-      if (current?.peer === peer) return current;
+      const successor = await node.meet(there, (peer) => decide(peer, there));
+      if (successor) return successor;
     } catch (error) {
       // Somebody else's address by now, or nobody's.
       if (asSortieError(error).code === "STATE_INVALID") throw error;

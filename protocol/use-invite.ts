@@ -26,7 +26,7 @@ export interface Issuer {
  */
 export async function issuerOf(given: Given, node: Node): Promise<Issuer> {
   if ("invite" in given) return given.invite;
-  const peer = given.peer ?? (await node.whoAnswers(given.address));
+  const peer = given.peer ?? (await node.meet(given.address, async (answers) => answers));
   return { peer, addresses: [given.peer === undefined ? `${given.address}/p2p/${peer}` : given.address] };
 }
 

@@ -56,7 +56,7 @@ describe("a new key", () => {
     listening.child.kill("SIGINT");
     await listening.ended;
     expect((await rig.coordinator(["id", "--rotate"])).code).toBe(0);
-    expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
+    expect(await rig.coordinator(["exec", "w1", "--", "echo", "new"])).toMatchObject({ text: "new\n", stderr: "" });
     // Its command line names the coordinator by the key that it had.
     await runner.stop();
     const again = rig.spawnRunner(["start", "--name", "w1", ...args, "--join", runner.invite], runner.home);

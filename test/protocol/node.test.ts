@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generateKeyPair } from "@libp2p/crypto/keys";
@@ -197,6 +197,34 @@ describe("the node", () => {
       expect(await roundTrip(friend, listener)).toBe("hello");
     });
   }
+
+  it("reads no more than a handshake from whoever answers a dial, known by name or not", async () => {
+    const stranger = await identity();
+    const dialler = await node();
+    const unread: number[] = [];
+    const sends = createServer((socket) => {
+      socket.on("error", () => {});
+      // A first message of Noise that is as long as one can be, and is none: who reads it whole hangs up at once.
+      socket.write("\u0013/multistream/1.0.0\n\u0007/noise\n");
+      socket.write(Buffer.alloc(10 * 1024 * 1024, 0xff));
+      setTimeout(() => {
+        unread.push(socket.writableLength);
+        socket.destroy();
+      }, 300);
+    });
+    await new Promise<void>((resolve) => sends.listen(0, "127.0.0.1", resolve));
+    cleanups.push(() => sends.close());
+    const address = `/ip4/127.0.0.1/tcp/${(sends.address() as AddressInfo).port}`;
+    void dialler.meet(address, async (peer) => peer).catch(() => {});
+    void dialler.open(stranger.peer, [address], CALL_PROTOCOL).catch(() => {});
+    await until(
+      () => unread.length,
+      (count) => count === 2,
+    );
+    expect(unread.length).toBe(2);
+    // Of ten megabytes the sockets' buffers took some.
+    for (const bytes of unread) expect(bytes).toBeGreaterThan(1024 * 1024);
+  });
 
   it("gives idle sockets no place for long: an honest peer gets in among 200 of them", async () => {
     const listener = await node({ listen, onCall: (channel) => void echo(channel) });

@@ -324,4 +324,32 @@ describe("a side that listens, with a new key", () => {
     // Nothing of this stands in the real one's way.
     expect((await follow(dials, laptop.trust, pinTo(real)))?.peer).toBe(real.peer);
   });
+
+  it("may call at once over the connection by which it is found: that waits until it is known again", async () => {
+    const { laptop, worker, before, pinTo } = await rotated(1);
+    const dials = await listening(laptop);
+    const handlers = successionHandlers(worker.folder, (await loadIdentity(worker.folder)).peer, worker.trust);
+    let calledBack: Promise<unknown> = Promise.reject(new Error("Nobody asked."));
+    calledBack.catch(() => {});
+    const node: Node = await listening(worker, 0, {
+      async "/trust/succession"(...asked) {
+        const channel = await node.open(dials.peer, [], CALL_PROTOCOL);
+        calledBack = callJson(channel, "/trust/succession", { of: before.peer });
+        return (await handlers["/trust/succession"](...asked)) as { successions: Succession[] };
+      },
+    });
+    expect(await follow(dials, laptop.trust, pinTo(node))).toMatchObject({ peer: node.peer });
+    expect(await calledBack).toEqual({ successions: [] });
+  });
+
+  it("is looked for at an address that another known peer has by now, whose calls go on", async () => {
+    const { laptop, dials, pinTo } = await rotated(0);
+    const other = side();
+    other.trust.pin(dials.peer, "laptop", []);
+    const node = await listening(other);
+    laptop.trust.pin(node.peer, "w2", node.addresses());
+    const channel = await dials.open(node.peer, node.addresses(), CALL_PROTOCOL);
+    expect(await follow(dials, laptop.trust, pinTo(node))).toBe(undefined);
+    expect(await callJson(channel, "/trust/succession", { of: dials.peer })).toEqual({ successions: [] });
+  });
 });
