@@ -348,7 +348,12 @@ export const operations = {
   "/keeper/place": {
     carriage: "json",
     input: v.strictObject({ owner: Owner, attemptId: AttemptId }),
-    output: v.strictObject({ place: v.picklist(["local", "container", "ssh"]), directory: v.string() }),
+    output: v.strictObject({
+      place: v.picklist(["local", "container", "ssh"]),
+      directory: v.string(),
+      /** The directory was made for the job: it named none. */
+      fresh: v.boolean(),
+    }),
   },
   /** Cancels the jobs of an owner, or of all, with their grace; answers when the exit of each is in its journal. */
   "/keeper/cancel": { carriage: "json", input: v.strictObject({ owner: v.nullable(Owner) }), output: Empty },

@@ -7,14 +7,13 @@ import type { AttemptId } from "../protocol/ids.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobRequest, JobRunInput, OutputOf } from "../protocol/messages.ts";
 import { placeOf } from "../protocol/place.ts";
-import { isInside } from "../protocol/real-path.ts";
+import { isInside, realPath } from "../protocol/real-path.ts";
 import type { Ask } from "./grants/ask.ts";
 import { confinementOf } from "./grants/confine.ts";
 import { allowsSome, type Decision, decide, isUnlimited, resolveWant, type Section } from "./grants/decide.ts";
 import { denial } from "./grants/denial.ts";
 import { rulesOf } from "./grants/kinds/index.ts";
 import { mountValue } from "./grants/kinds/mount.ts";
-import { existingPath } from "./grants/kinds/paths.ts";
 import { flagFor } from "./grants/needed.ts";
 import type { Kind, Want } from "./grants/policy.ts";
 import { wantsOf } from "./grants/wants.ts";
@@ -69,7 +68,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     async admit({ request }, caller) {
       const sections = sectionsFor(caller);
       if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything", wants: wantsOf(request) };
-      const asked = await wantsIn(request, caller.owner ?? caller.peer, keeper);
+      const asked = await wantsIn(sections, request, caller.owner ?? caller.peer, keeper);
       const wants = await Promise.all(asked.map((want) => resolveWant(sections, want)));
       const verdict = judge(sections, wants);
       const { denied, rules, taken } = verdict;
@@ -137,17 +136,27 @@ function judge(sections: readonly Section[], wants: readonly Want[]) {
 }
 
 /** A command within is decided by where its driven job runs; one whose driven job is not known, as of the runner itself. */
-async function wantsIn(request: JobRequest, owner: string, keeper: KeeperLink): Promise<Want[]> {
-  const { within, cwd } = request;
+async function wantsIn(
+  sections: readonly Section[],
+  request: JobRequest,
+  owner: string,
+  keeper: KeeperLink,
+): Promise<Want[]> {
+  const { within, cwd = "" } = request;
   if (within === undefined) return wantsOf(request);
   const parent = await parentOf(keeper, owner, within);
-  if (parent?.place !== "local" || cwd === undefined) return wantsOf(request, parent?.place);
+  if (parent?.place !== "local") return wantsOf(request, parent?.place);
   const path = resolve(parent.directory, cwd);
-  const [own, real] = [existingPath(parent.directory), existingPath(path)];
-  // Its driven job's own directory was allowed, or made for it.
-  const isOwn = own !== undefined && real !== undefined && isInside(own, real);
-  return wantsOf({ ...request, cwd: isOwn ? undefined : path });
+  const isOwn = isInside(realPath(parent.directory), realPath(path));
+  // Its driven job's own directory was made for it, or allowed; in that one something may be denied.
+  const isFree = isOwn && (parent.fresh || !isDenied(sections, { kind: "cwd", value: path, what: "" }));
+  return wantsOf({ ...request, cwd: isFree ? undefined : path });
 }
+
+const isDenied = (sections: readonly Section[], want: Want): boolean => {
+  const decision = decide(sections, want);
+  return !decision.allowed && decision.rule !== undefined;
+};
 
 async function parentOf(
   keeper: KeeperLink,

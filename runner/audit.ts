@@ -155,14 +155,11 @@ export function decisionOf(
   signedBy: string | undefined,
   asked: { readonly request: JobRequest },
 ): AuditDecision {
-  const distinct = [...new Map(wants.map((want) => [`${want.kind} ${want.value}`, want])).values()];
-  const more = distinct.length - limits.auditWants;
+  const more = wants.length - limits.auditWants;
   return {
     peer: brief(caller.peer),
     name: brief(caller.name),
-    wants: distinct
-      .slice(0, limits.auditWants)
-      .map(({ kind, value }) => ({ kind, value: brief(hideIn(asked, value)) })),
+    wants: wants.slice(0, limits.auditWants).map(({ kind, value }) => ({ kind, value: brief(hideIn(asked, value)) })),
     ...(more > 0 ? { more } : {}),
     rule: brief(hideIn(asked, rule)),
     ...(signedBy === undefined ? {} : { signedBy }),

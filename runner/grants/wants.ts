@@ -86,10 +86,10 @@ const LONGEST_SHOWN = 100;
 const shown = (text: string): string => (text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text);
 const quoted = (text: string): string => JSON.stringify(shown(text));
 
-/** `place`: of a command within, where its driven job runs. */
+/** Each once. `place`: of a command within, where its driven job runs. */
 export function wantsOf(request: JobRequest, place: Place = placeOf(request)): Want[] {
   const { container, ssh, user, secrets = [] } = request;
-  return [
+  const wants = [
     ...secrets.map(({ name }): Want => ({ kind: "secret", value: name, what: `give the job the secret ${name}` })),
     // In a container and on another host any program may be run: that is granted with the image, and with the host.
     ...(place === "local" ? localWants(request) : []),
@@ -97,6 +97,7 @@ export function wantsOf(request: JobRequest, place: Place = placeOf(request)): W
     ...(ssh ? [sshWant(ssh)] : []),
     ...(user === undefined ? [] : [userWant(user)]),
   ];
+  return [...new Map(wants.map((want) => [`${want.kind} ${want.value}`, want])).values()];
 }
 
 function localWants({ steps, env, secrets = [], cwd }: JobRequest): Want[] {

@@ -16,6 +16,8 @@ export interface DrivenJob extends Job {
   readonly place: Place;
   /** Where its commands run that name none; undefined before it takes any. */
   readonly directory: string | undefined;
+  /** It named no directory, and has one of its own. */
+  readonly fresh: boolean;
   /** Commands within that are not over. */
   readonly commands: number;
   add(command: Job): void;
@@ -97,6 +99,7 @@ export function startDrivenJob(
       return ready ? opened : undefined;
     },
     place: placeOf(request),
+    fresh: request.cwd === undefined,
     get directory() {
       return directory;
     },

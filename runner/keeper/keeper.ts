@@ -35,7 +35,7 @@ import { siteOpener } from "./site-opener.ts";
 import { removeWorkFolder } from "./work.ts";
 
 /** Of the /keeper/… operations but the first two. Raised when they, or what stands in a journal's folder, change. */
-export const KEEPER_PROTOCOL = 4;
+export const KEEPER_PROTOCOL = 5;
 /** A driven job, and where its commands run. */
 interface Parent {
   readonly driven: DrivenJob;
@@ -391,7 +391,7 @@ export async function openKeeper({
       const { driven } = find(attemptId, owner);
       if (driven?.directory === undefined)
         throw new SortieError("NOT_FOUND", `The attempt ${attemptId} takes no commands.`);
-      return { place: driven.place, directory: driven.directory };
+      return { place: driven.place, directory: driven.directory, fresh: driven.fresh };
     },
     async "/keeper/cancel"({ owner }) {
       await cancel((kept) => owner === null || kept.record.owner === owner);

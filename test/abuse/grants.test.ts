@@ -305,6 +305,23 @@ describe("functions beyond the grant", () => {
     expect((await driven.finish()).exit).toMatchObject({ code: 0 });
   });
 
+  attack("a command in a denied directory below its function's own", "DENIED; beside it, it is not", async () => {
+    const srv = join(folder, "srv");
+    for (const name of ["denied", "fine"]) mkdirSync(join(srv, name));
+    symlinkSync("denied", join(srv, "link"));
+    grant({ run: ["tool"], cwd: [srv] }, { cwd: [join(srv, "denied")] });
+    const driven = await drive(runner, { cwd: srv });
+    for (const cwd of ["denied", "denied/nothing", "link", "fine/../denied"])
+      await denied(["tool"], { within: driven.wanted.attemptId, cwd });
+    const fine = await finish(
+      await startJob(runner, wanted(["tool"], { within: driven.wanted.attemptId, cwd: "fine" })),
+    );
+    expect(fine.exit).toMatchObject({ code: 0 });
+    grant({ run: ["tool"], cwd: [srv] }, { cwd: [srv] });
+    await denied(["tool"], { within: driven.wanted.attemptId });
+    await driven.finish();
+  });
+
   attack(
     "a command within another peer's job",
     "as of the runner itself: DENIED, and NOT_FOUND where granted",

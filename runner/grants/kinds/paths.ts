@@ -1,18 +1,7 @@
 // Items that are folders of this machine: what lies in them, links resolved, is covered.
-import { realpathSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
-import { isInside } from "../../../protocol/real-path.ts";
+import { isInside, realPath } from "../../../protocol/real-path.ts";
 import { badItem, type KindRules } from "./kind.ts";
-
-/** Where an absolute path really is; undefined where nothing is there, or it cannot be looked at. */
-export function existingPath(path: string): string | undefined {
-  if (!isAbsolute(path)) return undefined;
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined;
-  }
-}
 
 export function parseFolder(kind: string, text: string): string {
   if (!isAbsolute(text) || text.includes("\0")) throw badItem(kind, text, "it takes an absolute path");
@@ -20,16 +9,10 @@ export function parseFolder(kind: string, text: string): string {
   return resolve(text);
 }
 
-/** What is not there can be compared with nothing: it is neither allowed by an item, nor let past one that denies. */
+/** What is not there is where it would be: the keeper refuses it, and says why. A relative path cannot be compared. */
 export const folderRules = (kind: string): KindRules<string> => ({
   parse: (text) => parseFolder(kind, text),
-  matches(folder, value) {
-    const [real, of] = [existingPath(value), existingPath(folder)];
-    return real !== undefined && of !== undefined && isInside(of, real);
-  },
-  denies(folder, value) {
-    const real = existingPath(value);
-    return real === undefined || isInside(existingPath(folder) ?? folder, real);
-  },
-  taken: existingPath,
+  matches: (folder, value) => isAbsolute(value) && isInside(realPath(folder), realPath(value)),
+  denies: (folder, value) => !isAbsolute(value) || isInside(realPath(folder), realPath(value)),
+  taken: (value) => (isAbsolute(value) ? realPath(value) : undefined),
 });

@@ -170,10 +170,13 @@ describe("the grant cwd", () => {
     expect(isAllowed("cwd", inside, [join(folder, "b")])).toBe(false);
     expect(isAllowed("cwd", `${bin}/../other`, [bin])).toBe(false);
     expect(isAllowed("cwd", join(folder, "link"), [join(folder, "other")])).toBe(false);
-    expect(isAllowed("cwd", join(folder, "nothing"), [folder])).toBe(false);
+    expect(isAllowed("cwd", join(folder, "nothing"), [folder])).toBe(true);
+    expect(isAllowed("cwd", join(folder, "link", "nothing"), [join(folder, "other")])).toBe(false);
+    expect(isAllowed("cwd", "bin", ["/"])).toBe(false);
     expect(isDenied("cwd", join(folder, "link"), [bin])).toBe(true);
     expect(isDenied("cwd", join(folder, "other"), [bin])).toBe(false);
-    expect(isDenied("cwd", join(folder, "nothing"), [bin])).toBe(true);
+    expect(isDenied("cwd", join(folder, "link", "nothing"), [bin])).toBe(true);
+    expect(isDenied("cwd", "other", [bin])).toBe(true);
   });
 });
 
