@@ -35,6 +35,8 @@ interface Call {
   readonly host: FunctionHost;
   readonly returned: PromiseWithResolvers<unknown>;
   logBytes: number;
+  /** Whoever waits until what a command wrote is taken. */
+  readonly waiting: Set<() => void>;
 }
 
 interface OpenCommand {
@@ -62,7 +64,8 @@ export class Calls {
     if (this.#gone) throw this.#gone;
     const call = ++this.#last;
     const returned = Promise.withResolvers<unknown>();
-    this.#calls.set(call, { host, returned, logBytes: 0 });
+    const waiting: Call["waiting"] = new Set();
+    this.#calls.set(call, { host, returned, logBytes: 0, waiting });
     const tellOver = (): void => this.#options.send({ type: "over", call, error: wireError(host.over.reason) });
     host.over.addEventListener("abort", tellOver, { once: true });
     this.#options.send({ type: "call", call, job, needs: host.context.needs, workspace: host.workspace });
@@ -71,6 +74,8 @@ export class Calls {
     } finally {
       host.over.removeEventListener("abort", tellOver);
       this.#calls.delete(call);
+      // It may say that it returned while it takes nothing of what its commands write: the job's end would wait for that.
+      for (const leave of waiting) leave();
       this.#late.set(call, host.late);
       const [oldest] = this.#late.keys();
       if (this.#late.size > MOST_LATE && oldest !== undefined) this.#late.delete(oldest);
@@ -81,10 +86,7 @@ export class Calls {
   end(because: SortieError): void {
     this.#gone = because;
     for (const { returned } of this.#calls.values()) returned.reject(because);
-    for (const { started, took } of this.#commands.values()) {
-      started.cancel();
-      for (const taken of took.values()) taken();
-    }
+    for (const { started } of this.#commands.values()) started.cancel();
   }
 
   /** Throws SANDBOX_FAILED for what is out of turn. */
@@ -108,7 +110,7 @@ export class Calls {
         void this.#ask(message, host);
         return;
       case "start":
-        return this.#start(message, host);
+        return this.#start(message, call);
     }
   }
 
@@ -159,7 +161,7 @@ export class Calls {
     }
   }
 
-  #start({ command, place, spec: asked }: OfCall & { type: "start" }, host: FunctionHost): void {
+  #start({ call, command, place, spec: asked }: OfCall & { type: "start" }, { host, waiting }: Call): void {
     const { send } = this.#options;
     const starter = host.starters[place];
     if (!starter || this.#commands.has(command)) throw outOfTurn("starts a command where it has no place");
@@ -178,7 +180,13 @@ export class Calls {
       ...(noted ? { note: commandNote(asked.command, host.hide) } : {}),
     };
     const started = starter.start(spec, {
-      output: (stream, bytes) => this.#output(command, took, stream, bytes),
+      output: async (stream, bytes) => {
+        if (!this.#calls.has(call)) return;
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        waiting.add(resolve);
+        this.#output(command, took, stream, bytes).then(resolve, reject);
+        await promise.finally(() => waiting.delete(resolve));
+      },
     });
     this.#commands.set(command, { started, took });
     started.end.then(

@@ -558,6 +558,31 @@ describe("what a sandboxed recipe's process says", () => {
     expect(cancelled).toBe(true);
   });
 
+  attack(
+    "a function returns, and takes nothing of what its command wrote",
+    "its job waits for that no more",
+    async () => {
+      const opened = await open(`import { writeSync } from "node:fs";
+      const say = (message) => { const json = Buffer.from(JSON.stringify(message)); const head = Buffer.alloc(4); head.writeUInt32BE(json.length); writeSync(3, Buffer.concat([head, json])); };
+      export default recipe({ a: job({ run() {
+        say({ type: "start", call: 1, command: 1, place: 0, spec: { command: { argv: ["cat"] }, env: [], stdin: false, stdout: "passed", stderr: "shown", noted: false } });
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+        say({ type: "returned", call: 1, returned: { kind: "value", value: 1 } });
+        for (;;);
+      } }) });`);
+      const taken = Promise.withResolvers<void>();
+      const starter: CommandStarter = {
+        start(_, sink) {
+          Promise.resolve(sink.output("stdout", new Uint8Array(2 ** 20))).then(taken.resolve);
+          return { end: new Promise(() => {}), signal() {}, cancel() {} };
+        },
+      };
+      expect(await call(opened, "a", [starter])).toBe(1);
+      await taken.promise;
+      await opened.close();
+    },
+  );
+
   attack("a function gives what is nested without an end", "its job fails, and not the run", () => {
     for (const depth of [2_000, 400_000])
       expect(outputOfFunction(JSON.parse("[".repeat(depth) + "]".repeat(depth)))).toEqual({
