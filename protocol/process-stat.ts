@@ -32,7 +32,7 @@ export function processStat(pid: number): ProcessStat | undefined {
   }
 }
 
-export const hasEnded = ({ state }: ProcessStat): boolean => state === "Z" || state === "X";
+export const hasEnded = ({ state }: Pick<ProcessStat, "state">): boolean => state === "Z" || state === "X";
 
 let boot: string | undefined;
 /** Another one after each start of the machine. */

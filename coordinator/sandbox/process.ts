@@ -1,8 +1,9 @@
 // Starts the process of a sandboxed recipe: this very Node under its permission model, with what was granted and nothing else, an
 // environment made of nothing, and one pipe beside its outputs. sandbox.ts talks to it.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import type { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
@@ -102,10 +103,15 @@ export function startProcess({
     ended.resolve(failed(`The process of a sandboxed recipe could not be started: ${error.message}.`)),
   );
   // One that loops would not see its pipe's end.
-  const killNow = (): void => void child.kill("SIGKILL");
+  const watchdog = killWithThis(child.pid);
+  const killNow = (): void => {
+    child.kill("SIGKILL");
+    watchdog?.kill("SIGKILL");
+  };
   process.once("exit", killNow);
   child.once("exit", (code, signal) => {
     clearInterval(watching);
+    watchdog?.kill("SIGKILL");
     process.off("exit", killNow);
     ended.resolve(why ?? failed(howItEnded(code, signal)));
   });
@@ -128,6 +134,22 @@ export function startProcess({
       await within(Promise.all(outputs), limits.closeMs);
     },
   };
+}
+
+/** A process that kills that one as soon as this one is gone, by SIGKILL too: its stdin ends then. */
+function killWithThis(pid: number | undefined): ChildProcess | undefined {
+  if (pid === undefined) return undefined;
+  const watchdog = spawn("/bin/sh", ["-c", 'read -r _; kill -KILL "$1"', "sh", String(pid)], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+    env: {},
+  });
+  // Without a shell there is none.
+  watchdog.on("error", () => {});
+  watchdog.stdin.on("error", () => {});
+  watchdog.unref();
+  (watchdog.stdin as Socket).unref();
+  return watchdog;
 }
 
 /** Resolves with its end. Beyond the budget nothing is read: who goes on writing has nobody to write to. */

@@ -2,8 +2,8 @@
 // job and not the run.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { describe, expect, it } from "vitest";
-import { processStat } from "../../protocol/process-stat.ts";
+import { describe, expect, it, vi } from "vitest";
+import { hasEnded, processStat } from "../../protocol/process-stat.ts";
 import { type Ended, Rig } from "../rig/rig.ts";
 import { endsIn } from "../rig/run-events.ts";
 
@@ -129,6 +129,19 @@ describe("a recipe in a sandbox", () => {
     const ended = await live.ended;
     expect(ended.code).toBe(130);
     expect(processStat(Number(pid))).toBeUndefined();
+  }, 30_000);
+
+  it("is ended with its coordinator, also one that loops while that is killed", async () => {
+    await using rig = new Rig();
+    const path = recipeIn(
+      rig,
+      `export default recipe({ loops: job({ async run({ log }) { await log("pid", process.pid); for (;;); } }) });`,
+    );
+    const live = rig.spawnCoordinator(["run", path, "--sandbox", "--allow-run=true"]);
+    const [, pid] = await live.waitFor(/pid (\d+)/);
+    live.child.kill("SIGKILL");
+    await live.ended;
+    await vi.waitUntil(() => hasEnded(processStat(Number(pid)) ?? { state: "X" }), { timeout: 10_000, interval: 20 });
   }, 30_000);
 
   it("is planned, checked, described and watched in it", async () => {
