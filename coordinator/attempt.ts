@@ -201,13 +201,13 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
 
   /** `undefined` where the connection broke after the request: that leaves open whether it was taken. */
   async function begin(asked: JobRequest): Promise<RawCarriage | undefined> {
-    // Each time anew: a signature is good for some minutes only.
-    const signature = await link.sign?.(asked);
-    const input = { request: asked, window, holder, ...(signature ? { signature } : {}) };
     const channel = await link.open();
     try {
-      return await run(channel, input);
+      // Each time anew: a signature is good for some minutes only, and is for the key that the runner has now.
+      const signature = await link.sign?.(asked);
+      return await run(channel, { request: asked, window, holder, ...(signature ? { signature } : {}) });
     } catch (error) {
+      channel.abort(asSortieError(error));
       if (asSortieError(error).code !== "CONNECTION_LOST") throw error;
       return undefined;
     }

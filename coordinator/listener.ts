@@ -102,14 +102,16 @@ function opener(node: Node, trust: Trust): Listener["open"] {
     const left = (): number =>
       Math.min(Math.max(askedAt + withinMs, cameAt + limits.joinMostMs), askedAt + mostMs) - performance.now();
     for (;;) {
-      if (!trust.has(peer)) throw new SortieError("NOT_FOUND", "It is not trusted any more.");
-      if (!(await node.arrives(peer, 0))) {
-        if (await node.arrives(peer, Math.max(0, left()))) cameAt = performance.now();
+      // It may go on with another key meanwhile.
+      const current = trust.current(peer)?.peer;
+      if (current === undefined) throw new SortieError("NOT_FOUND", "It is not trusted any more.");
+      if (!(await node.arrives(current, 0))) {
+        if (await node.arrives(current, Math.max(0, Math.min(left(), limits.joinLookMs)))) cameAt = performance.now();
         else if (left() <= 0) throw absent(performance.now() - askedAt);
         else continue;
       }
       try {
-        return await node.open(peer, [], "/sortie/call/1");
+        return await node.open(current, [], "/sortie/call/1");
       } catch (error) {
         // That connection was just ending; the runner dials again.
         if (left() <= 0) throw error;

@@ -90,4 +90,19 @@ describe("a new key", () => {
     ]);
     expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
   });
+
+  it("of a runner that joined: a command that waits for it while it says so has its job done, signed for the new key", async () => {
+    await using rig = new Rig();
+    const args = ["-A", "--require-signature"];
+    const runner = await rig.joinedRunner("w1", { invite: LOOPBACK, args });
+    await runner.stop();
+    expect((await rig.runner(["id", "--rotate"], runner.home)).code).toBe(0);
+    const again = rig.spawnRunner(["start", "--name", "w1", ...args, "--join", runner.invite], runner.home);
+    // It stands at the door with its new key.
+    await again.waitFor(/dials \S+ \(/);
+    const done = await rig.coordinator(["exec", "w1", "--", "echo", "new"]);
+    expect([done.code, done.text, done.stderr]).toEqual([0, "new\n", expect.not.stringContaining("error")]);
+    again.child.kill("SIGTERM");
+    await again.ended;
+  });
 });
