@@ -65,6 +65,8 @@ const how = ({ exit }: Outcome) => [
   "code" in exit ? exit.code : null,
   "signal" in exit ? exit.signal : null,
 ];
+/** Seconds that no other process sleeps: the cases run in several files, at the same time. */
+const only = (seconds: number): string => `${seconds}.${String(process.pid).padStart(7, "0")}`;
 const gone = (marker: string) =>
   until(
     () => processesOf(marker).length,
@@ -354,28 +356,31 @@ export const cases: readonly Case[] = [
   {
     title: "a cancellation while it is being started",
     run: async (place) => {
-      const begun = await place.begin("sleep 4951");
+      const begun = await place.begin(`sleep ${only(4951)}`);
       begun.cancel();
-      return [cancelled(await begun.outcome), await gone("sleep\x004951")];
+      return [cancelled(await begun.outcome), await gone(`sleep\x00${only(4951)}`)];
     },
     promised: [["cancelled", "user"], 0],
   },
   {
     title: "a cancellation while it runs: TERM to its whole tree, and its last words",
     run: async (place) => {
-      const begun = await place.begin("trap 'echo bye; exit 3' TERM; setsid sleep 4952 & echo up; sleep 4953 & wait", {
-        graceMs: 10_000,
-      });
+      const begun = await place.begin(
+        `trap 'echo bye; exit 3' TERM; setsid sleep ${only(4952)} & echo up; sleep ${only(4953)} & wait`,
+        {
+          graceMs: 10_000,
+        },
+      );
       await begun.said("up\n");
-      await there("sleep\x004952");
+      await there(`sleep\x00${only(4952)}`);
       begun.cancel("run");
       const outcome = await begun.outcome;
       return [
         cancelled(outcome),
         how(outcome)[1],
         outcome.stdout,
-        await gone("sleep\x004952"),
-        await gone("sleep\x004953"),
+        await gone(`sleep\x00${only(4952)}`),
+        await gone(`sleep\x00${only(4953)}`),
       ];
     },
     promised: [["cancelled", "run"], 3, "up\nbye\n", 0, 0],
@@ -383,26 +388,29 @@ export const cases: readonly Case[] = [
   {
     title: "what ignores TERM is killed after the grace",
     run: async (place) => {
-      const begun = await place.begin("trap '' TERM; echo up; setsid sleep 4954; while :; do sleep 0.1; done", {
-        graceMs: 300,
-      });
+      const begun = await place.begin(
+        `trap '' TERM; echo up; setsid sleep ${only(4954)}; while :; do sleep 0.1; done`,
+        {
+          graceMs: 300,
+        },
+      );
       await begun.said("up\n");
-      await there("sleep\x004954");
+      await there(`sleep\x00${only(4954)}`);
       begun.cancel();
       const outcome = await begun.outcome;
-      return [...how(outcome), await gone("sleep\x004954")];
+      return [...how(outcome), await gone(`sleep\x00${only(4954)}`)];
     },
     promised: ["cancelled", null, "KILL", 0],
   },
   {
     title: "the grace, also for what it started",
     run: async (place) => {
-      const script = "(trap 'sleep 1.5 && echo saved; exit' TERM; echo up; while :; do sleep 0.05; done) & sleep 4963";
+      const script = `(trap 'sleep 1.5 && echo saved; exit' TERM; echo up; while :; do sleep 0.05; done) & sleep ${only(4963)}`;
       const begun = await place.begin(script, { graceMs: 10_000 });
       await begun.said("up\n");
       begun.cancel();
       const outcome = await begun.outcome;
-      return [cancelled(outcome), outcome.stdout, await gone("sleep\x004963")];
+      return [cancelled(outcome), outcome.stdout, await gone(`sleep\x00${only(4963)}`)];
     },
     promised: [["cancelled", "user"], "up\nsaved\n", 0],
     but: {
@@ -412,7 +420,7 @@ export const cases: readonly Case[] = [
   {
     title: "a cancellation says what it ended, and how",
     run: async (place) => {
-      const begun = await place.begin("sleep 4955 & (trap '' TERM; echo up; while :; do sleep 0.05; done)", {
+      const begun = await place.begin(`sleep ${only(4955)} & (trap '' TERM; echo up; while :; do sleep 0.05; done)`, {
         graceMs: 500,
       });
       await begun.said("up\n");
@@ -432,15 +440,15 @@ export const cases: readonly Case[] = [
   {
     title: "a cancellation while a grandchild holds its outputs",
     run: async (place) => {
-      const begun = await place.begin("sleep 4956 & echo up; exit 5 # 4964");
+      const begun = await place.begin(`sleep ${only(4956)} & echo up; exit 5 # ${only(4964)}`);
       await begun.said("up\n");
       // The command itself, which has its script among its arguments; over ssh it has them nowhere else.
-      await gone("# 4964");
+      await gone(`# ${only(4964)}`);
       // Within its quiet second; in a container it has ended by then, and so has the job, soon.
-      for (let looks = 0; looks < 25 && processesOf("sleep\x004956").length > 0; looks++) await delay(20);
-      if (processesOf("sleep\x004956").length > 0) begun.cancel();
+      for (let looks = 0; looks < 25 && processesOf(`sleep\x00${only(4956)}`).length > 0; looks++) await delay(20);
+      if (processesOf(`sleep\x00${only(4956)}`).length > 0) begun.cancel();
       const { exit } = await begun.outcome;
-      return [...how({ exit } as Outcome).slice(0, 2), await gone("sleep\x004956")];
+      return [...how({ exit } as Outcome).slice(0, 2), await gone(`sleep\x00${only(4956)}`)];
     },
     promised: ["cancelled", 5, 0],
     but: { container: { says: "has ended with the command", seen: ["exited", 5, 0] } },
@@ -448,16 +456,16 @@ export const cases: readonly Case[] = [
   {
     title: "a time-out",
     run: async (place) => {
-      const { exit, stdout } = await place.run("echo up; sleep 4957", { timeoutMs: 1_500 });
-      return [exit.reason, stdout, await gone("sleep\x004957")];
+      const { exit, stdout } = await place.run(`echo up; sleep ${only(4957)}`, { timeoutMs: 1_500 });
+      return [exit.reason, stdout, await gone(`sleep\x00${only(4957)}`)];
     },
     promised: ["timeout", "up\n", 0],
   },
   {
     title: "a grandchild that holds an output is ended, after the command's own end",
     run: async (place) => {
-      const outcome = await place.run("sleep 4958 & echo mine; exit 5");
-      return [...how(outcome), outcome.stdout, outcome.exit.heldOpen === true, await gone("sleep\x004958")];
+      const outcome = await place.run(`sleep ${only(4958)} & echo mine; exit 5`);
+      return [...how(outcome), outcome.stdout, outcome.exit.heldOpen === true, await gone(`sleep\x00${only(4958)}`)];
     },
     promised: ["exited", 5, null, "mine\n", true, 0],
     but: {
@@ -470,8 +478,8 @@ export const cases: readonly Case[] = [
   {
     title: "a daemon that closed its outputs and left its group is ended",
     run: async (place) => {
-      const { exit } = await place.run("(setsid sleep 4959 >/dev/null 2>&1 </dev/null &) ; sleep 0.1; exit 0");
-      return [exit.reason, await gone("sleep\x004959")];
+      const { exit } = await place.run(`(setsid sleep ${only(4959)} >/dev/null 2>&1 </dev/null &) ; sleep 0.1; exit 0`);
+      return [exit.reason, await gone(`sleep\x00${only(4959)}`)];
     },
     promised: ["exited", 0],
   },
@@ -557,17 +565,17 @@ export const cases: readonly Case[] = [
     run: async (place) => {
       const job = await place.drive();
       const { begin } = job.within;
-      const one = await begin("setsid sleep 4971 & echo up; sleep 4971");
-      const two = await begin("setsid sleep 4972 & echo up; sleep 4972");
+      const one = await begin(`setsid sleep ${only(4971)} & echo up; sleep ${only(4971)}`);
+      const two = await begin(`setsid sleep ${only(4972)} & echo up; sleep ${only(4972)}`);
       await Promise.all([one.said("up\n"), two.said("up\n")]);
       one.cancel();
       const first = [
         cancelled(await one.outcome),
-        await gone("sleep\x004971"),
-        processesOf("sleep\x004972").length > 0,
+        await gone(`sleep\x00${only(4971)}`),
+        processesOf(`sleep\x00${only(4972)}`).length > 0,
       ];
       job.cancel("run");
-      return [first, cancelled(await two.outcome), cancelled(await job.outcome), await gone("sleep\x004972")];
+      return [first, cancelled(await two.outcome), cancelled(await job.outcome), await gone(`sleep\x00${only(4972)}`)];
     },
     promised: [[["cancelled", "user"], 0, true], ["cancelled", "run"], ["cancelled", "run"], 0],
   },
@@ -575,12 +583,12 @@ export const cases: readonly Case[] = [
     title: "what a command of a function step leaves running, until its job ends",
     run: async (place) => {
       const job = await place.drive();
-      await job.within.run("(setsid sleep 4973 >/dev/null 2>&1 </dev/null &) ; sleep 0.2");
+      await job.within.run(`(setsid sleep ${only(4973)} >/dev/null 2>&1 </dev/null &) ; sleep 0.2`);
       await delay(1_000);
-      const later = processesOf("sleep\x004973").length > 0;
+      const later = processesOf(`sleep\x00${only(4973)}`).length > 0;
       job.finish(0);
       await job.outcome;
-      return [later, await gone("sleep\x004973")];
+      return [later, await gone(`sleep\x00${only(4973)}`)];
     },
     promised: [true, 0],
     but: { container: { says: "until the command ends", seen: [false, 0] } },

@@ -199,6 +199,8 @@ export class Rig {
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
     const watchers = new Set<() => void>();
+    // The exit may come before the last of what was written.
+    let closed = false;
     const collect = (list: Buffer[]) => (bytes: Buffer) => {
       list.push(bytes);
       for (const watcher of watchers) watcher();
@@ -207,6 +209,7 @@ export class Rig {
     child.stderr.on("data", collect(stderr));
     const ended = new Promise<Ended>((resolve) => {
       child.on("close", (code, signal) => {
+        closed = true;
         resolve({
           code,
           signal,
@@ -227,7 +230,7 @@ export class Rig {
         new Promise((resolve, reject) => {
           const look = (): void => {
             const match = said().match(pattern);
-            if (!match && child.exitCode === null && child.signalCode === null) return;
+            if (!match && !closed) return;
             clearTimeout(late);
             watchers.delete(look);
             if (match) resolve(match);
@@ -279,9 +282,9 @@ export class Rig {
 /** As long as a person takes to press Ctrl-C again: what comes sooner is the same press, passed on by npx. */
 export const secondPress = (): Promise<void> => delay(PRESS_MS);
 
-/** Looks until the value is as wanted, for ten seconds at most, and gives the last one seen. */
+/** Looks until the value is as wanted, for thirty seconds at most, and gives the last one seen. */
 export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) => boolean): Promise<T> {
-  const givesUp = Date.now() + 10_000;
+  const givesUp = Date.now() + WAIT_MS;
   for (;;) {
     const value = await look();
     if (isWanted(value) || Date.now() > givesUp) return value;

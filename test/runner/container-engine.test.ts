@@ -105,7 +105,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     process.env["DOCKER_HOST"] = proxy.url;
     const remote = new Containers(proxy.url);
     try {
-      const request = requestOf({ steps: ["echo up; sleep 4841"] });
+      const request = requestOf({ steps: ["echo up; sleep 7904"] });
       const site = await remote.open(request);
       const running = await site.start(
         { command: request.steps[0] as never, stdin: false },
@@ -133,7 +133,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     process.env["DOCKER_HOST"] = proxy.url;
     const remote = new Containers(proxy.url);
     try {
-      const request = requestOf({ steps: ["echo up; sleep 4842"] });
+      const request = requestOf({ steps: ["echo up; sleep 7905"] });
       const site = await remote.open(request);
       const running = await site.start(
         { command: request.steps[0] as never, stdin: false },

@@ -163,7 +163,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
 
   it("ends what a command left in the background with the command", async () => {
     const began = performance.now();
-    const result = await containers().sh("sleep 4821 & setsid sleep 4821 & echo main; exit 4");
+    const result = await containers().sh("sleep 4981 & setsid sleep 4981 & echo main; exit 4");
     expect(result).toEqual({ settled: { kind: "exited", code: 4, heldOpen: false }, stdout: "main\n", stderr: "" });
     expect(performance.now() - began).toBeLessThan(30_000);
   });

@@ -40,8 +40,8 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       },
     });
     expect(containers().notes).toEqual(["short: the reason"]);
-    const late = service({ name: "late", command: ["sleep", "4831"], health: HEALTHY, healthyWithinMs: 1_000 });
-    const good = service({ name: "good", command: ["sleep", "4831"] });
+    const late = service({ name: "late", command: ["sleep", "4982"], health: HEALTHY, healthyWithinMs: 1_000 });
+    const good = service({ name: "good", command: ["sleep", "4982"] });
     await expect(containers().run({ container: { services: [good, late] } })).rejects.toMatchObject({
       refusal: { stage: "service", message: expect.stringContaining("late was not healthy within 1 s") },
     });
@@ -53,7 +53,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     it("is waited for as its image's own check says", async () => {
       const { docker } = await findEngine();
       const image = "sortie-test-checked";
-      await containers().with({ steps: ["sleep 4834"] }, async (running) => {
+      await containers().with({ steps: ["sleep 7903"] }, async (running) => {
         const [made] = await docker.listContainers({ filters: { label: [`sortie.owner=${containers().owner}`] } });
         await docker.getContainer(made?.Id ?? "").commit({
           repo: image,
@@ -68,10 +68,10 @@ await withEngines(["docker", "podman"], (containers, kind) => {
         containers().notes.length = 0;
         const checked = (name: string, script: string, healthyWithinMs: number) =>
           service({ name, image, entrypoint: ["/bin/sh", "-c", script], healthyWithinMs });
-        const ready = checked("ready", "sleep 1; echo ready; touch /ready; sleep 4834", 20_000);
+        const ready = checked("ready", "sleep 1; echo ready; touch /ready; sleep 7903", 20_000);
         await containers().sh("true", { container: { services: [ready] } });
         expect(containers().notes).toEqual(["ready: ready"]);
-        const never = checked("never", "sleep 4834", 2_500);
+        const never = checked("never", "sleep 7903", 2_500);
         await expect(containers().run({ container: { services: [never] } })).rejects.toMatchObject({
           refusal: { stage: "service", message: expect.stringContaining("was not healthy within 2.5 s") },
         });
@@ -83,7 +83,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
   it("gives back everything when the job is cancelled while it waits", async () => {
     containers().notes.length = 0;
     const cancelled = new AbortController();
-    const waits = service({ name: "waits", command: ["/bin/sh", "-c", "echo up; sleep 4832"], health: HEALTHY });
+    const waits = service({ name: "waits", command: ["/bin/sh", "-c", "echo up; sleep 4983"], health: HEALTHY });
     const request = requestOf({ container: { services: [waits] } });
     const opening = containers().open(request, cancelled.signal);
     opening.catch(() => {});
@@ -103,7 +103,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       command: [
         "/bin/sh",
         "-c",
-        "until wget -q -O /got http://$WHERE:8080/; do sleep 0.1; done 2>/dev/null; cat /got; touch /done; sleep 4833",
+        "until wget -q -O /got http://$WHERE:8080/; do sleep 0.1; done 2>/dev/null; cat /got; touch /done; sleep 4984",
       ],
       health: { command: { shell: "test -e /done" }, everyMs: 50 },
     });

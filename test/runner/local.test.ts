@@ -1,5 +1,5 @@
 // What a job of the runner's own machine may ask for, and how it is ended there.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { encodeControl } from "../../protocol/chunk.ts";
@@ -9,9 +9,11 @@ import type { Runner } from "../../runner/runner.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { finish, jobFolder, request, startJob, testRunner, untilSaid } from "./calls.ts";
 
+let folder: string;
 let runner: Runner;
 beforeEach(async () => {
-  runner = await testRunner(jobFolder());
+  folder = jobFolder();
+  runner = await testRunner(folder);
 });
 
 const run = async (script: string, more: Partial<JobRequest> = {}) =>
@@ -142,14 +144,14 @@ describe("a job's limits", () => {
 
 describe("the end of a job", () => {
   it("says what a cancellation ended, and how", async () => {
-    const script = "setsid sleep 4871 & (trap '' TERM; echo up; while :; do sleep 0.05; done) & wait";
+    const script = "setsid sleep 4878 & (trap '' TERM; echo up; while :; do sleep 0.05; done) & wait";
     const call = await startJob(runner, request(script, { graceMs: 300 }));
     await untilSaid(call, "up\n");
     await until(
-      () => processesOf("sleep\x004871"),
+      () => processesOf("sleep\x004878"),
       (pids) => pids.length === 1,
     );
-    const [sleeper] = processesOf("sleep\x004871");
+    const [sleeper] = processesOf("sleep\x004878");
     await call.write(encodeControl({ type: "cancel", by: "user" }));
     const { exit } = await finish(call);
     if (exit.reason !== "cancelled" || !exit.ending) throw new Error(`no ending: ${JSON.stringify(exit)}`);
@@ -192,7 +194,7 @@ describe("the end of a job", () => {
       const there = () =>
         until(
           () => processesOf("sleep\x004873"),
-          (pids) => pids.length > 0,
+          (pids) => pids.length === 1,
         );
       const gone = () =>
         until(
@@ -205,8 +207,12 @@ describe("the end of a job", () => {
       await call.write(encodeControl({ type: "cancel", by: "user" }));
       expect((await finish(call)).exit).toMatchObject({ reason: "cancelled" });
       expect(await gone()).toEqual([]);
-      const ended = startJob(runner, request(`${script}; sleep 0.2; exit 4`, limits && { limits }));
+      // Seen, however slowly the looks go.
+      const go = join(folder, "go");
+      const waits = `until [ -e ${go} ]; do sleep 0.02; done`;
+      const ended = startJob(runner, request(`${script}; ${waits}; exit 4`, limits && { limits }));
       expect(await there()).toHaveLength(1);
+      writeFileSync(go, "");
       expect((await finish(await ended)).exit).toMatchObject({ reason: "exited", code: 4 });
       expect(await gone()).toEqual([]);
     });

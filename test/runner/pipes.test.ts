@@ -41,7 +41,7 @@ describe("a pool of pipes", () => {
   it("keeps no descriptor of processes that could not be started because there were none left", () => {
     const backend = pathToFileURL(join(root, "runner/keeper/backends/local.ts")).href;
     const script = `
-      import { readdirSync, readlinkSync } from "node:fs";
+      import { readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
       import { localBackend } from ${JSON.stringify(backend)};
       const backend = localBackend(${JSON.stringify(join(folder, "pipes"))}, "owner");
       const request = { attemptId: "pipes-test", env: [], cwd: "/" };
@@ -53,21 +53,26 @@ describe("a pool of pipes", () => {
           return false;
         }
       }).length;
+      const stay = ${JSON.stringify(join(folder, "stay"))};
+      // All of a round live until the last was tried: so many are more than there are descriptors for.
+      const argv = ["sh", "-c", 'while [ -e "$0" ]; do sleep 0.05; done', stay];
       const left = [];
       let failed = 0;
       for (let round = 0; round < 4; round++) {
         const started = [];
+        writeFileSync(stay, "");
         // An odd and an even number of descriptors each: every way to run out comes up.
         for (let index = 0; index < 60; index++) {
           const site = await backend.open(request, "/", { mark() {}, note() {} }, new AbortController().signal);
-          const command = { command: { argv: ["sleep", "0.2"] }, stdin: index % 3 === 0 };
+          const command = { command: { argv }, stdin: index % 3 === 0 };
           const running = await site.start(command, new AbortController().signal);
           running.stdout.resume();
           running.stderr.resume();
           started.push(running.settled);
         }
+        rmSync(stay);
         failed += (await Promise.all(started)).filter((settled) => settled.kind === "failed").length;
-        for (let looks = 0; open() > 0 && looks < 200; looks++) await new Promise((resolve) => setTimeout(resolve, 10));
+        for (let looks = 0; open() > 0 && looks < 2_000; looks++) await new Promise((resolve) => setTimeout(resolve, 10));
         left.push(open());
       }
       await backend.close();
@@ -75,7 +80,7 @@ describe("a pool of pipes", () => {
     const said = execFileSync(
       "/bin/sh",
       ["-c", 'ulimit -n 120; exec "$0" --input-type=module -e "$1"', process.execPath, script],
-      { encoding: "utf8", env: { PATH: process.env["PATH"] }, timeout: 30_000, killSignal: "SIGKILL" },
+      { encoding: "utf8", env: { PATH: process.env["PATH"] }, timeout: 50_000, killSignal: "SIGKILL" },
     );
     const { failed, left } = JSON.parse(said) as { failed: number; left: number[] };
     expect(failed).toBeGreaterThan(0);

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { limits } from "../../protocol/limits.ts";
 import { Refused } from "../../runner/keeper/backends/backend.ts";
 import { hostBlock, type Sshd, sshKeygen, startSshd, whyNoSshd } from "../rig/sshd.ts";
 import { sshJobs } from "./ssh-jobs.ts";
@@ -144,7 +145,7 @@ describe.skipIf(why)("a host, as the ssh configuration has it", () => {
       await refused[0];
       await jobs.backend.close();
       await Promise.all([refused[1], gone]);
-      expect(performance.now() - began).toBeLessThan(1_500);
+      expect(performance.now() - began).toBeLessThan(limits.sshConnectMs / 2);
     }
     await new Promise((resolve) => silent.close(resolve));
   });

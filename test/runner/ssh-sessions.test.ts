@@ -134,7 +134,7 @@ describe.skipIf(why)("a start", () => {
     cancel.abort();
     expect((await waiting).settled).toMatchObject({ kind: "failed", message: expect.stringContaining("cancelled") });
     expect(await job.site.close()).toBe(true);
-    expect(performance.now() - began).toBeLessThan(200);
+    expect(performance.now() - began).toBeLessThan(limits.sshAnswerMs / 2);
     // The one behind it has the first session that is free.
     const next = await jobs.open();
     const other = next.run({ argv: ["true"] });
@@ -148,7 +148,7 @@ describe.skipIf(why)("a start", () => {
 
   it("is given up where the server does not answer: when it is cancelled, or after a while", async () => {
     await using sshd = await startSshd();
-    await using jobs = sshJobs(sshd.config, { answerMs: 1_000 });
+    await using jobs = sshJobs(sshd.config, { answerMs: 3_000 });
     const busy = await jobs.open();
     const { running, result } = await busy.startUntil({ shell: "echo up; sleep 7410" }, /up/);
     const cancel = new AbortController();
@@ -160,11 +160,11 @@ describe.skipIf(why)("a start", () => {
     const results = [job.run({ argv: ["true"] }), other.run({ argv: ["true"] })] as const;
     cancel.abort();
     expect((await results[0]).settled).toMatchObject({ message: expect.stringContaining("cancelled") });
-    expect(performance.now() - began).toBeLessThan(500);
+    expect(performance.now() - began).toBeLessThan(2_000);
     expect((await results[1]).settled).toMatchObject({
       kind: "failed",
       stage: "host",
-      message: expect.stringContaining("did not answer within 1 s"),
+      message: expect.stringContaining("did not answer within 3 s"),
     });
     expect(await Promise.all([job.site.close(), other.site.close()])).toEqual([true, true]);
     for (const pid of server) process.kill(pid, "SIGCONT");
@@ -175,7 +175,7 @@ describe.skipIf(why)("a start", () => {
 
   it("has another connection where nothing is answered on one that nobody else uses", async () => {
     await using sshd = await startSshd();
-    await using jobs = sshJobs(sshd.config, { answerMs: 1_000 });
+    await using jobs = sshJobs(sshd.config, { answerMs: 3_000 });
     expect((await jobs.sh("exit 1")).settled).toMatchObject({ code: 1 });
     for (const pid of childrenOf(sshd.pid)) process.kill(pid, "SIGSTOP");
     expect((await jobs.sh("exit 2")).settled).toMatchObject({ code: 2 });
@@ -184,7 +184,7 @@ describe.skipIf(why)("a start", () => {
 
   it.each(["cancelled", "too slow"])("that is %s while the login's profile runs is never run after", async (what) => {
     await using sshd = await startSshd();
-    await using jobs = sshJobs(sshd.config, what === "too slow" ? { startMs: 1_000 } : {});
+    await using jobs = sshJobs(sshd.config, what === "too slow" ? { startMs: 3_000 } : {});
     const began = join(sshd.home, "began");
     const go = join(sshd.home, "go");
     const ran = join(sshd.home, "ran");
@@ -203,7 +203,7 @@ describe.skipIf(why)("a start", () => {
     expect((await result).settled).toMatchObject({
       kind: "failed",
       stage: "host",
-      message: expect.stringContaining(what === "cancelled" ? "cancelled" : "within 1 s: busy"),
+      message: expect.stringContaining(what === "cancelled" ? "cancelled" : "within 3 s: busy"),
     });
     // Those of this server alone: other files have their own.
     const shells = (): number[] => {
@@ -246,7 +246,7 @@ describe.skipIf(why)("a whole job", () => {
     expect((await finish(late)).exit).toMatchObject({ reason: "timeout", code: null, signal: null });
     await cancelled.write(cancel);
     expect((await finish(cancelled)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null, signal: null });
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(limits.sshAnswerMs / 2);
     await Promise.all(busy.map((call) => call.write(cancel)));
     for (const call of busy) {
       const { exit } = await finish(call);
@@ -277,7 +277,7 @@ describe.skipIf(why)("a whole job", () => {
     const began = performance.now();
     await call.write(cancel);
     expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null, signal: null });
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(limits.sshConnectMs / 2);
   });
 });
 
@@ -336,7 +336,7 @@ describe.skipIf(why)("a connection that is lost", () => {
       () => rig.proxy.open,
       (count) => count > 1,
     );
-    expect(performance.now() - began).toBeLessThan(6_000);
+    expect(performance.now() - began).toBeLessThan(15_000);
     rig.proxy.thaw();
     expect((await result).settled).toMatchObject({
       kind: "lost",
@@ -364,7 +364,7 @@ describe.skipIf(why)("a connection that is lost", () => {
     await rig.proxy.close();
     const began = performance.now();
     expect((await result).settled).toMatchObject({ kind: "lost", message: expect.stringContaining("may still run") });
-    expect(performance.now() - began).toBeLessThan(4_000);
+    expect(performance.now() - began).toBeLessThan(limits.sshReconnectMs / 2);
     expect(await running.kill(0)).toEqual({
       ended: [],
       survivors: [],
