@@ -217,11 +217,24 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     try {
       return await attach();
     } catch (error) {
-      if (asSortieError(error).code !== "NOT_FOUND" || taken || !request) throw error;
+      if (asSortieError(error).code !== "NOT_FOUND" || !request) throw error;
+      if (taken) throw forgotten();
+    }
+    try {
       // It never arrived. Should it arrive yet, the same id keeps it from running twice.
-      return begin(request);
+      return await begin(request);
+    } catch (error) {
+      if (asSortieError(error).code !== "DUPLICATE") throw error;
+      // It did: it runs since just now, or it is on record there, and its keeper was killed before it ran.
+      taken = true;
+      return attachOrBegin();
     }
   }
+
+  const forgotten = (): SortieError =>
+    new SortieError("NOT_FOUND", `${link.name} took the attempt ${attemptId}, and does not know it any more.`, {
+      hint: "It was lost with its keeper; docs/journal.md tells what survives what.",
+    });
 
   function checkTime(since: number, last: string): void {
     if (performance.now() - since <= options.reconnectMs) return;

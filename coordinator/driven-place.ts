@@ -35,7 +35,14 @@ export interface DrivenPlace {
 }
 
 /** Nothing was taken: asked again until the time is up. */
-const AGAIN: readonly ErrorCode[] = ["RUNNER_UNREACHABLE", "CONNECTION_LOST", "UNTRUSTED", "KEEPER_FAILED", "TOO_MANY"];
+const AGAIN: readonly ErrorCode[] = [
+  "RUNNER_UNREACHABLE",
+  "CONNECTION_LOST",
+  "UNTRUSTED",
+  "KEEPER_FAILED",
+  "AUDIT_FAILED",
+  "TOO_MANY",
+];
 
 /** Resolves once the runner has taken it. Rejects as startAttempt does; nothing runs then. */
 export async function openPlace(options: PlaceOptions): Promise<DrivenPlace> {

@@ -159,7 +159,10 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       runner: place.runner,
       folder: options.folder,
       secrets,
-      emit,
+      emit(event: RunEvent) {
+        if (event.type === "job-started") for (const one of [place, ...also]) places.answered(one);
+        return emit(event);
+      },
       cancelled: AbortSignal.any([stoppingOf(job), cancel.signal]),
       abandoned: abandoning.signal,
     };

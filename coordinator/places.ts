@@ -52,7 +52,7 @@ export class Places {
     return [...this.#places.values()].find(({ gone, runner }) => gone && fits(on, runner.info))?.gone;
   }
 
-  /** It took a job, and did it. */
+  /** It took a job. */
   answered(place: Place): void {
     place.pauseMs = ASK_AGAIN_MS;
     place.awaySince = undefined;
@@ -74,8 +74,9 @@ export class Places {
         await this.#tellAway(place, error);
         this.lose(place, error);
         return true;
-      // A disk that is full keeps it from starting its keeper, for a while.
+      // A disk that is full keeps it for a while from starting its keeper, or from having a job on record before it runs.
       case "KEEPER_FAILED":
+      case "AUDIT_FAILED":
       case "RUNNER_UNREACHABLE":
       case "CONNECTION_LOST":
       // A connection that breaks at its beginning looks like one to a runner that trusts no more.

@@ -102,7 +102,10 @@ export const limits = {
   joinSteadyMs: 1_000,
   /** After so many of those in a row the runner says so. */
   joinUnsteady: 3,
-  /** A runner that a run began with and that is away when a job is to be given to it is asked again for so long. */
+  /**
+   * A runner that a run began with is asked again for so long where it is away when a job is to be given to it, or cannot put
+   * that on record: a disk that is full most often has room again by then.
+   */
   unreachableMs: 60_000,
   /** One that breaks every connection at its beginning, for so long, does not trust this side any more. */
   untrustedMs: 10_000,

@@ -138,10 +138,9 @@ export async function openKeeper({
     } catch (error) {
       disk.failed(error);
       removeRecord(journals, record.attemptId);
-      const { code, message } = error as NodeJS.ErrnoException;
-      // A full disk gets room again, as a full runner does.
-      const isFull = code === "ENOSPC" || code === "EDQUOT";
-      throw new SortieError(isFull ? "RUNNER_FULL" : "KEEPER_FAILED", `The runner cannot record a job: ${message}.`);
+      const { code } = error as NodeJS.ErrnoException;
+      // Where it lies is none of a peer's business.
+      throw new SortieError("KEEPER_FAILED", `The runner cannot record a job (${code ?? "a bug"}).`);
     }
   }
 

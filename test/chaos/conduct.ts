@@ -2,7 +2,7 @@
 // the run, as a person or a supervisor would.
 import { setTimeout as delay } from "node:timers/promises";
 import type { Live } from "../rig/rig.ts";
-import { SILENCE, type Site } from "./site.ts";
+import { lastLines, SILENCE, type Site } from "./site.ts";
 
 /** An attempt as `coordinator show --json` has it. */
 export interface ShownAttempt {
@@ -27,15 +27,12 @@ export interface ShownRun {
 export class Conduct {
   /** Of the run; resolves once it is on record. */
   readonly run: Promise<string>;
-  /** Coordinator processes so far. */
-  processes = 0;
-  /** What each said last, for a person who looks for the reason. */
-  readonly said: string[] = [];
+  /** Coordinator processes, one after the other; the last one may still run. */
+  readonly #lives: Live[] = [];
   /** What each told as events, one a line. */
   readonly told: string[] = [];
   readonly ended: Promise<void>;
   readonly #site: Site;
-  #live: Live | undefined;
   #pauseMs = 0;
   #stopped = false;
   /** While a disk is full, nobody resumes. */
@@ -52,22 +49,40 @@ export class Conduct {
 
   #start(...args: string[]): Live {
     const env = this.#site.environment("coordinator");
-    this.processes++;
-    this.#live = this.#site.rig.spawnCoordinator([...args, "--format", "json", "--silence-after", SILENCE], { env });
-    this.#live.child.stdin.end();
-    return this.#live;
+    const live = this.#site.rig.spawnCoordinator([...args, "--format", "json", "--silence-after", SILENCE], { env });
+    live.child.stdin.end();
+    this.#lives.push(live);
+    return live;
   }
 
   async #conduct(first: Live): Promise<void> {
     const run = await this.run;
     for (let live = first; ; live = this.#start("resume", run)) {
-      const { code, signal, stderr, text } = await live.ended;
-      this.told.push(text);
-      this.said.push(`${signal ?? code} ${stderr.trim().slice(-300)}`);
+      this.told.push((await live.ended).text);
       if (this.#stopped || (await this.show()).state !== "interrupted") return;
       await this.room;
       await delay(this.#pauseMs);
     }
+  }
+
+  /** Coordinator processes so far. */
+  get processes(): number {
+    return this.#lives.length;
+  }
+
+  get #live(): Live | undefined {
+    return this.#lives.at(-1);
+  }
+
+  /** Of each process: how it ended, what it said, and what it told of the run but for its output. */
+  words(): string[] {
+    return this.#lives.flatMap((live, index) => {
+      const { signalCode, exitCode } = live.child;
+      const lines = live.stdout().split("\n");
+      const events = lastLines(lines.filter((line) => !line.includes('"type":"job-output"')).join("\n"));
+      const ended = signalCode ?? exitCode ?? "it still runs";
+      return [`coordinator ${index + 1}: ${ended}`, ...lastLines(live.stderr()), ...events];
+    });
   }
 
   /** Kills the process that conducts now; the next one comes after the pause. */

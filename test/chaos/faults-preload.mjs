@@ -1,9 +1,16 @@
 // Loaded into the commands under test by NODE_OPTIONS. While the file that SORTIE_CHAOS_FULL names exists, the disk
 // takes nothing more: one write is cut short, as by the last free block, and those after it fail with ENOSPC. While
-// the one that SORTIE_CHAOS_BACK names exists, the clock is an hour behind.
+// the one that SORTIE_CHAOS_BACK names exists, the clock is an hour behind. To force something to the disk always takes as
+// long as on a busy one, so that some are killed in the middle of it.
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { promisify } from "node:util";
+
+const SYNC_MS = 25;
+
+const { fdatasync } = fs;
+fs.fdatasync = (file, done) => setTimeout(() => fdatasync(file, done), SYNC_MS);
+syncBuiltinESMExports();
 
 const { SORTIE_CHAOS_FULL: full, SORTIE_CHAOS_BACK: back } = process.env;
 

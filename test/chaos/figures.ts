@@ -15,6 +15,8 @@ export class Figures {
   left = 0;
   /** One sentence for each thing that was not as it must be. */
   readonly problems: string[] = [];
+  /** Where there are any: what the processes said, for a person who looks for the reason. */
+  readonly words: string[] = [];
 
   wrong(problem: string): void {
     this.problems.push(problem);

@@ -49,6 +49,7 @@ export async function play({ rounds, seed, say, withinMs = Number.POSITIVE_INFIN
       const ms = Math.round(performance.now() - startedAt);
       say(`seed ${roundSeed}: ${story}, ${own.bytes} bytes, ${ms} ms${own.problems.length > 0 ? ", WRONG" : ""}`);
       for (const problem of own.problems) say(`  ${problem}`);
+      for (const word of own.words) say(`    ${word}`);
       if (own.problems.length > 0 || served >= ROUNDS_A_SITE) await leave();
     }
   } finally {

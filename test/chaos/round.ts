@@ -78,7 +78,7 @@ async function play(site: Site, plan: RoundPlan, conduct: Conduct, command: Slow
     figures.left++;
     figures.wrong(`left behind: ${left}`);
   }
-  if (figures.problems.length > 0) figures.wrong(`(its coordinators: ${conduct.said.join(" | ")})`);
+  if (figures.problems.length > 0) figures.words.push(...conduct.words(), ...site.words());
   return { figures, story: `${story.join(" ") || "nothing in time"} (${conduct.processes} coordinators)` };
 }
 

@@ -21,6 +21,9 @@ export const SILENCE = "1s";
 const SLOTS = 3;
 /** A front that cannot start is tried again for so long: faults are over sooner. */
 const STARTS_WITHIN_MS = 10_000;
+/** Lines of each process that are shown where something went wrong. */
+const SHOWN_LINES = 40;
+export const lastLines = (text: string): string[] => text.trimEnd().split("\n").slice(-SHOWN_LINES);
 const preload = pathToFileURL(join(import.meta.dirname, "faults-preload.mjs")).href;
 
 export class Site {
@@ -28,7 +31,7 @@ export class Site {
   readonly proxy: CuttingProxy;
   readonly #flags = join(this.rig.folder, "flags");
   readonly #runnerHome = join(this.rig.folder, "w1");
-  #front: RunnerProcess | undefined;
+  readonly #fronts: RunnerProcess[] = [];
   #port = 0;
   /** Fronts are killed and started one after the other. */
   #changing: Promise<void> = Promise.resolve();
@@ -50,8 +53,19 @@ export class Site {
 
   async #start(listen: string): Promise<RunnerProcess> {
     const args = ["-A", "--slots", String(SLOTS), "--silence-after", SILENCE];
-    this.#front = await this.rig.startRunner("w1", args, this.#runnerHome, { listen, env: this.environment("runner") });
-    return this.#front;
+    const env = this.environment("runner");
+    const front = await this.rig.startRunner("w1", args, this.#runnerHome, { listen, env });
+    this.#fronts.push(front);
+    return front;
+  }
+
+  /** What the last two fronts and the keepers said. */
+  words(): string[] {
+    return [
+      ...this.#fronts.slice(-2).flatMap((front) => ["front:", ...lastLines(front.stderr())]),
+      "keepers:",
+      ...lastLines(readFileSync(join(this.#keeper, "keeper.log"), "utf8")),
+    ];
   }
 
   /** For the commands of a side. A job gets nothing of it: its environment is clean. */
@@ -73,8 +87,9 @@ export class Site {
   /** Kills the front, and starts it anew on the same port after the pause. */
   restartFront(pauseMs: number): Promise<void> {
     this.#changing = this.#changing.then(async () => {
-      this.#front?.child.kill("SIGKILL");
-      await this.#front?.ended;
+      const front = this.#fronts.at(-1);
+      front?.child.kill("SIGKILL");
+      await front?.ended;
       await delay(pauseMs);
       const listen = `/ip4/127.0.0.1/tcp/${this.#port}`;
       const givesUp = performance.now() + STARTS_WITHIN_MS;
