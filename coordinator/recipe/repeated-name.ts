@@ -1,7 +1,8 @@
 // Whether an object in a recipe may have one name twice: a quick look at its characters that never says no where esbuild
 // would say yes. Only where it says yes does the loader pay for asking esbuild, which takes a process.
 
-const GAP = String.raw`(?:\s|//[^\n]*|/\*[\s\S]*?\*/)`;
+/** Each comment ends at one place only: were there several, a pattern would try all ways to cut many comments, without an end. */
+const GAP = String.raw`(?:\s|//[^\n]*(?:\n|$)|/\*[^*]*\*+(?:[^/*][^*]*\*+)*/)`;
 /** A gap, a word or a number, a string, or one character. */
 const TOKEN = new RegExp(
   String.raw`(?<gap>${GAP}+)|(?<word>[\w$\u0080-\uffff]+|"(?:[^"\\\n]|\\[\s\S])*"|'(?:[^'\\\n]|\\[\s\S])*')|[\s\S]`,
@@ -12,11 +13,15 @@ const BEHIND_NAME = new RegExp(`${GAP}*[:,}(<?!=]`, "y");
 /** The text of a template, up to its end or to what is put in. */
 const TEMPLATE = /(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(`|\$\{)/y;
 
+/** Longer text would be more than a pattern can go through, and esbuild is quicker. */
+const MOST_CHARACTERS = 2 ** 20;
+
 /** What is open: the names of something in braces so far, or the end of what else it is. */
 type Open = Set<string> | "`" | ")" | "]";
 
 /** True wherever it cannot be sure. */
 export function mayRepeatName(source: string): boolean {
+  if (source.length > MOST_CHARACTERS) return true;
   const open: Open[] = [];
   let at = 0;
   /** Behind `{` or `,` in braces. */

@@ -37,6 +37,12 @@ describe("a look for names that stand twice", () => {
     ).toBe(false);
   });
 
+  it("takes no time for comments that could be cut in many ways, and none for what is too long for it", () => {
+    for (const comments of ["/".repeat(10_000), "/**/".repeat(10_000), "/***".repeat(10_000)])
+      expect(mayRepeatName(`const a = { b ${comments}\n;`)).toBe(true);
+    expect(mayRepeatName(`const a = "${"a".repeat(10_000_000)}";`)).toBe(true);
+  });
+
   it("never says no where esbuild finds one", async () => {
     const name = constantFrom("a", "b", `"a"`, "'b'", `"\\x61"`, "1", "0x1", "get a", "async b", `["a"]`);
     const gap = constantFrom("", " ", "\n", "/* } a: { */", "// { ' a:\n");
