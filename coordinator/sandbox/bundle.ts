@@ -1,14 +1,16 @@
 // A recipe and what it imports as one module, made by this process before anything of it runs: the sandbox then needs to read no
 // code. What is bundled is read here, for the recipe, so it must be what the recipe may read.
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { BuildFailure, Loader, Message, PartialMessage, Plugin } from "esbuild";
 import { SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { processStat } from "../../protocol/process-stat.ts";
 import { oneLine } from "../../protocol/text.ts";
 import { nearest } from "../recipe/nearest.ts";
 import { denied, isWithin } from "./grants.ts";
+import { type Bounds, memoryOf } from "./process.ts";
 
 export interface Bundle {
   readonly code: string;
@@ -31,9 +33,13 @@ const PLACE = {
 };
 const SAYS_PLACE = /\bmeta\b|__(dirname|filename)\b/;
 
-/** `readable` are the paths that the recipe may read. Rejects with RECIPE_SYNTAX, RECIPE_THREW and SANDBOX_DENIED. */
-export async function bundle(file: string, readable: readonly string[]): Promise<Bundle> {
-  const { build } = await import("esbuild");
+/** `readable` are the paths that the recipe may read. Rejects with RECIPE_SYNTAX, RECIPE_THREW, SANDBOX_DENIED and SANDBOX_FAILED. */
+export async function bundle(
+  file: string,
+  readable: readonly string[],
+  bounds: Pick<Bounds, "loadMs" | "memoryBytes">,
+): Promise<Bundle> {
+  const { build, stop } = await import("esbuild");
   const files = new Set<string>();
   let refused: SortieError | undefined;
   let bytes = 0;
@@ -63,7 +69,7 @@ export async function bundle(file: string, readable: readonly string[]): Promise
   };
   const tsconfig = nearest(dirname(file), "tsconfig.json");
   try {
-    const { outputFiles } = await build({
+    const building = build({
       entryPoints: [file],
       absWorkingDir: dirname(file),
       bundle: true,
@@ -79,10 +85,48 @@ export async function bundle(file: string, readable: readonly string[]): Promise
       logLevel: "silent",
       plugins: [reads],
     });
+    const { outputFiles } = await bounded(building, bounds, stop);
     return { code: outputFiles[0]?.text ?? "", files };
   } catch (error) {
     throw refused ?? problemOf(error, file);
   }
+}
+
+/**
+ * What is no code (package.json, tsconfig.json, source maps) esbuild reads by itself, in a process of its own, and in a hostile
+ * repository that may be a link to what never ends.
+ */
+async function bounded<Built>(
+  building: Promise<Built>,
+  { loadMs, memoryBytes }: Pick<Bounds, "loadMs" | "memoryBytes">,
+  stop: () => Promise<void>,
+): Promise<Built> {
+  const over = Promise.withResolvers<never>();
+  const end = (what: string): void => {
+    over.reject(new SortieError("SANDBOX_FAILED", `Bundling the sandboxed recipe took more than ${what}.`));
+    void stop();
+  };
+  const late = setTimeout(() => end(`${loadMs / 1_000} s`), loadMs);
+  const watching = setInterval(() => {
+    if (memoryOf(esbuildPid()) > memoryBytes) end(`${memoryBytes / 2 ** 20} MiB of memory`);
+  }, limits.sandboxLookMs);
+  try {
+    return await Promise.race([building, over.promise]);
+  } finally {
+    clearTimeout(late);
+    clearInterval(watching);
+  }
+}
+
+/** Undefined where the platform does not tell. */
+function esbuildPid(): number | undefined {
+  if (!existsSync("/proc/self/stat")) return undefined;
+  return readdirSync("/proc")
+    .map(Number)
+    .find((pid) => {
+      const stat = pid > 0 ? processStat(pid) : undefined;
+      return stat?.parent === process.pid && stat.name === "esbuild";
+    });
 }
 
 /** With those names in its first line, or in its second below a `#!`; an `import` may stand anywhere. */

@@ -180,7 +180,7 @@ function howItEnded(code: number | null, signal: NodeJS.Signals | null): string 
 const failed = (message: string): SortieError => new SortieError("SANDBOX_FAILED", message);
 
 /** In bytes; 0 where the platform does not tell. */
-function memoryOf(pid: number | undefined): number {
+export function memoryOf(pid: number | undefined): number {
   try {
     return Number(readFileSync(`/proc/${pid}/statm`, "latin1").split(" ")[1]) * PAGE_BYTES;
   } catch {

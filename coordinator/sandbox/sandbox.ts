@@ -122,7 +122,7 @@ async function startLink(path: string, options: SandboxOptions) {
   const { code, files } = await (async () => {
     try {
       if (mayRepeatName(source)) await checkSource(source, file);
-      return await bundle(file, [...readable, file]);
+      return await bundle(file, [...readable, file], bounds);
     } catch (error) {
       await child.close();
       throw error;

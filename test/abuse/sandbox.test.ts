@@ -1,5 +1,6 @@
 // A recipe that means harm, under `--sandbox`: what its code tries in its own process, what it says to the coordinator, and what it asks
 // the coordinator to do. The process is a real one, with real permissions; the recipes are real files.
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -293,6 +294,30 @@ describe("a sandboxed recipe that is loaded", () => {
       message: expect.stringContaining(join(folder, "outside.json")),
     });
   });
+
+  attack(
+    "a package.json of its repository is a link to what never ends, or a pipe",
+    "SANDBOX_FAILED, and bundling is over",
+    async () => {
+      const sub = join(repository, "endless");
+      mkdirSync(sub);
+      writeFileSync(join(sub, "part.ts"), "export const part = 1;");
+      symlinkSync("/dev/zero", join(sub, "package.json"));
+      const importing = `import "./endless/part.ts"; export default recipe({ a: job({ run: "true" }) });`;
+      const full = await refused(importing, {}, { memoryBytes: 192 * 2 ** 20 });
+      expect(full).toMatchObject({
+        code: "SANDBOX_FAILED",
+        message: expect.stringContaining("than 192 MiB of memory"),
+      });
+      rmSync(join(sub, "package.json"));
+      execFileSync("mkfifo", [join(sub, "package.json")]);
+      const late = await refused(importing, {}, { loadMs: 1_100 });
+      expect(late).toMatchObject({ code: "SANDBOX_FAILED", message: expect.stringContaining("than 1.1 s") });
+      rmSync(sub, { recursive: true });
+      await (await open(`export default recipe({ a: job({ run: "true" }) });`)).close();
+    },
+    30_000,
+  );
 
   it("says where it is in its own names, and in text", async () => {
     const opened = await open(`import { dirname } from "node:path"; import { fileURLToPath } from "node:url";
