@@ -17,7 +17,7 @@ import { type FrontAudit, openFrontAudit } from "../../runner/audit.ts";
 import { describeLine } from "../../runner/audit-text.ts";
 import { compile } from "../../runner/grants/decide.ts";
 import { type AuditLine, parseLine } from "../../runner/keeper/audit/chain.ts";
-import { auditFiles, readHead } from "../../runner/keeper/audit/files.ts";
+import { auditFiles, fileName, readHead } from "../../runner/keeper/audit/files.ts";
 import { readLines } from "../../runner/keeper/audit/read.ts";
 import { type Break, verifyAudit } from "../../runner/keeper/audit/verify.ts";
 import { openAudit } from "../../runner/keeper/audit/writer.ts";
@@ -254,6 +254,17 @@ describe("what was written", () => {
   attack("the oldest file is removed", "the newest one says that it ought to be there", () => {
     const breaks = breaksOf(0, (_lines, file) => void rmSync(file));
     expect(breaks).toMatchObject([{ what: expect.stringContaining("files before it are gone") }]);
+  });
+  attack("all but the last lines are removed, and their file is named to fit", "no file begins so", () => {
+    const breaks = breaksOf(-1, (lines, file) => {
+      for (const { name } of auditFiles(join(file, "..")).slice(0, -1)) rmSync(join(file, "..", name));
+      rmSync(file);
+      const left = lines.slice(2);
+      const first = JSON.parse(left[0] ?? "").seq as number;
+      writeFileSync(join(file, "..", fileName(first)), left.map((line) => `${line}\n`).join(""));
+      return undefined;
+    });
+    expect(breaks).toMatchObject([{ line: 1, what: expect.stringContaining("lines before it are gone") }]);
   });
   attack("the newest file is removed", "the head shows", () => {
     const breaks = breaksOf(-1, (_lines, file) => void rmSync(file));

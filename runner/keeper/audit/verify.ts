@@ -60,6 +60,8 @@ function verifyOnce(folder: string, noted: Link | undefined): Verified {
       if (link.seq === head?.seq || link.seq === noted?.seq) stated.set(link.seq, link.hash);
       const { event } = line;
       if (event.type === "file") oldest = event.oldest;
+      // Without it nobody could tell a file that was cut, and given another name, from the oldest that is kept.
+      else if (inFile === 1) breaks.push({ file: name, line: 1, what: "lines before it are gone: no file begins so" });
       if (event.type === "broken")
         breaks.push({ file: name, line: inFile, what: `the runner found that of ${event.file}: ${event.what}` });
     };
