@@ -9,7 +9,7 @@ import { homeOf } from "../../protocol/home.ts";
 import { newAttemptId, newRunId } from "../../protocol/ids.ts";
 import { JobRequest } from "../../protocol/messages.ts";
 import { plainContainer } from "../../protocol/place.ts";
-import { oneLine } from "../../protocol/text.ts";
+import { jsonLine, oneLine } from "../../protocol/text.ts";
 import { openTrust } from "../../protocol/trust.ts";
 import { compile, type Decision, decide, isUnlimited, resolveWant, type Section } from "../grants/decide.ts";
 import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.ts";
@@ -76,7 +76,7 @@ export async function handler(options: Options): Promise<number> {
     const path = options.file ?? own;
     const sections = allSections(loadPolicy(path));
     for (const section of sections) say(`${section.from}: ${describeSection(section) ?? "nothing"}`);
-    for (const warning of warningsOf(sections)) say(`warning: ${warning}`);
+    for (const warning of warningsOf(sections)) say(oneLine(`warning: ${warning}`));
     return exitCodes.passed;
   }
   const sections = [compile(policyOfFlags(options), "flags")];
@@ -116,14 +116,14 @@ function explain(want: Want, decision: Decision): string[] {
   if (decision.allowed)
     return [
       `yes  ${what}`,
-      `     by ${decision.rule}${decision.taken === undefined ? "" : `; it is ${oneLine(decision.taken)}`}`,
+      `     by ${oneLine(decision.rule)}${decision.taken === undefined ? "" : `; it is ${oneLine(decision.taken)}`}`,
     ];
-  if (decision.rule !== undefined) return [`no   ${what}`, `     by ${decision.rule}`];
+  if (decision.rule !== undefined) return [`no   ${what}`, `     by ${oneLine(decision.rule)}`];
   const meaning = meaningOf(want);
-  const line = JSON.stringify({ allow: { [want.kind]: itemsFor(want) } });
+  const line = jsonLine({ allow: { [want.kind]: itemsFor(want) } });
   return [
     `no   ${what}`,
-    `     nothing allows it: ${flagFor(want)}, or in the policy file ${line}`,
+    `     nothing allows it: ${oneLine(flagFor(want))}, or in the policy file ${line}`,
     ...(meaning === undefined ? [] : [`     but ${meaning}`]),
   ];
 }

@@ -9,9 +9,16 @@ const LONGEST_ITEM = 200;
 
 /** What grants this want and no more; the whole kind where nothing less can. */
 export function itemsFor({ kind, value }: Want): Items {
-  const { itemFor = (one: string) => one } = rulesOf[kind];
+  const { itemFor = (one: string) => one, parse } = rulesOf[kind];
   const item = value.length > LONGEST_ITEM ? undefined : itemFor(value);
-  return item === undefined ? true : [item];
+  if (item === undefined) return true;
+  try {
+    parse(item);
+    return [item];
+  } catch {
+    // There are folders with a * in their names, and no items.
+    return true;
+  }
 }
 
 /** What it means to grant it, where that is more than it says. */
@@ -27,8 +34,8 @@ export function addItems(byKind: ByKind, kind: Kind, items: Items): ByKind {
 /** As `runner start` takes it, for a shell. */
 export function flagOf(kind: Kind, items: Items): string {
   if (items === true) return `--allow-${kind}`;
-  // A comma is between items there.
-  if (items.some((item) => item.includes(","))) return `--allow-${kind} in runner.policy.json`;
+  // A comma is between items there, and so are spaces.
+  if (items.some((item) => item.includes(",") || item !== item.trim())) return `--allow-${kind} in runner.policy.json`;
   return `--allow-${kind}=${quote(items.join(","))}`;
 }
 

@@ -1,5 +1,6 @@
 // What is told of the grants in force when a runner starts: a line of what they are, and what its owner should know.
 
+import { oneLine } from "../../protocol/text.ts";
 import type { Section } from "./decide.ts";
 import { rulesOf } from "./kinds/index.ts";
 import { kinds } from "./policy.ts";
@@ -20,7 +21,7 @@ export function describeSection({ allow, deny }: Section): string | undefined {
       if (items === true) parts.push(verb ? `${verb}${kind}` : `${kind} (all)`);
       else {
         const more = items.length > MOST_SHOWN ? ` and ${items.length - MOST_SHOWN} more` : "";
-        const shown = items.slice(0, MOST_SHOWN).map(({ text }) => text);
+        const shown = items.slice(0, MOST_SHOWN).map(({ text }) => oneLine(text));
         parts.push(`${verb}${kind} ${shown.join(", ")}${more}`);
       }
     }

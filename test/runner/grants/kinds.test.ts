@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { compile, decide } from "../../../runner/grants/decide.ts";
+import { quote } from "../../../protocol/quote.ts";
+import { compile, decide, resolveWant } from "../../../runner/grants/decide.ts";
 import type { GrantOptions } from "../../../runner/grants/flags.ts";
 import { policyOfFlags } from "../../../runner/grants/flags.ts";
 import { findProgram } from "../../../runner/grants/kinds/programs.ts";
-import { flagFor, meaningOf } from "../../../runner/grants/needed.ts";
+import { flagFor, itemsFor, meaningOf } from "../../../runner/grants/needed.ts";
 import type { ByKind, Kind } from "../../../runner/grants/policy.ts";
 import { describeSection, warningsOf } from "../../../runner/grants/tell.ts";
 
@@ -247,9 +248,36 @@ describe("flags", () => {
     expect(flagFor({ kind: "env", value: "A".repeat(1_000), what: "" })).toBe("--allow-env");
   });
 
+  it.each<[Kind, string]>([
+    ["run", "/bin/ls"],
+    ["run", "./ls"],
+    ["shell", ""],
+    ["env", "LD_PRELOAD"],
+    ["cwd", "/srv/a*b"],
+    ["cwd", "/srv/it's, here "],
+    ["user", "0:0"],
+    ["image", "localhost:5000/a/b"],
+    ["mount", "/srv/data*"],
+    ["mount", "/"],
+    ["mount", "/srv/x:ro:rw"],
+    ["privileged", "cap:SYS_ADMIN"],
+    ["network", "host"],
+    ["ssh", "deploy@nowhere.invalid:2222"],
+    ["secret", "TOKEN"],
+  ])("that a denial names allow what was denied: %s of %j", async (kind, value) => {
+    const want = { kind, value, what: "" };
+    const flag = flagFor(want);
+    const items = itemsFor(want);
+    if (flag.endsWith("runner.policy.json")) expect(items).not.toBe(true);
+    else expect(flag).toBe(items === true ? `--allow-${kind}` : `--allow-${kind}=${quote(items.join(","))}`);
+    const sections = [compile({ allow: { [kind]: items }, deny: {} }, "flags")];
+    expect(decide(sections, await resolveWant(sections, want))).toMatchObject({ allowed: true });
+  });
+
   it("are told in one line", () => {
     const section = compile(flags({ "allow-run": "ls", "allow-env": "", "deny-run": "sh,box" }), "flags");
     expect(describeSection(section)).toBe("run ls; env (all); but no run sh, box");
     expect(describeSection(compile(flags({}), "flags"))).toBeUndefined();
+    expect(describeSection(compile(flags({ "allow-cwd": "/\u001b]0;x" }), "flags"))).toBe("cwd /·]0;x");
   });
 });
