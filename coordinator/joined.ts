@@ -10,6 +10,7 @@ import { limits } from "../protocol/limits.ts";
 import { dialSocket } from "../protocol/local-socket.ts";
 import { folderOwner, lockFolder } from "../protocol/lock.ts";
 import { callRaw } from "../protocol/make-call.ts";
+import { openTrust } from "../protocol/trust.ts";
 import { listenAddressIn } from "./listen-address.ts";
 import { type Listener, listenerSocket, startListener } from "./listener.ts";
 
@@ -70,12 +71,25 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
       const listener = await startListener({ folder, listen, silenceMs, ...(log ? { log } : {}) });
       const bound = [...listener.addresses];
       const now = { listen: withPort(listen, bound), bound };
-      if (!isDeepStrictEqual(now, remembered.read())) remembered.change(() => now);
+      const before = remembered.read();
+      if (!isDeepStrictEqual(now, before)) remembered.change(() => now);
+      if (before && before.listen !== now.listen) tellMoved(before.listen);
       return listener;
     } catch (error) {
       unlock();
       throw error;
     }
+  }
+
+  function tellMoved(from: string): void {
+    const runners = openTrust(folder)
+      .list()
+      .filter(({ addresses }) => addresses.length === 0);
+    if (runners.length === 0) return;
+    const names = runners.map(({ name }) => name).join(", ");
+    log?.(
+      `it listened on ${from} before; who joined then may dial that alone, and needs another invite: ${names.slice(0, 200)}`,
+    );
   }
 
   /** Through the process that listens; `undefined` where that has just ended, or is not there yet. */

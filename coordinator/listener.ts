@@ -55,6 +55,7 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
     name: ownName(),
     invites: openInvites(folder),
     trust,
+    joinersDial: true,
     onRefused: (reason, peer, host) => log?.(`refused to pair with ${peer} at ${host}: ${reason}`),
   });
   const handlers = successionHandlers(folder, identity.peer, trust);
@@ -97,10 +98,13 @@ export async function startListener({ folder, listen, silenceMs, log }: Listener
 function opener(node: Node, trust: Trust): Listener["open"] {
   /** When one that was waited for came last: a fleet that dials in at once takes a while. */
   let cameAt = Number.NEGATIVE_INFINITY;
+  const since = performance.now();
   return async (peer, withinMs, mostMs = withinMs) => {
     const askedAt = performance.now();
+    // One that is not here though it could have come for so long is most likely away: at most it is between two tries.
+    const until = Math.max(since + withinMs, askedAt + Math.min(withinMs, limits.joinMostMs));
     const left = (): number =>
-      Math.min(Math.max(askedAt + withinMs, cameAt + limits.joinMostMs), askedAt + mostMs) - performance.now();
+      Math.min(Math.max(until, cameAt + limits.joinMostMs), askedAt + mostMs) - performance.now();
     for (;;) {
       // It may go on with another key meanwhile.
       const current = trust.current(peer)?.peer;

@@ -13,6 +13,8 @@ export interface PairingSide {
   readonly name: string;
   readonly invites: Invites;
   readonly trust: Trust;
+  /** Who pairs here dials this side from now on, also one that was dialled before. */
+  readonly joinersDial?: boolean;
   /** Once the pin is on disk; whether the answer arrives is not known then. */
   readonly onPaired?: (pin: Pin, host: string) => void;
   /** Why it was refused: for the issuer's own log and audit, never for the peer. */
@@ -29,7 +31,7 @@ export interface PairingDoor {
 }
 
 export function openPairingDoor(side: PairingSide): PairingDoor {
-  const { me, name, invites, trust, slowdown = createSlowdown() } = side;
+  const { me, name, invites, trust, joinersDial = false, slowdown = createSlowdown() } = side;
   return {
     // Without a word: whoever dials again and again would fill the audit. A peer that was removed, or that goes on under
     // another key, is any other stranger: the invite that it used lets it in no more.
@@ -46,6 +48,7 @@ export function openPairingDoor(side: PairingSide): PairingDoor {
         name,
         invites,
         trust,
+        joinersDial,
         ...(waits === undefined ? {} : { waits }),
         onPaired: (pin) => side.onPaired?.(pin, host),
         onRefused: (reason) => side.onRefused?.(reason, peer, host),

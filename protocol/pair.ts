@@ -22,6 +22,8 @@ export interface IssuerSide {
   readonly trust: Trust;
   /** Why it has to wait, and is refused whatever it proves. */
   readonly waits?: string;
+  /** Who pairs dials from now on: addresses that it had are not where it is any more. */
+  readonly joinersDial?: boolean;
   /** Once the pin is on disk; whether the answer arrives is not known then. */
   readonly onPaired?: (pin: Pin) => void;
   /** Why it was refused: for the issuer's own log, never for the peer. */
@@ -87,7 +89,7 @@ async function answer(frames: Frames, side: IssuerSide): Promise<void> {
   const refused = offer.settle(proven);
   if (refused !== undefined) throw new Wrong(refused);
   // On disk before the answer: a joiner that pins us must find itself pinned.
-  const pin = side.trust.pin(side.them, hello.name, [], offer.group);
+  const pin = side.trust.pin(side.them, hello.name, side.joinersDial ? [] : undefined, offer.group);
   side.onPaired?.(pin);
   // A lost answer is the joiner's to see; it asks again.
   await frames.write({ proof: prove(offer.key, "issuer", transcript) }).catch(() => {});

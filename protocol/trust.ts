@@ -64,9 +64,9 @@ export interface Trust {
   checkName(name: string, peer: string): void;
   /**
    * Pins the peer, under the name it wants or one like it. One that is pinned already keeps the name it has here, and
-   * its addresses and its group where no new ones come. Gives the pin.
+   * its group and its addresses where none are given; no addresses at all are those of one that dials. Gives the pin.
    */
-  pin(peer: string, name: string, addresses: readonly string[], group?: string): Pin;
+  pin(peer: string, name: string, addresses?: readonly string[], group?: string): Pin;
   remove(peer: string): void;
   /** The peer goes on under another identity: its name, group and jobs are what they were. Gives its pin. */
   succeed(peer: string, next: string): Pin;
@@ -95,7 +95,7 @@ export function openTrust(folder: string): Trust {
     find: (text) => find(list(), text),
     checkName: (name, peer) => checkName(list(), name, peer),
     pin(peer, name, addresses, group) {
-      const checked = v.safeParse(v.pick(Pin, ["peer", "addresses"]), { peer, addresses: [...addresses] });
+      const checked = v.safeParse(v.pick(Pin, ["peer", "addresses"]), { peer, addresses: [...(addresses ?? [])] });
       if (!checked.success) throw new SortieError("PROTOCOL", "The peer's ID or one of its addresses is none.");
       const wanted = v.is(RunnerName, name) && !LIKE_AN_ID.test(name) ? name : "peer";
       const pin: Pin = { ...checked.output, name: wanted, pinnedAt: Date.now() };
@@ -103,7 +103,7 @@ export function openTrust(folder: string): Trust {
         const known = pins.find((one) => one.peer === peer);
         const others = pins.filter((one) => one.peer !== peer);
         pin.name = known?.name ?? freeName(wanted, new Set(others.map((one) => one.name)));
-        if (pin.addresses.length === 0) pin.addresses = known?.addresses ?? [];
+        if (addresses === undefined && known) pin.addresses = known.addresses;
         const now = group ?? known?.group;
         if (now !== undefined) pin.group = now;
         if (known?.formerly) pin.formerly = known.formerly;

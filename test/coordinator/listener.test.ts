@@ -1,11 +1,15 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { openJoined } from "../../coordinator/joined.ts";
 import { startListener } from "../../coordinator/listener.ts";
 import { loadIdentity } from "../../protocol/identity.ts";
+import { openInvites, parseInvite } from "../../protocol/invite.ts";
 import { limits } from "../../protocol/limits.ts";
 import { type Node, startNode } from "../../protocol/node.ts";
 import { openTrust } from "../../protocol/trust.ts";
+import { proveInvite } from "../../protocol/use-invite.ts";
 import { testFolder } from "../rig/peers.ts";
 
 async function listening() {
@@ -27,7 +31,7 @@ async function listening() {
     openTrust(folder).pin(identity.peer, name, []);
     return { peer: identity.peer, dial: () => node.connect(peer, listener.addresses, limits.joinDialMs) };
   }
-  return { listener, runner };
+  return { folder, listener, runner };
 }
 
 const WITHIN_MS = 150;
@@ -59,5 +63,41 @@ describe("the process that listens", () => {
     const next = listener.open(second.peer, 0, 5_000);
     await second.dial();
     await next;
+  });
+
+  it("waits for one that has not come for so long only as long as one takes between two tries", async () => {
+    const { listener, runner } = await listening();
+    const { peer } = await runner("away");
+    await expect(listener.open(peer, 500)).rejects.toMatchObject({ code: "RUNNER_UNREACHABLE" });
+    const order: string[] = [];
+    const opening = listener.open(peer, limits.joinMostMs + 400).catch(() => order.push("given up"));
+    await delay(limits.joinMostMs + 200);
+    order.push("later");
+    await opening;
+    expect(order).toEqual(["given up", "later"]);
+  });
+
+  it("waits for a runner that it dialled before, once that has joined", async () => {
+    const { folder, listener } = await listening();
+    const { peer } = await loadIdentity(folder);
+    const identity = await loadIdentity(testFolder());
+    const trust = openTrust(folder);
+    trust.pin(identity.peer, "w1", ["/ip4/127.0.0.1/tcp/1"]);
+    const node = await startNode({ identity, listen: [], trusts: () => false, pairingOpen: () => false });
+    onTestFinished(() => node.stop());
+    await proveInvite(node, "w1", parseInvite(openInvites(folder).issue(peer, listener.addresses)));
+    expect(trust.get(identity.peer)?.addresses).toEqual([]);
+  });
+
+  it("tells who joined that it listens elsewhere now", async () => {
+    const folder = testFolder();
+    openTrust(folder).pin((await loadIdentity(testFolder())).peer, "w1", []);
+    const told: string[] = [];
+    for (const listen of ["/ip4/127.0.0.1/tcp/0", undefined, "/ip4/127.0.0.2/tcp/0"]) {
+      const joined = openJoined({ folder, listen, log: (line) => told.push(line) });
+      await joined.listen();
+      await joined.close();
+    }
+    expect(told).toEqual([expect.stringMatching(/^it listened on \/ip4\/127\.0\.0\.1\/tcp\/\d+ before; .*: w1$/)]);
   });
 });

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openTrust } from "../../protocol/trust.ts";
@@ -31,7 +31,9 @@ describe("the peers a side trusts", () => {
     const trust = openTrust(testFolder());
     trust.pin(laptop, "laptop", [address]);
     trust.rename(laptop, "ci");
-    expect(trust.pin(laptop, "laptop", [])).toMatchObject({ name: "ci", addresses: [address] });
+    expect(trust.pin(laptop, "laptop")).toMatchObject({ name: "ci", addresses: [address] });
+    // One that dials is where it was no more.
+    expect(trust.pin(laptop, "laptop", []).addresses).toEqual([]);
     expect(trust.pin(laptop, "laptop", ["/ip4/10.0.0.1/tcp/1"]).addresses).toEqual(["/ip4/10.0.0.1/tcp/1"]);
   });
 
@@ -157,6 +159,9 @@ describe("a damaged file of trust", () => {
         expect(use).toThrow(expect.objectContaining({ code: "STATE_INVALID" }));
       expect(readFileSync(path, "utf8")).toBe(damaged);
     }
+    rmSync(path);
+    symlinkSync(path, path);
+    expect(() => openTrust(folder).list()).toThrow(expect.objectContaining({ code: "STATE_INVALID" }));
   });
 
   it("ends nobody's connection, and once it is whole again those of the peers that are gone", async () => {
