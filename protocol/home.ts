@@ -11,9 +11,13 @@ export function homeOf(side: "runner" | "coordinator", environment: NodeJS.Proce
   return join(base, side);
 }
 
-/** Makes the folder, and those above it, for this user alone. */
+/** Makes the folder, and those above it, for this user alone. Throws STATE_INVALID where it cannot be had. */
 export function privateFolder(path: string): string {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw unusable(path, error);
+  }
   return path;
 }
 

@@ -77,8 +77,15 @@ function take(path: string): number | undefined {
   } catch (error) {
     throw unusable(path, error);
   } finally {
-    rmSync(own, { force: true });
+    dropOwn(own);
   }
+}
+
+/** Where nothing can be written there is nothing to remove; what went wrong before is what counts. */
+function dropOwn(own: string): void {
+  try {
+    rmSync(own, { force: true });
+  } catch {}
 }
 
 /**

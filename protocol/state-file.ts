@@ -1,6 +1,6 @@
 // A small JSON file of a state folder, shared by several processes: read through a cache that looks at the file's
 // time, changed under a lock, replaced whole.
-import { readFileSync, statSync } from "node:fs";
+import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { SortieError } from "./errors.ts";
 import { replaceFile, unusable } from "./home.ts";
@@ -18,13 +18,21 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
   let content = empty;
 
   function read(): T {
-    const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
+    const stat = look();
     // A replaced file has another inode, so even two changes within one tick of the clock are told apart.
     const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.size}` : "";
     if (now === seen) return content;
     content = load();
     seen = now;
     return content;
+  }
+
+  function look(): BigIntStats | undefined {
+    try {
+      return statSync(path, { throwIfNoEntry: false, bigint: true });
+    } catch (error) {
+      throw unusable(path, error);
+    }
   }
 
   function load(): T {

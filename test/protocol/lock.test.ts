@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { folderOwner, isAlive, locked, lockFolder } from "../../protocol/lock.ts";
@@ -55,6 +55,14 @@ describe("the lock around a change", () => {
     expect(existsSync(`${path}.lock`)).toBe(true);
     expect(locked(path, () => "mine")).toBe("mine");
     expect(existsSync(`${path}.lock`)).toBe(false);
+  });
+
+  it("says that the folder cannot be used, where nothing can be looked up in it", () => {
+    const folder = join(testFolder(), "round");
+    symlinkSync(folder, folder);
+    const unusable = expect.objectContaining({ code: "STATE_INVALID" });
+    expect(() => locked(join(folder, "n"), () => {})).toThrow(unusable);
+    expect(() => lockFolder(join(folder, "below"))).toThrow(unusable);
   });
 
   for (const [what, content] of Object.entries({
