@@ -42,8 +42,8 @@ export type Reached =
 export interface Fleet {
   readonly trust: Trust;
   link(pin: Pin): RunnerLink;
-  /** Asks every trusted runner for its info, all at once. */
-  reachAll(): Promise<Reached[]>;
+  /** Asks every trusted runner, or those of them with such names, for its info, all at once. */
+  reachAll(names?: ReadonlySet<string>): Promise<Reached[]>;
   /** The runner in this process: everything is allowed, it is one's own machine; or what is granted, by kinds. */
   embedded(slots: number, granted?: EmbeddedGrants): Promise<KnownRunner>;
   /** KILL to every process of the embedded runner, now: for the second Ctrl-C. */
@@ -118,7 +118,13 @@ export function openFleet(
   return {
     trust,
     link,
-    reachAll: () => Promise.all(trust.list().map((pin) => reach(pin))),
+    reachAll: (names) =>
+      Promise.all(
+        trust
+          .list()
+          .filter(({ name }) => names?.has(name) ?? true)
+          .map((pin) => reach(pin)),
+      ),
     async embedded(slots, granted) {
       const [{ embedRunner }, { memoryChannelPair }, { serveCall }] = await Promise.all([
         import("../runner/embedded.ts"),

@@ -16,7 +16,11 @@ export async function gather(
     const slots = Math.max(availableParallelism(), ...new Set(plan.jobs.map(slotsOf)));
     return { runners: [await fleet.embedded(slots, sandbox?.runner)], unreachable: [] };
   }
-  const reached = await fleet.reachAll();
+  const named = namesOf(plan.jobs);
+  const pins = fleet.trust.list();
+  // Of a name that is none the error tells what there is.
+  const isKnown = [...(named ?? [])].every((name) => pins.some((pin) => pin.name === name));
+  const reached = await fleet.reachAll(isKnown ? named : undefined);
   const runners = reached.flatMap((one) => ("runner" in one ? [one.runner] : []));
   const unreachable = reached.flatMap((one) =>
     "error" in one ? [{ name: one.pin.name, message: `${one.error.message} ${one.error.hint}` }] : [],
@@ -27,6 +31,21 @@ export async function gather(
     `None of the known runners answers: ${unreachable.map(({ message }) => message).join("; ")}`,
     { hint: "Start one of them, remove them with `coordinator trust revoke NAME`, or run here with --local." },
   );
+}
+
+/**
+ * The runners that the jobs name, where all of them name one: then nobody waits for others, which may be away. A function may
+ * give jobs that name none.
+ */
+function namesOf(jobs: readonly PlanJob[]): Set<string> | undefined {
+  const names = new Set<string>();
+  for (const { on, also = [], drive } of jobs) {
+    for (const { runner } of [on, ...also.map((place) => place.on)]) {
+      if (runner === undefined || drive) return undefined;
+      names.add(runner);
+    }
+  }
+  return names.size > 0 ? names : undefined;
 }
 
 /** Of all its places. */

@@ -2,6 +2,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openTrust } from "../../protocol/trust.ts";
+import { newPeer } from "../rig/peers.ts";
 import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
@@ -31,6 +33,19 @@ describe("a fleet of runners", () => {
     expect(code).toBe(0);
     expect(text).toMatch(/a +│ started on w1/);
     expect(text).toMatch(/b +│ started on w2/);
+  });
+
+  it("asks nobody else where every job names its runner", async () => {
+    await using rig = new Rig();
+    await rig.pairedRunner("w1");
+    openTrust(join(rig.home, "coordinator")).pin(await newPeer(), "away", ["/ip4/127.0.0.1/tcp/1"]);
+    const path = rig.recipe(
+      recipe(`export default recipe({ one: job({ run: "true" }), two: job({ on: { runner: "w1" }, run: "true" }) });`),
+    );
+    const named = await rig.coordinator(["run", path, "two"]);
+    expect([named.code, `${named.text}${named.stderr}`]).toEqual([0, expect.not.stringContaining("away")]);
+    const any = await rig.coordinator(["run", path]);
+    expect([any.code, `${any.text}${any.stderr}`]).toEqual([0, expect.stringContaining("away")]);
   });
 
   it("refuses what a runner was not told to allow, naming the flag", async () => {
