@@ -103,13 +103,13 @@ export function inviteCommand<Options extends InviteOptions = InviteOptions>({
       const of = group === undefined ? {} : { group };
 
       function makeCode(): Issued {
-        const [first] = addresses;
-        if (first === undefined)
+        if (addresses.length === 0)
           throw new SortieError("USAGE", "A code needs an address that the other side can dial.");
         const issued = invites.codes.issue(ttlMs, group);
-        const at = first.replace(/\/p2p\/[^/]*$/, "");
+        const at = fromElsewhere(addresses).map((one) => one.replace(/\/p2p\/[^/]*$/, ""));
+        const lines = [...new Set(at)].map((one) => `  ${command(issued.code, one)}\n`);
         if (json) print({ ...issued, peer, addresses, ...of });
-        else process.stdout.write(`${issued.code}\n  ${command(issued.code, at)}\n`);
+        else process.stdout.write(`${issued.code}\n${lines.join("  or\n")}`);
         return {
           expiresAt: issued.expiresAt,
           usedBy: () => invites.codes.usedBy(issued.code),
@@ -138,6 +138,12 @@ export function inviteCommand<Options extends InviteOptions = InviteOptions>({
       }
     },
   };
+}
+
+/** Who listens on every interface is found at the loopback address too, which another machine has nothing of. */
+function fromElsewhere(addresses: readonly string[]): readonly string[] {
+  const others = addresses.filter((address) => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address));
+  return others.length > 0 ? others : addresses;
 }
 
 const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -28,7 +28,7 @@ export const handler = command.handler;
 
 const say = (line: string): void => void process.stderr.write(`sortie: ${oneLine(line)}\n`);
 
-async function listening(folder: string, { listen, json }: Options): Promise<Listening> {
+async function listening(folder: string, { listen, json, code }: Options): Promise<Listening> {
   const { peer } = await loadIdentity(folder);
   const stopped = interruptSignal(() => {});
   const joined = openJoined({ folder, listen, log: say });
@@ -37,7 +37,11 @@ async function listening(folder: string, { listen, json }: Options): Promise<Lis
     peer,
     addresses,
     async answer(issued) {
-      say("waiting for one runner: npx runner start --join, with this in quotes; Ctrl-C takes it back");
+      say(
+        code
+          ? "waiting for one runner; Ctrl-C takes it back"
+          : "waiting for one runner: npx runner start --join, with this in quotes; Ctrl-C takes it back",
+      );
       const pin = await whoJoins(folder, issued, joined, stopped);
       if (pin) {
         const told = `${pin.name} (${pin.peer}) has joined, and is trusted.\nTry: npx coordinator exec ${pin.name} -- uname -a`;

@@ -167,13 +167,26 @@ export async function handler(options: Options): Promise<number> {
       const pin = trust.get(peer);
       return { peer, name: pin?.name ?? peer, ...(pin ? { owner: ownerOf(pin) } : {}) };
     };
+    let toldDamage = "";
+    const tellDamage = (message: string): void => {
+      if (message !== toldDamage) log(`nobody gets a connection: ${message}`);
+      toldDamage = message;
+    };
     const tellPaired = ({ peer, name }: Pin): void => audit.tell({ type: "paired", peer, name });
 
     const node = await startNode({
       identity,
       listen: options.listen ?? (options.join === undefined ? DEFAULT_LISTEN : []),
       silenceMs,
-      trusts: (peer) => trust.has(peer),
+      trusts(peer) {
+        try {
+          return trust.has(peer);
+        } catch (error) {
+          // Nobody gets in while the file is damaged, and they are told no more than that.
+          tellDamage(asSortieError(error).message);
+          throw error;
+        }
+      },
       onStranger: audit.stranger,
       ...openPairingDoor({
         me: identity.peer,

@@ -88,6 +88,12 @@ describe("trust, by the commands", () => {
     expect((await rig.coordinator(["add", "--code", json.code, runner.address], elsewhere)).code).toBe(0);
     const long = await rig.runner(["invite", "--code", "--ttl", "11m"], runner.home);
     expect([long.code, long.stderr]).toEqual([2, expect.stringContaining("ten minutes at most")]);
+    const addresses = ["/ip4/127.0.0.1/tcp/1", "/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1"];
+    const several = await rig.runner(
+      ["invite", "--code", ...addresses.flatMap((one) => ["--address", one])],
+      runner.home,
+    );
+    expect(several.text).toMatch(/^\S+\n.*\/ip4\/192\.0\.2\.1\/tcp\/1\n {2}or\n.*\/ip4\/192\.0\.2\.2\/tcp\/1\n$/);
     const none = await rig.coordinator(["add", "--code", code, "w1:7700"]);
     expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('"w1:7700" is not an address')]);
   });
@@ -143,6 +149,9 @@ describe("trust, by the commands", () => {
     const used = await rig.coordinator(["add", runner.invite], elsewhere);
     expect([used.code, used.stderr]).toEqual([3, expect.stringContaining("error[PAIRING_REFUSED]")]);
     const invited = (await rig.runner(["invite"], runner.home)).text.trim();
+    writeFileSync(join(runner.home, "runner", "trust.json"), "{");
+    expect((await rig.coordinator(["exec", "w1", "--", "true"])).stderr).toContain("error[UNTRUSTED]");
+    await runner.waitFor(/nobody gets a connection: The file .*trust\.json is damaged/);
     await runner.stop();
     const down = await rig.coordinator(["add", invited], elsewhere);
     expect([down.code, down.stderr]).toEqual([3, expect.stringContaining("error[RUNNER_UNREACHABLE]")]);
