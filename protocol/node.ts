@@ -1,23 +1,19 @@
-// The libp2p node both sides start: TCP, Noise, yamux, one identity, raised limits, and a gate. Nothing else runs on
-// it: no identify (a stranger must reach pairing only), no discovery, no middleware (it would run handlers twice).
+// What both sides start to reach each other: peers that are trusted call and are called, strangers reach pairing at most. How libp2p is
+// set up for that is in libp2p-node.ts.
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection, PeerId, Stream } from "@libp2p/interface";
-import { noise } from "@libp2p/noise";
 import { peerIdFromString } from "@libp2p/peer-id";
-import { tcp } from "@libp2p/tcp";
-import { yamux } from "@libp2p/yamux";
 import { CODE_P2P, type Multiaddr, multiaddr } from "@multiformats/multiaddr";
-import { createLibp2p } from "libp2p";
-import { boundedFrames } from "./bounded-frames.ts";
 import type { ByteChannel } from "./channel.ts";
-import { asSortieError, messageOf, SortieError } from "./errors.ts";
+import { isOneTooMany, unreachable } from "./dial-error.ts";
+import { asSortieError, SortieError } from "./errors.ts";
 import { connectionGater, type Gate, hostAt } from "./gater.ts";
 import type { Identity } from "./identity.ts";
 import { channelOf, resetUnfinished } from "./libp2p-channel.ts";
+import { createNode } from "./libp2p-node.ts";
 import { limits } from "./limits.ts";
 import { type LoadLimits, Loads } from "./peer-load.ts";
 import { refuseCall } from "./serve-call.ts";
-import { endSilent } from "./silence.ts";
 import { boundStreams } from "./stream-count.ts";
 import { within } from "./within.ts";
 
@@ -75,68 +71,15 @@ export interface Node {
   stop(): Promise<void>;
 }
 
-/** Node passes highWaterMark on to the socket (since 18.17), though the types of libp2p do not know it: a busy stream waits less often. */
-const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 1024 };
-
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
   const load: LoadLimits = { ...limits, ...options.load };
-  const silenceMs = options.silenceMs ?? limits.silenceMs;
-  const gate = connectionGater(options, load.connectionsPerPeer);
-  const node = await createLibp2p({
+  const node = await createNode({
     privateKey: options.identity.privateKey,
-    addresses: { listen: [...options.listen] },
-    transports: [
-      tcp({
-        // A quiet job is not a dead one: yamux pings, and a socket may be idle for longer than that.
-        inboundSocketInactivityTimeout: limits.socketIdleMs,
-        outboundSocketInactivityTimeout: limits.socketIdleMs,
-        backlog: limits.pendingConnections,
-        dialOpts: { ...socketOptions },
-        listenOpts: { ...socketOptions },
-      }),
-    ],
-    connectionEncrypters: [noise()],
-    streamMuxers: [
-      endSilent(
-        silenceMs,
-        boundedFrames(
-          load.connectionUnsentBytes,
-          yamux({
-            maxInboundStreams: perConnection,
-            maxOutboundStreams: perConnection,
-            maxEarlyStreams: perConnection,
-            keepAliveInterval: silenceMs / 3,
-            streamOptions: {
-              maxReadBufferLength: limits.channelUnreadBytes,
-              maxStreamWindowSize: limits.frameBytes,
-              inactivityTimeout: limits.timeoutMaximumMs,
-            },
-          }),
-        ),
-      ),
-    ],
-    connectionGater: gate,
-    connectionProtector: () => gate,
-    connectionMonitor: { enabled: false },
-    connectionManager: {
-      maxConnections: limits.connections,
-      inboundConnectionThreshold: limits.newConnectionsPerSecond,
-      // The gate bounds them, and gives a new one the place of the oldest: here none would be left for it.
-      maxIncomingPendingConnections: 2 * limits.pendingConnections,
-      maxParallelDials: limits.pendingConnections,
-      maxDialQueueLength: limits.connections,
-      inboundUpgradeTimeout: limits.handshakeMs,
-      inboundStreamProtocolNegotiationTimeout: limits.negotiationMs,
-      dialTimeout: limits.dialMs,
-      reconnectRetries: 0,
-    },
-  }).catch((error: unknown) => {
-    // libp2p quotes the system's error with its stack, and advice about options that nobody has here.
-    const reason = /\blisten E[A-Z]+: [^\n]*/.exec(messageOf(error))?.[0] ?? reasonOf(error);
-    throw new SortieError("LISTEN_FAILED", `Cannot listen on ${options.listen.join(", ")}: ${reason}.`, {
-      cause: error,
-    });
+    listen: options.listen,
+    silenceMs: options.silenceMs ?? limits.silenceMs,
+    unsentBytes: load.connectionUnsentBytes,
+    gate: connectionGater(options, load.connectionsPerPeer),
   });
 
   const called = new WeakSet<Connection>();
@@ -332,32 +275,4 @@ function pinned(address: string, peer: string): Multiaddr {
   if (named !== undefined && named !== peer)
     throw new SortieError("USAGE", `The address ${address} names another peer than ${peer}.`);
   return named === undefined ? parsed.encapsulate(`/p2p/${peer}`) : parsed;
-}
-
-/** Whether somebody else than the one that was dialled has answered. libp2p compares the two, and has this error for it alone. */
-export function isOtherPeer(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const inner = error instanceof AggregateError ? error.errors : [];
-  return error.name === "EncryptionFailedError" || [error.cause, ...inner].some(isOtherPeer);
-}
-
-/** Whether this side, or the other one, has as many streams of the connection as it may. */
-const isOneTooMany = (error: unknown): boolean =>
-  error instanceof Error && ["TooManyOutboundProtocolStreamsError", "StreamResetError"].includes(error.name);
-
-function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
-  if (error instanceof SortieError) return error;
-  const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
-  return new SortieError(
-    "RUNNER_UNREACHABLE",
-    `No connection to ${peer === "" ? "anybody" : `the peer …${peer.slice(-8)}`} at ${where}: ${reasonOf(error)}.`,
-    { cause: error },
-  );
-}
-
-/** libp2p wraps what happened at each address into an AggregateError. */
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0)
-    return [...new Set(error.errors.map(reasonOf))].join("; ");
-  return messageOf(error).replace(/\.$/, "");
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Handlers } from "./call.ts";
 import type { ByteChannel } from "./channel.ts";
+import { isOtherPeer } from "./dial-error.ts";
 import { asSortieError, SortieError } from "./errors.ts";
 import {
   forgetOldIdentity,
@@ -19,7 +20,7 @@ import {
 import { limits } from "./limits.ts";
 import { callJson } from "./make-call.ts";
 import { type Succession, Successions } from "./messages.ts";
-import { CALL_PROTOCOL, isOtherPeer, type Node, startNode } from "./node.ts";
+import { CALL_PROTOCOL, type Node, startNode } from "./node.ts";
 import { stateFile } from "./state-file.ts";
 import { PeerText, type Pin, type Trust } from "./trust.ts";
 

@@ -1,10 +1,11 @@
 // A runner that dials: for one behind a NAT, which its coordinators cannot reach. It proves an invite once, and from then on keeps a
 // connection to each coordinator whose addresses it has, whenever that listens. Calls come in over it as over any other.
 import { setTimeout as delay } from "node:timers/promises";
+import { isOtherPeer } from "../protocol/dial-error.ts";
 import { asSortieError } from "../protocol/errors.ts";
 import { parseAddress, parseInvite } from "../protocol/invite.ts";
 import { limits } from "../protocol/limits.ts";
-import { isOtherPeer, type Node } from "../protocol/node.ts";
+import type { Node } from "../protocol/node.ts";
 import { follow, introduce } from "../protocol/succession.ts";
 import { ownerOf, type Pin, type Trust } from "../protocol/trust.ts";
 import { issuerOf, parseGiven, proveGiven } from "../protocol/use-invite.ts";

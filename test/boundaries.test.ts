@@ -61,6 +61,7 @@ describe("the house", () => {
       "protocol/identity.ts",
       "protocol/invite.ts",
       "protocol/libp2p-channel.ts",
+      "protocol/libp2p-node.ts",
       "protocol/muxer.ts",
       "protocol/node.ts",
       "protocol/silence.ts",
