@@ -11,7 +11,7 @@ import { renderPlan } from "../../coordinator/views/plan.ts";
 import { planDocument } from "../../coordinator/views/plan-document.ts";
 import type { SortieError } from "../../protocol/errors.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "sortie-secrets-test-"));
+const folder = mkdtempSync(join(tmpdir(), "sortie-values-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const path = join(folder, "recipe.ts");
 const planned = (options: Partial<JobOptions>) =>

@@ -453,7 +453,7 @@ describe("the live view", () => {
   it("gives the terminal back when Ctrl-C comes twice", async () => {
     await using rig = new Rig();
     const path = rig.recipe(`import { job, recipe } from "sortie";
-      export default recipe({ deaf: job({ run: "trap '' TERM; echo up; sleep 4852" }) });`);
+      export default recipe({ deaf: job({ run: "trap '' TERM; echo up; sleep 5856" }) });`);
     const socket = `sortie-${randomUUID()}`;
     const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
     const screen = (): string => tmux("capture-pane", "-p");

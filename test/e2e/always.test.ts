@@ -29,14 +29,14 @@ describe("a job that may fail", () => {
 describe("a job that runs always", () => {
   const source = (stop: string): string =>
     recipe(`const start = job({ run: "echo started" });
-            const test = job({ needs: [start], run: "echo testing; sleep 4831" });
+            const test = job({ needs: [start], run: "echo testing; sleep 5831" });
             const more = job({ needs: [test], run: "echo never" });
             const stop = job({ always: true, needs: [start, test, more], run: ${JSON.stringify(stop)} });
             export default recipe({ start, test, more, stop });`);
 
   it("runs after a failure, and does not make the run pass", async () => {
     await using rig = new Rig();
-    const path = rig.recipe(source("echo cleaned").replace("sleep 4831", "exit 5"));
+    const path = rig.recipe(source("echo cleaned").replace("sleep 5831", "exit 5"));
     const { code, text } = await rig.coordinator(["run", path]);
     expect(code).toBe(1);
     expect(text).toContain("more  │ - skipped");
@@ -63,7 +63,7 @@ describe("a job that runs always", () => {
       await using rig = new Rig();
       if (where === "on a runner") await rig.pairedRunner("w1");
       const done = join(rig.folder, "done");
-      const live = rig.spawnCoordinator(["run", rig.recipe(source(`echo cleaning; sleep 4832; touch ${done}`))]);
+      const live = rig.spawnCoordinator(["run", rig.recipe(source(`echo cleaning; sleep 5832; touch ${done}`))]);
       await live.waitFor(/testing\n/);
       live.child.kill("SIGINT");
       await live.waitFor(/cleaning\n/);
@@ -72,7 +72,7 @@ describe("a job that runs always", () => {
       expect((await live.ended).code).toBe(130);
       expect(
         await until(
-          () => processesOf("sleep\x004832"),
+          () => processesOf("sleep\x005832"),
           (pids) => pids.length === 0,
         ),
       ).toEqual([]);
@@ -81,7 +81,7 @@ describe("a job that runs always", () => {
 
   it("runs when another terminal cancels the run, and is cancelled by its own name", async () => {
     await using rig = new Rig();
-    const live = rig.spawnCoordinator(["run", rig.recipe(source("echo cleaning; sleep 4833"))]);
+    const live = rig.spawnCoordinator(["run", rig.recipe(source("echo cleaning; sleep 5833"))]);
     await live.waitFor(/testing\n/);
     expect((await rig.coordinator(["cancel", "last", "--wait=false"])).code).toBe(0);
     await live.waitFor(/cleaning\n/);

@@ -203,6 +203,7 @@ describe.skipIf(why !== undefined)(`jobs of every backend${why === undefined ? "
     const live = rig.spawnCoordinator(["run", path], { env });
     await live.waitFor(/up\n/);
     live.child.kill("SIGINT");
+    await live.waitFor(/cancelling/);
     await secondPress();
     live.child.kill("SIGINT");
     expect((await live.ended).code).toBe(130);

@@ -99,7 +99,7 @@ describe("a fleet of runners", () => {
     const again = await rig.coordinator(["add", runner.invite], { env: { SORTIE_HOME: join(rig.folder, "other") } });
     expect(again.code).toBe(3);
     expect(again.stderr).toContain("error[PAIRING_REFUSED]");
-    const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; exec sleep 4841"]);
+    const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; exec sleep 5841"]);
     await job.waitFor(/up/);
     const listed = await rig.runner(["trust", "list"], runner.home);
     const peer = /(12D3\w+)/.exec(listed.text)?.[1] ?? "";
@@ -107,7 +107,7 @@ describe("a fleet of runners", () => {
     expect((await job.ended).code).toBe(125);
     expect(
       await until(
-        () => processesOf("sleep\x004841"),
+        () => processesOf("sleep\x005841"),
         (pids) => pids.length === 0,
       ),
     ).toEqual([]);
@@ -122,7 +122,7 @@ describe("a fleet of runners", () => {
   it("ends the jobs of a runner that is told twice to stop, and leaves nothing", async () => {
     await using rig = new Rig();
     const runner = await rig.pairedRunner("w1");
-    const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; setsid sleep 4842 & sleep 4843"]);
+    const job = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; setsid sleep 5842 & sleep 4843"]);
     await job.waitFor(/up/);
     runner.child.kill("SIGTERM");
     await runner.waitFor(/draining: no new jobs; 1 runs still/);
@@ -131,7 +131,7 @@ describe("a fleet of runners", () => {
     const ended = await job.ended;
     expect(ended.code).toBe(130);
     expect(ended.stderr).toContain("cancelled by the runner");
-    expect(["4842", "4843"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
+    expect(["5842", "4843"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
     const left = readdirSync(join(runner.home, "runner")).sort();
     expect(left).toEqual(["audit", "identity.key", "invites.json", "keeper", "trust.json"]);
     const keeper = join(runner.home, "runner", "keeper");

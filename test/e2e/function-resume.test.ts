@@ -82,8 +82,8 @@ describe("jobs that a function gave before its coordinator was killed", () => {
     ];
     const path = rig.recipe(`${head}
       const giver = job({ run: async ({ $ }) => {
-        await $\`test -e ${again} || exit 0; sleep 5; touch ${done}\`;
-        return { slow: job({ lease: "3s", run: "echo ran >> ${ran}; echo up; ${waitFor(done)}; echo end", output: "lines" }) };
+        await $\`test -e ${again} || exit 0; sleep 8; touch ${done}\`;
+        return { slow: job({ lease: "6s", run: "echo ran >> ${ran}; echo up; ${waitFor(done)}; echo end", output: "lines" }) };
       } });
       const after = job({ needs: [giver], run: ({ needs: [one], log }) => log("SEES", one.output.slow.output) });
       export default recipe({ giver, after });`);

@@ -135,9 +135,9 @@ describe("a function", () => {
     const path = rig.recipe(`${head}
       const slow = job({ timeout: "500ms", async run({ $, signal }) {
         signal.addEventListener("abort", () => console.error("told"));
-        await $\`sleep 4951\`;
+        await $\`sleep 5951\`;
       } });
-      const deaf = job({ timeout: "500ms", async run({ $ }) { await $\`sleep 4952\`.nothrow(); await $\`echo never\`; } });
+      const deaf = job({ timeout: "500ms", async run({ $ }) { await $\`sleep 5952\`.nothrow(); await $\`echo never\`; } });
       export default recipe({ slow, deaf });`);
     const run = await rig.coordinator(["run", path, "--format", "json"]);
     expect(run.code).toBe(1);
@@ -147,7 +147,7 @@ describe("a function", () => {
     expect(run.text).not.toContain('"never');
 
     const wait = rig.recipe(
-      `${head}export default recipe({ wait: job({ async run({ $ }) { await $\`echo up; sleep 4953\`; } }) });`,
+      `${head}export default recipe({ wait: job({ async run({ $ }) { await $\`echo up; sleep 5953\`; } }) });`,
     );
     const live = rig.spawnCoordinator(["run", wait]);
     await live.waitFor(/│ up/);
@@ -278,7 +278,7 @@ describe("a function whose coordinator is killed", () => {
     await rig.pairedRunner("w2", ["-A", "--slots", "1"]);
     const path =
       rig.recipe(`${head}export default recipe({ both: job({ on: { runner: "w1" }, also: { other: { on: { runner: "w2" } } }, async run({ $, also }) {
-      await Promise.all([$\`echo here; sleep 4961\`, also.other\`echo there; sleep 4962\`]);
+      await Promise.all([$\`echo here; sleep 5961\`, also.other\`echo there; sleep 5962\`]);
     } }) });`);
     const live = rig.spawnCoordinator(["run", path]);
     await live.waitFor(/│ here/);

@@ -166,8 +166,8 @@ describe("the time that a job may wait", () => {
     await using rig = new Rig();
     const path = rig.recipe(`import { job, recipe, sh } from "sortie";
       export default recipe({ slow: job({
-        timeout: { job: "1m", step: "700ms", queue: "1m" }, grace: "1s",
-        run: [sh\`sleep 0.3\`, sh\`sleep 0.3\`, sh\`sleep 0.3\`, sh\`sleep 30\`] }) });`);
+        timeout: { job: "1m", step: "1.5s", queue: "1m" }, grace: "1s",
+        run: [sh\`sleep 0.6\`, sh\`sleep 0.6\`, sh\`sleep 0.6\`, sh\`sleep 30\`] }) });`);
     const { code, text } = await rig.coordinator(["run", path]);
     expect([code, text]).toEqual([1, expect.stringMatching(/timeout|timed out/)]);
     expect(text).toContain("step 4 of 4");
@@ -175,7 +175,7 @@ describe("the time that a job may wait", () => {
     expect(JSON.parse(dry.text).jobs[0]).toMatchObject({
       timeoutMs: 60_000,
       queueMs: 60_000,
-      steps: [{ timeoutMs: 700 }, {}, {}, {}],
+      steps: [{ timeoutMs: 1_500 }, {}, {}, {}],
     });
   });
 });

@@ -71,7 +71,7 @@ describe("coordinator logs", () => {
   });
 
   it("never shows a log as whole whose coordinator was killed", async () => {
-    const path = rig.recipe(recipe(`export default recipe({ cut: job({ run: "echo up; sleep 4851" }) });`), "cut.ts");
+    const path = rig.recipe(recipe(`export default recipe({ cut: job({ run: "echo up; sleep 5851" }) });`), "cut.ts");
     const run = rig.spawnCoordinator(["run", path]);
     await run.waitFor(/│ up/);
     const tail = rig.spawnCoordinator(["logs", "-f", "cut"]);
@@ -82,7 +82,7 @@ describe("coordinator logs", () => {
     expect(stderr).toContain("incomplete: it has no exit; its coordinator is gone");
     expect((await rig.coordinator(["show", "last"])).text).toMatch(/interrupted/);
     const { processesOf } = await import("../rig/rig.ts");
-    for (const pid of processesOf("sleep\x004851")) process.kill(pid, "SIGKILL");
+    for (const pid of processesOf("sleep\x005851")) process.kill(pid, "SIGKILL");
   });
 
   it("says what a bounded log of a single command left out", async () => {

@@ -30,11 +30,11 @@ describe("a new key", () => {
     const audit = (await rig.runner(["audit", "--json"], runner.home)).text;
     expect(audit).toMatch(new RegExp(`"key-changed","peer":"${rotated.peer}","name":"[^"]+","before":"${before}"`));
     // Its jobs are its own still, and end with its trust.
-    const last = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 603"]);
+    const last = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 5603"]);
     await last.waitFor(/up/);
     await rig.runner(["trust", "revoke", rotated.peer], runner.home);
     const left = await until(
-      () => processesOf("sleep\x303"),
+      () => processesOf("sleep\x005603"),
       (pids) => pids.length === 0,
     );
     expect(left).toEqual([]);

@@ -103,13 +103,13 @@ describe("coordinator run, on the embedded runner", () => {
   it("ends a job whose time is up, with its whole tree", async () => {
     const path = rig.recipe(
       recipe(
-        `export default recipe({ slow: job({ timeout: "300ms", grace: "100ms", run: "trap '' TERM; sleep 4821 & setsid sleep 4822 & wait; sleep 4823" }) });`,
+        `export default recipe({ slow: job({ timeout: "300ms", grace: "100ms", run: "trap '' TERM; sleep 5811 & setsid sleep 5812 & wait; sleep 5813" }) });`,
       ),
     );
     const { code, text } = await rig.coordinator(["run", path]);
     expect(code).toBe(1);
     expect(text).toContain("timed out after 0.3 s");
-    expect(["4821", "4822", "4823"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
+    expect(["5811", "5812", "5813"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
   });
 
   it("prints one JSON event a line", async () => {
@@ -130,7 +130,7 @@ describe("coordinator run, on the embedded runner", () => {
   it("cancels at Ctrl-C, waits, exits 130, and leaves nothing running", async () => {
     const path = rig.recipe(
       recipe(`
-      const first = job({ run: "echo up; setsid sleep 4831 & sleep 4832" });
+      const first = job({ run: "echo up; setsid sleep 5814 & sleep 5815" });
       export default recipe({ first, second: job({ needs: [first], run: "echo never" }) });`),
     );
     const live = rig.spawnCoordinator(["run", path]);
@@ -140,13 +140,13 @@ describe("coordinator run, on the embedded runner", () => {
     expect(code).toBe(130);
     expect(text).toContain("■ cancelled: cancelled by the user");
     expect(text).toContain("run cancelled: 2 cancelled");
-    expect(["4831", "4832"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
+    expect(["5814", "5815"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);
   });
 
   it("leaves at once at the second Ctrl-C, with nothing left running either", async () => {
     const path = rig.recipe(
       recipe(
-        `export default recipe({ stubborn: job({ grace: "60s", run: "trap '' TERM; echo up; while :; do sleep 0.1; done # 4833" }) });`,
+        `export default recipe({ stubborn: job({ grace: "60s", run: "trap '' TERM; echo up; while :; do sleep 0.1; done # 5816" }) });`,
       ),
     );
     const live = rig.spawnCoordinator(["run", path]);
@@ -158,7 +158,7 @@ describe("coordinator run, on the embedded runner", () => {
     expect((await live.ended).code).toBe(130);
     expect(
       await until(
-        () => processesOf("# 4833"),
+        () => processesOf("# 5816"),
         (pids) => pids.length === 0,
       ),
     ).toEqual([]);
@@ -166,7 +166,7 @@ describe("coordinator run, on the embedded runner", () => {
 
   it("does not call a job passed whose output cannot be stored, and says so", async () => {
     await using own = new Rig();
-    const path = own.recipe(recipe(`export default recipe({ big: job({ run: "echo up; sleep 4834" }) });`));
+    const path = own.recipe(recipe(`export default recipe({ big: job({ run: "echo up; sleep 5817" }) });`));
     // A file where the folder of logs should be: nothing can be written there.
     mkdirSync(join(own.home, "coordinator"), { recursive: true });
     writeFileSync(join(own.home, "coordinator", "logs"), "");
@@ -174,7 +174,7 @@ describe("coordinator run, on the embedded runner", () => {
     expect(stderr).toContain("error[STORE_FAILED]");
     expect(code).toBe(3);
     expect(text).not.toContain("passed");
-    expect(processesOf("sleep\x004834")).toEqual([]);
+    expect(processesOf("sleep\x005817")).toEqual([]);
     expect((await own.coordinator(["runs", "--json"])).text).not.toContain("passed");
   });
 });

@@ -66,7 +66,7 @@ describe("a recipe in a sandbox", () => {
     expect(there.stderr).toBe("");
     expect(cameOut(there)).toEqual(cameOut(open));
     expect(there.code).toBe(open.code);
-  }, 60_000);
+  });
 
   it("fails a job at the line where its function threw, and where its own process ends; other jobs go on", async () => {
     await using rig = new Rig();
@@ -115,7 +115,7 @@ describe("a recipe in a sandbox", () => {
     expect(ended.text).toContain("cleaned");
     expect(ended.stderr).toContain("recipe: told true\n");
     expect(ended.code).toBe(130);
-  }, 30_000);
+  });
 
   it("is ended with its run: one that loops too, once Ctrl-C has cancelled its job", async () => {
     await using rig = new Rig();
@@ -129,7 +129,7 @@ describe("a recipe in a sandbox", () => {
     const ended = await live.ended;
     expect(ended.code).toBe(130);
     expect(processStat(Number(pid))).toBeUndefined();
-  }, 30_000);
+  });
 
   it("is ended with its coordinator, also one that loops while that is killed", async () => {
     await using rig = new Rig();
@@ -170,5 +170,5 @@ describe("a recipe in a sandbox", () => {
     const { stderr } = await live.ended;
     expect(stderr.match(/loaded by a sandbox/g)?.length).toBe(2);
     expect(stderr).not.toContain("nobody");
-  }, 30_000);
+  });
 });

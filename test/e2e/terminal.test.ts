@@ -6,7 +6,7 @@ import { processesOf, Rig, root, until } from "../rig/rig.ts";
 it("lets a job clean up at one Ctrl-C in a terminal, also when npx started the command", async () => {
   await using rig = new Rig();
   const path = rig.recipe(`import { job, recipe } from "sortie";
-    export default recipe({ tidy: job({ run: "trap 'sleep 0.5; echo tidied up; exit 0' TERM; echo ready; while :; do sleep 0.1; done # 4871" }) });`);
+    export default recipe({ tidy: job({ run: "trap 'sleep 0.5; echo tidied up; exit 0' TERM; echo ready; while :; do sleep 0.1; done # 5871" }) });`);
   const socket = `sortie-${randomUUID()}`;
   const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
   const command = `cd ${root}; SORTIE_HOME=${rig.home} npx coordinator run ${path} --format plain; echo "code=$?"; read end`;
@@ -20,7 +20,7 @@ it("lets a job clean up at one Ctrl-C in a terminal, also when npx started the c
     expect(over).toContain("│ tidied up");
     expect(over).toContain("run cancelled: 1 cancelled");
     expect(over).toContain("code=130");
-    expect(processesOf("# 4871")).toEqual([]);
+    expect(processesOf("# 5871")).toEqual([]);
   } finally {
     tmux("kill-server");
   }

@@ -1,5 +1,5 @@
 // What goes on when something between a job and its readers ends: the front, the keeper, the coordinator, the terminal.
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type Live, processesOf, Rig, type RunnerProcess, until } from "../rig/rig.ts";
@@ -83,12 +83,14 @@ describe("a keeper that is killed", () => {
 });
 
 describe("a coordinator that is killed", () => {
-  const graph = recipe(
-    `const first = job({ run: sh\`echo first\` });
-     const counting = job({ needs: [first], run: ${JSON.stringify(COUNTING.replace("exit 5", "exit 0"))} });
+  const graphOf = (script: string): string =>
+    recipe(
+      `const first = job({ run: sh\`echo first\` });
+     const counting = job({ needs: [first], run: ${JSON.stringify(script)} });
      const last = job({ needs: [counting], run: sh\`echo last\` });
      export default recipe({ first, counting, last });`,
-  );
+    );
+  const graph = graphOf(COUNTING.replace("exit 5", "exit 0"));
 
   it("is followed by resume: what passed is kept, what runs is taken up without losing a byte, the rest goes on", async () => {
     await using rig = new Rig();
@@ -121,15 +123,16 @@ describe("a coordinator that is killed", () => {
   it("is not followed where the recipe is another one now", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ALLOWED);
-    const path = rig.recipe(graph);
+    const endless = graphOf("echo up; sleep 5858");
+    const path = rig.recipe(endless);
     const live = rig.spawnCoordinator(["run", path]);
     const run = await runIdIn(live);
-    await live.waitFor(/out 1\n/);
+    await live.waitFor(/up\n/);
     const second = await rig.coordinator(["resume", run]);
     expect([second.code, second.stderr]).toEqual([2, expect.stringContaining("error[RUN_LIVES]")]);
     live.child.kill("SIGKILL");
     await live.ended;
-    rig.recipe(graph.replace("echo first", "echo other"));
+    rig.recipe(endless.replace("echo first", "echo other"));
     const refused = await rig.coordinator(["resume", run]);
     expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("error[RECIPE_CHANGED]")]);
     const cancelled = await rig.coordinator(["cancel", run]);
@@ -183,21 +186,21 @@ describe("a run that nobody watches", () => {
     await rig.pairedRunner("w1", ALLOWED);
     const path = rig.recipe(
       recipe(
-        `const a = job({ run: "sleep 4851" }), b = job({ run: "sleep 4852" });
+        `const a = job({ run: "sleep 5852" }), b = job({ run: "sleep 5853" });
          export default recipe({ a, b, c: job({ needs: [a], run: "true" }) });`,
       ),
     );
     const run = (await rig.coordinator(["run", path, "--detach"])).text.trim();
     await until(
-      () => processesOf("sleep\x004851").length,
+      () => processesOf("sleep\x005852").length,
       (count) => count > 0,
     );
     const one = await rig.coordinator(["cancel", `${run}/a`]);
     expect([one.code, one.text]).toEqual([0, `${run}/a: cancelled\n`]);
-    expect(processesOf("sleep\x004851")).toEqual([]);
-    expect(processesOf("sleep\x004852").length).toBeGreaterThan(0);
+    expect(processesOf("sleep\x005852")).toEqual([]);
+    expect(processesOf("sleep\x005853").length).toBeGreaterThan(0);
     expect((await rig.coordinator(["cancel", run])).text).toBe(`${run}: cancelled\n`);
-    expect(processesOf("sleep\x004852")).toEqual([]);
+    expect(processesOf("sleep\x005853")).toEqual([]);
     expect((await rig.coordinator(["cancel", run])).stderr).toContain("error[RUN_ENDED]");
   });
 });
@@ -206,12 +209,12 @@ describe("a lease", () => {
   it("ends a job whose coordinator stays away, and its journal stays readable", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", [...ALLOWED, "--lease", "1s"]);
-    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 4853"]);
+    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", "echo up; sleep 5854"]);
     await live.waitFor(/up/);
     live.child.kill("SIGKILL");
     await live.ended;
     const ended = await until(
-      () => processesOf("sleep\x004853"),
+      () => processesOf("sleep\x005854"),
       (pids) => pids.length === 0,
     );
     expect(ended).toEqual([]);
@@ -222,13 +225,18 @@ describe("a lease", () => {
   it("can be for ever: the job goes on and is found again", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", [...ALLOWED, "--lease", "1s"]);
-    const live = rig.spawnCoordinator(["exec", "w1", "--lease", "none", "--", "sh", "-c", COUNTING]);
-    await live.waitFor(/out 1\n/);
+    const go = join(rig.folder, "go");
+    const script = `echo up; until [ -e ${go} ]; do sleep 0.05; done; ${COUNTING}`;
+    const live = rig.spawnCoordinator(["exec", "w1", "--lease", "none", "--", "sh", "-c", script]);
+    await live.waitFor(/up\n/);
     live.child.kill("SIGKILL");
     await live.ended;
     expect((await rig.coordinator(["logs", "--from", "w1"])).text).toMatch(/exec .* running, its coordinator is away/);
-    const logs = await rig.coordinator(["logs", "-f", "--from", "w1", "exec"]);
-    expect([logs.text, own(logs.stderr)]).toEqual([lines("out"), lines("err")]);
+    const following = rig.spawnCoordinator(["logs", "-f", "--from", "w1", "exec"]);
+    await following.waitFor(/up\n/);
+    writeFileSync(go, "");
+    const logs = await following.ended;
+    expect([logs.text, own(logs.stderr)]).toEqual([`up\n${lines("out")}`, lines("err")]);
     expect(logs.stderr).toContain("ended with exit 5");
   });
 });

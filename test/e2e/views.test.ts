@@ -45,7 +45,7 @@ describe("the reports of a run", () => {
   it("are a file of JUnit XML, also of a run that is cancelled, and the times as text", async () => {
     await using rig = new Rig();
     const path = rig.recipe(
-      recipe(`export default recipe({ quick: job({ run: "echo said" }), slow: job({ run: "echo up; sleep 4853" }) });`),
+      recipe(`export default recipe({ quick: job({ run: "echo said" }), slow: job({ run: "echo up; sleep 5857" }) });`),
     );
     const file = join(rig.folder, "junit.xml");
     const live = rig.spawnCoordinator(["run", path, "--junit", file, "--timings", "-j", "2", "--format", "json"]);

@@ -134,7 +134,7 @@ describe("coordinator run --watch", () => {
     await live.waitFor(new RegExp(`(?:[\\s\\S]*?${WAITING}){2}`));
     expect(live.stdout().match(/✖ failed: exit 3/g)).toHaveLength(2);
     rig.recipe(
-      'import { job, recipe } from "sortie"; export default recipe({ long: job({ run: "echo up; sleep 4851" }) });',
+      'import { job, recipe } from "sortie"; export default recipe({ long: job({ run: "echo up; sleep 5855" }) });',
     );
     await live.waitFor(/long │ up/);
     await stopped(live);

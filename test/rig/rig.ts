@@ -14,10 +14,14 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { onTestFailed } from "vitest";
 
 export const root = join(import.meta.dirname, "../..");
 const bin = (name: string): string => join(root, "dist", `${name}.js`);
+/** Many times what anything here takes on a quiet machine. */
 const WAIT_MS = 30_000;
+/** So much of each output of a command is told with a test that fails. */
+const TOLD = 2_000;
 
 export interface Ended {
   readonly code: number | null;
@@ -245,6 +249,11 @@ export class Rig {
         }),
     };
     this.#live.push(live);
+    try {
+      onTestFailed(async () => console.error(tellOf([command, ...args], await ended)));
+    } catch {
+      // In a hook, which is no test.
+    }
     return live;
   }
 
@@ -252,17 +261,13 @@ export class Rig {
     try {
       for (const live of this.#live)
         if (live.child.exitCode === null && live.child.signalCode === null) live.child.kill("SIGTERM");
-      // A runner drains at the first, and cancels what runs at the second.
-      const again = setTimeout(() => {
-        for (const runner of this.#runners) runner.child.kill("SIGTERM");
-      }, PRESS_MS);
+      for (const runner of this.#runners) void pressAgain(runner).catch(() => {});
       const stuck = await Promise.race([
         Promise.all(this.#live.map((live) => live.ended)).then(() => false),
-        delay(20_000, true, { ref: false }),
+        delay(WAIT_MS, true, { ref: false }),
       ]);
-      clearTimeout(again);
       for (const live of this.#live) live.child.kill("SIGKILL");
-      if (stuck) throw new Error("a command did not end within 20 s of SIGTERM");
+      if (stuck) throw new Error(`a command did not end within ${WAIT_MS / 1_000} s of SIGTERM`);
       const left = await until(
         () => processesOf(this.folder),
         (pids) => pids.length === 0,
@@ -282,7 +287,23 @@ export class Rig {
 /** As long as a person takes to press Ctrl-C again: what comes sooner is the same press, passed on by npx. */
 export const secondPress = (): Promise<void> => delay(PRESS_MS);
 
-/** Looks until the value is as wanted, for thirty seconds at most, and gives the last one seen. */
+/**
+ * A runner drains at the first signal, and cancels what runs at the second. It is sent once the first one was seen: as late as
+ * a busy machine lets it be, that is else so soon before the second that both are one press.
+ */
+async function pressAgain(runner: RunnerProcess): Promise<void> {
+  await runner.waitFor(/draining: no new jobs/);
+  await secondPress();
+  runner.child.kill("SIGTERM");
+}
+
+/** What a command came to: an assertion about its output alone tells not why that is another one. */
+const tellOf = (words: readonly string[], { code, signal, text, stderr }: Ended): string => {
+  const shown = (name: string, said: string): string => (said ? `\n--- ${name}\n${said.slice(-TOLD)}` : "");
+  return `$ ${words.join(" ")}\nended with ${code ?? signal}${shown("stdout", text)}${shown("stderr", stderr)}`;
+};
+
+/** Looks until the value is as wanted, for half a minute at most, and gives the last one seen. */
 export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) => boolean): Promise<T> {
   const givesUp = Date.now() + WAIT_MS;
   for (;;) {

@@ -111,7 +111,7 @@ describe("attaching to a job", () => {
   });
 
   it("is for the owner only: to another peer there is no such job", async () => {
-    const wanted = request("sleep 4881", { graceMs: 0 });
+    const wanted = request("sleep 5881", { graceMs: 0 });
     await startJob(runner, wanted);
     const unknown = request("true");
     const answers = (job: JobRequest) =>
@@ -270,11 +270,11 @@ describe("the owner", () => {
 
 describe("the list of jobs", () => {
   it("tells each peer its own, the latest first, and what there is to know of them", async () => {
-    const mine = request("sleep 4882", { graceMs: 0 });
+    const mine = request("sleep 5882", { graceMs: 0 });
     const over = request("echo x");
     await finish(await startJob(runner, over));
     await startJob(runner, mine);
-    await startJob(runner, request("sleep 4883", { graceMs: 0 }), { peer: "other" });
+    await startJob(runner, request("sleep 5883", { graceMs: 0 }), { peer: "other" });
     const jobs = await listJobs(runner);
     expect(jobs.map((job) => job.attemptId)).toEqual([mine.attemptId, over.attemptId]);
     const { attemptId, run, job, attempt } = mine;
@@ -337,7 +337,7 @@ describe("a job's logs as text", () => {
       return channel;
     };
     runner = await testRunner(own, { keeper: { ...keeper, open } });
-    const wanted = request("sleep 4884", { graceMs: 0 });
+    const wanted = request("sleep 5884", { graceMs: 0 });
     await startJob(runner, wanted);
     for (let round = 0; round < 12; round++) {
       const channel = dial(runner);
