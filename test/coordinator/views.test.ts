@@ -15,7 +15,7 @@ import { createTail } from "../../coordinator/views/tail.ts";
 import { terminalText } from "../../coordinator/views/terminal-text.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import { oneLine } from "../../protocol/text.ts";
-import { Rig, root, until } from "../rig/rig.ts";
+import { Rig, root, secondPress, until } from "../rig/rig.ts";
 import { sink } from "../rig/sink.ts";
 
 const started = (job: string): RunEvent => ({
@@ -453,7 +453,7 @@ describe("the live view", () => {
   it("gives the terminal back when Ctrl-C comes twice", async () => {
     await using rig = new Rig();
     const path = rig.recipe(`import { job, recipe } from "sortie";
-      export default recipe({ deaf: job({ run: "trap '' TERM; echo up; sleep 5856" }) });`);
+      export default recipe({ deaf: job({ grace: "10m", run: "trap '' TERM; echo up; sleep 5856" }) });`);
     const socket = `sortie-${randomUUID()}`;
     const tmux = (...args: string[]): string => execFileSync("tmux", ["-L", socket, ...args], { encoding: "utf8" });
     const screen = (): string => tmux("capture-pane", "-p");
@@ -464,6 +464,7 @@ describe("the live view", () => {
       await until(screen, (text) => text.includes("│ up"));
       tmux("send-keys", "C-c");
       await until(screen, (text) => text.includes("cancelling"));
+      await secondPress();
       tmux("send-keys", "C-c");
       const over = await until(screen, (text) => /^code=\d/m.test(text));
       expect(over).toMatch(/^code=130$/m);
