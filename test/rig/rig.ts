@@ -250,7 +250,7 @@ export class Rig {
     };
     this.#live.push(live);
     try {
-      onTestFailed(async () => console.error(tellOf([command, ...args], await ended)));
+      onTestFailed(() => console.error(tellOf([command, ...args], live)));
     } catch {
       // In a hook, which is no test.
     }
@@ -298,9 +298,11 @@ async function pressAgain(runner: RunnerProcess): Promise<void> {
 }
 
 /** What a command came to: an assertion about its output alone tells not why that is another one. */
-const tellOf = (words: readonly string[], { code, signal, text, stderr }: Ended): string => {
-  const shown = (name: string, said: string): string => (said ? `\n--- ${name}\n${said.slice(-TOLD)}` : "");
-  return `$ ${words.join(" ")}\nended with ${code ?? signal}${shown("stdout", text)}${shown("stderr", stderr)}`;
+const tellOf = (words: readonly string[], { child, ...said }: Live): string => {
+  const shown = (name: "stdout" | "stderr"): string =>
+    said[name]() ? `\n--- ${name}\n${said[name]().slice(-TOLD)}` : "";
+  const how = child.exitCode ?? child.signalCode;
+  return `$ ${words.join(" ")}\n${how === null ? "runs" : `ended with ${how}`}${shown("stdout")}${shown("stderr")}`;
 };
 
 /** Looks until the value is as wanted, for half a minute at most, and gives the last one seen. */
