@@ -86,7 +86,8 @@ function openEnds<const Flags extends readonly number[]>(
 /** A pool of FIFOs in a folder of its own, which close() removes; what a pool that crashed left there goes first. */
 export function pipePool(folder: string): PipePool {
   // Names have the process id in them, and a runner that is started anew in its container has the same one again.
-  rmSync(folder, { recursive: true, force: true });
+  // A mkfifo of one that was killed a moment ago may still make some.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   privateFolder(folder);
   const spare: string[] = [];
   let made = 0;
