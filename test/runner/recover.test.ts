@@ -54,7 +54,7 @@ async function taken(place: { readonly folder: string; readonly journals: string
     () => {},
     () => {},
   );
-  const backend = openBackends({ folder: place.folder, owner: "test", log() {} });
+  const backend = openBackends({ folder: place.folder, owner: "the-recovery", log() {} });
   const found = await recover({ ...place, disk, backend });
   await backend.close();
   return Promise.all(
