@@ -6,7 +6,9 @@ import { randomBytes } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { isAbsolute, relative, resolve } from "node:path";
 import { messageOf } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
 import type { EventReader } from "../events.ts";
+import type { Secrets } from "../secrets.ts";
 import { harmless, oneLine, paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
 import { jobSummary } from "./job-summary.ts";
@@ -23,7 +25,7 @@ export function githubView(
   out: NodeJS.WriteStream,
   folder: string,
   environment: Environment = process.env as Environment,
-  secrets: ReadonlySet<string> = new Set(),
+  secrets: Pick<Secrets, "values" | "redaction"> = { values: new Set(), redaction: undefined },
 ): EventReader {
   const root = environment.GITHUB_WORKSPACE ?? process.cwd();
   const summaryFile = environment.GITHUB_STEP_SUMMARY;
@@ -31,11 +33,9 @@ export function githubView(
   let token = "";
   const masked = new Set<string>();
 
-  /** It looks for a mask line by line. */
+  /** It looks for a mask line by line, and whatever line a mask is, it hides in all that the service shows from then on. */
   function masks(): string {
-    const lines = [...secrets]
-      .flatMap((secret) => secret.split(/[\r\n]+/))
-      .filter((line) => line !== "" && !masked.has(line));
+    const lines = [...secrets.values].flatMap(linesOf).filter((line) => !masked.has(line));
     for (const line of lines) masked.add(line);
     return [...new Set(lines)].map((line) => `::add-mask::${escapeData(line)}\n`).join("");
   }
@@ -67,7 +67,13 @@ export function githubView(
     },
   };
   out.write(masks());
-  return groupedView(out, folder, dialect);
+  return groupedView(out, folder, dialect, secrets);
+}
+
+/** Of one of several lines only those that are looked for by themselves: a brace stands in every output. */
+function linesOf(secret: string): string[] {
+  const lines = secret.trim().split(/[\r\n]+/);
+  return lines.length === 1 ? lines : lines.filter((line) => line.trim().length >= limits.secretLineCharacters);
 }
 
 function annotation({ job, outcome, why, location }: Group, root: string): string {

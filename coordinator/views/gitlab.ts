@@ -2,6 +2,7 @@
 // and a carriage return, and what a job writes keeps neither: see
 // https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
 import type { EventReader } from "../events.ts";
+import type { Secrets } from "../secrets.ts";
 import { paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
 
@@ -11,6 +12,7 @@ export function gitlabView(
   out: NodeJS.WriteStream,
   folder: string,
   environment: NodeJS.ProcessEnv = process.env,
+  secrets: Pick<Secrets, "redaction"> = { redaction: undefined },
 ): EventReader {
   const dialect: Dialect = {
     paint: environment["NO_COLOR"] ? paintNever : paintAlways,
@@ -21,7 +23,7 @@ export function gitlabView(
     },
     end: (group) => `${ERASE}section_end:${seconds(group.endedAt)}:${nameOf(group)}\r${ERASE}\n`,
   };
-  return groupedView(out, folder, dialect);
+  return groupedView(out, folder, dialect, secrets);
 }
 
 const seconds = (milliseconds: number): number => Math.floor(milliseconds / 1000);

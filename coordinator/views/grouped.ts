@@ -5,6 +5,7 @@ import { messageOf } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import type { EventReader, PlannedJob, RunEvent } from "../events.ts";
+import type { Secrets } from "../secrets.ts";
 import { readLog } from "../store/read-log.ts";
 import { logPath } from "../store/store.ts";
 import {
@@ -59,14 +60,24 @@ export interface Dialect {
   over?(event: RunEvent & { type: "run-ended" }): string | Promise<string>;
 }
 
+const noSecrets = { redaction: undefined };
+
 interface Row {
   readonly attempt: number;
   readonly attemptId: AttemptId;
   readonly startedAt: number;
 }
 
-/** `folder` is the coordinator's: the logs are there. */
-export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Dialect): EventReader {
+/**
+ * `folder` is the coordinator's: the logs are there. A runner has taken its own jobs' secrets out of them, and those of other jobs
+ * are taken out here.
+ */
+export function groupedView(
+  out: NodeJS.WriteStream,
+  folder: string,
+  dialect: Dialect,
+  secrets: Pick<Secrets, "redaction"> = noSecrets,
+): EventReader {
   const { paint } = dialect;
   const rows = new Map<JobName, Row>();
   const locations = new Map<JobName, PlannedJob["location"]>();
@@ -135,19 +146,29 @@ export function groupedView(out: NodeJS.WriteStream, folder: string, dialect: Di
 
   async function printLog(attemptId: AttemptId, tail: Tail): Promise<void> {
     const cutters = { stdout: lineCutter(), stderr: lineCutter() };
+    const { redaction } = secrets;
+    const redacted = redaction && { stdout: redaction.stream(), stderr: redaction.stream() };
     const print = (lines: readonly string[]): Promise<void> | undefined =>
       lines.length === 0 ? undefined : writeTo(out, lines.map((line) => `${dialect.line(line)}\n`).join(""));
+    const show = (stream: "stdout" | "stderr", bytes: Uint8Array): Promise<void> | undefined => {
+      if (bytes.length > 0) tail.push(stream, bytes);
+      return print(cutters[stream].push(bytes).map((line) => safeLine(line, true)));
+    };
     try {
       for await (const part of readLog(logPath(folder, run, attemptId))) {
         if (part.kind === "output") {
-          tail.push(part.stream, part.bytes);
-          await print(cutters[part.stream].push(part.bytes).map((line) => safeLine(line, true)));
+          await show(part.stream, redacted ? redacted[part.stream].push(part.bytes) : part.bytes);
         } else if (part.kind === "note")
-          await print(noteLines(part.text, true).map((line) => `[${oneLine(part.from)}] ${line}`));
+          await print(
+            noteLines(redaction ? redaction.text(part.text) : part.text, true).map(
+              (line) => `[${oneLine(part.from)}] ${line}`,
+            ),
+          );
       }
     } catch (error) {
       await print([`sortie: its log cannot be read: ${oneLine(messageOf(error))}`]);
     }
+    if (redacted) for (const stream of ["stdout", "stderr"] as const) await show(stream, redacted[stream].end());
     await print(restOf([cutters.stdout, cutters.stderr]));
   }
 

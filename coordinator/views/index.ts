@@ -22,8 +22,8 @@ export async function chooseView(
   if (isDetached) return { on() {}, close() {} };
   if (format === "json") return jsonView(out);
   const service = format === "auto" ? serviceOf(process.env) : format;
-  if (service === "github") return (await import("./github.ts")).githubView(out, folder, undefined, secrets.values);
-  if (service === "gitlab") return (await import("./gitlab.ts")).gitlabView(out, folder);
+  if (service === "github") return (await import("./github.ts")).githubView(out, folder, undefined, secrets);
+  if (service === "gitlab") return (await import("./gitlab.ts")).gitlabView(out, folder, undefined, secrets);
   const canDraw = out.isTTY && process.env["TERM"] !== "dumb";
   if (!canDraw || format === "plain" || (format === "auto" && process.env["CI"])) return plainView(out);
   const { liveView } = await import("./live.ts");

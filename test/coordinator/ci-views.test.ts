@@ -14,6 +14,7 @@ import { chooseView } from "../../coordinator/views/index.ts";
 import { escapeMarkdown, fenced } from "../../coordinator/views/job-summary.ts";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
+import { redactionOf } from "../../protocol/redact.ts";
 import { sink } from "../rig/sink.ts";
 
 let folder: string;
@@ -90,12 +91,35 @@ function readAsGithub(text: string): { commands: string[]; lines: string[] } {
   return { commands, lines };
 }
 
+describe("a secret in the log of a job that does not have it", () => {
+  it.each(["github", "gitlab"])("is *** in all that the view of %s tells", async (service) => {
+    const secret = "hush-hush-hush";
+    const base64 = Buffer.from(secret).toString("base64");
+    const secrets = { values: new Set<string>(), redaction: redactionOf([secret]) };
+    const { stream, text } = sink();
+    const summary = join(folder, "summary.md");
+    const view =
+      service === "gitlab"
+        ? gitlabView(stream, folder, { NO_COLOR: "1" }, secrets)
+        : githubView(stream, folder, { NO_COLOR: "1", GITHUB_STEP_SUMMARY: summary }, secrets);
+    const told = { stdout: `a ${secret}\nends with hush-hu`, stderr: `${base64}\n`, note: `it is ${secret}\n` };
+    await tell(view, [{ job: "other", outcome: "failed", ...told }]);
+    const page = service === "github" ? readFileSync(summary, "utf8") : "a ***";
+    for (const shown of [text(), page]) {
+      expect(shown).toContain("a ***");
+      expect(shown).not.toMatch(new RegExp(`${secret}|${base64.slice(0, 12)}`));
+    }
+    expect(text()).toContain("[db] it is ***\n");
+    expect(text()).toContain("ends with hush-hu\n");
+  });
+});
+
 describe("the GitHub view of a run with secrets", () => {
   it("has each line of each masked before any output, and those of jobs that join the run before theirs", async () => {
     const { stream, text } = sink();
-    const secrets = new Set(["one\ntwo%", "one"]);
-    const view = githubView(stream, folder, { NO_COLOR: "1" }, secrets);
-    expect(readAsGithub(text()).commands).toEqual(["::add-mask::one", "::add-mask::two%25"]);
+    const secrets = new Set(["line-one\n{\nline-two%\n}\n", "line-one"]);
+    const view = githubView(stream, folder, { NO_COLOR: "1" }, { values: secrets, redaction: undefined });
+    expect(readAsGithub(text()).commands).toEqual(["::add-mask::line-one", "::add-mask::line-two%25"]);
     secrets.add("three");
     await tell(view, [{ job: "good", stdout: "three\n" }]);
     expect(readAsGithub(text()).commands.slice(2)).toEqual([
