@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type DeliveredSecret, whyNoSecret } from "../protocol/delivered-secret.ts";
 import { SortieError } from "../protocol/errors.ts";
+import { lastBytes } from "../protocol/last-bytes.ts";
 import { limits } from "../protocol/limits.ts";
 import { formsBytes, type Redaction, redactionOf } from "../protocol/redact.ts";
 import { oneLine } from "../protocol/text.ts";
@@ -133,7 +134,8 @@ async function readSource(source: SecretSource, where: Where): Promise<Read> {
     const value = where.environment[source.env];
     // One that is empty is what CI services make of a secret that they do not have.
     if (!value) return { missing: `which is ${value === undefined ? "not set" : "empty"} here` };
-    return { value };
+    // What Node makes of bytes that are no UTF-8: a job would get another value than the one that is set.
+    return value.includes("\ufffd") ? { invalid: "is no text in UTF-8" } : { value };
   }
   const read =
     "file" in source ? await readFile(resolve(where.folder, source.file)) : await runCommand(source.command, where);
@@ -170,7 +172,7 @@ async function runCommand(
   { folder, environment, cancelled }: Where,
 ): Promise<ReadBytes> {
   const { execa } = await import("execa");
-  const result = await execa(program, args, {
+  const child = execa(program, args, {
     cwd: folder,
     env: environment,
     extendEnv: false,
@@ -178,11 +180,28 @@ async function runCommand(
     encoding: "buffer",
     stripFinalNewline: false,
     maxBuffer: limits.secretBytes + 1,
+    // However much it says there, it is the value that counts.
+    buffer: { stderr: false },
     timeout: limits.secretCommandMs,
     forceKillAfterDelay: limits.closeMs,
     reject: false,
     ...(cancelled ? { cancelSignal: cancelled } : {}),
   });
+  let saying: Uint8Array = Buffer.of();
+  child.stderr.on("data", (bytes: Uint8Array) => {
+    saying = lastBytes(saying, bytes, limits.secretBytes);
+  });
+  // What it leaves behind may hold its outputs for ever: whoever wants the value waits for the command alone. It has no
+  // group of its own to be killed with, which could ask nothing at the terminal.
+  child.nodeChildProcess.once("exit", () => {
+    const drained = setTimeout(() => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+    }, limits.drainQuietMs);
+    const over = (): void => clearTimeout(drained);
+    child.then(over, over);
+  });
+  const result = await child;
   const { exitCode, stdout, timedOut, isMaxBuffer, isCanceled } = result;
   if (isCanceled) throw new SortieError("INTERRUPTED", "Interrupted while a secret was read.");
   if (exitCode === 0 || (isMaxBuffer && stdout.length > limits.secretBytes)) return { bytes: stdout };
@@ -193,8 +212,9 @@ async function runCommand(
       : `failed: ${result.signal ?? (result.cause as NodeJS.ErrnoException | undefined)?.code ?? "it did not start"}`;
   // What it printed may be the value, or a part; whoever prints that to stderr too is not quoted.
   const printed = Buffer.from(stdout).toString().trim();
-  const said = Buffer.from(result.stderr).toString().trim().split("\n").at(-1) ?? "";
-  const quotable = said !== "" && !(printed !== "" && said.includes(printed));
+  const said = Buffer.from(saying).toString().trim().split("\n").at(-1) ?? "";
+  // One that was cut may begin within a value.
+  const quotable = said !== "" && said.length < limits.secretBytes && !(printed !== "" && said.includes(printed));
   return {
     missing: `whose command ${program} ${how}${quotable ? `: ${oneLine(redactionOf([printed])?.text(said) ?? said)}` : ""}`,
   };

@@ -57,6 +57,15 @@ describe("a secret's value", () => {
     expect(await given({ file: "two" })).toBe("one-line");
   });
 
+  it("is what a command prints, however much it says besides, and whatever it leaves behind", async () => {
+    const source = {
+      command: ["sh", "-c", "head -c 3000000 /dev/zero >&2; sleep 9172 & echo the-process-$!"],
+    } as const;
+    const value = await given(source);
+    expect(value).toMatch(/^the-process-\d+$/);
+    process.kill(Number(value?.split("-").at(-1)));
+  });
+
   it("is read once a run, whoever asks for it", async () => {
     const command = ["sh", "-c", "echo x >> count; echo counted"] as const;
     const secrets = openSecrets(path, { PATH: process.env["PATH"] });
@@ -97,6 +106,7 @@ describe("a secret's value", () => {
     expect(await refusal({ file: file("bytes", Uint8Array.of(200, 200, 200, 200, 200, 200, 200)) })).toContain(
       "no text in UTF-8",
     );
+    expect(await refusal("X", { X: "caf\ufffd-au-lait" })).toContain("no text in UTF-8");
     expect(await refusal({ command: ["head", "-c", "1000000", "/dev/zero"] })).toContain("longer than 32768 bytes");
     const big = Object.fromEntries(["A", "B", "C"].map((name) => [name, name.repeat(30_000)]));
     const env = { A: secret("A"), B: secret("B"), C: secret("C") };
