@@ -36,7 +36,7 @@ export function callFunction(
     const hide = (text: string): string => secrets.redaction?.text(text) ?? text;
     const asker = questions.asker(job.name, over, async (event) => {
       if (event.type === "job-asking" || event.by === "option")
-        await log.control({ type: "note", at: event.at, from: "?", text: event.question });
+        await log.control({ type: "note", at: event.at, from: "?", text: hide(event.question) });
       await emit(event);
     });
     const host: FunctionHost = {
@@ -55,7 +55,8 @@ export function callFunction(
       workspace,
       late(error) {
         const text = oneLine(
-          `a promise that its function did not await failed after it: ${describeFailure(error, recipe)}`,
+          // Before it is cut: a part of one would not be found.
+          hide(`a promise that its function did not await failed after it: ${describeFailure(error, recipe)}`),
         );
         // The run may be over, too.
         void (async () => emit({ type: "job-note", at: Date.now(), job: job.name, from: "$", text }))().catch(() => {});

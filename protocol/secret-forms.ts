@@ -79,7 +79,7 @@ function shell(text: string): string[] {
 
 function xml(text: string): string[] {
   const plain = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  return [plain, plain.replaceAll('"', "&quot;")].flatMap((one) =>
+  return [plain, plain.replaceAll('"', "&quot;"), plain.replaceAll('"', "&#34;")].flatMap((one) =>
     ["'", "&apos;", "&#39;", "&#x27;", "&#039;"].map((quote) => one.replaceAll("'", quote)),
   );
 }

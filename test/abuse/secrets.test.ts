@@ -19,6 +19,7 @@ import { formsOf } from "../../protocol/secret-forms.ts";
 import { createAdmission } from "../../runner/admission.ts";
 import { compile } from "../../runner/grants/decide.ts";
 import { allowAll, type Policy } from "../../runner/grants/policy.ts";
+import { sshBackend } from "../../runner/keeper/backends/ssh/ssh.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
@@ -51,6 +52,7 @@ const filesBelow = (path: string): string[] =>
   readdirSync(path, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
+const GO_XML = `process.env.TOKEN.replace(/[&<>"\\x27]/g, (one) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[one] ?? "&#" + one.charCodeAt() + ";")`;
 const node = (script: string): string => `'${process.execPath}' -e '${script}'`;
 
 beforeAll(async () => {
@@ -96,6 +98,7 @@ describe("a job that prints its secrets", () => {
     ["in an address", node("console.log(encodeURIComponent(process.env.TOKEN), escape(process.env.KEY))")],
     ["in a form", node("console.log(String(new URLSearchParams({ a: process.env.TOKEN, b: process.env.KEY })))")],
     ["in JSON", node("console.log(JSON.stringify(process.env))")],
+    ["in XML as Go writes it", node(`console.log(${GO_XML})`)],
     ["in a trace of its shell", 'set -x; : "$TOKEN" "$KEY"; : $KEY'],
     ["line by line, each with a word before", 'while read -r line; do echo "> $line <"; done < "$KEY_FILE"'],
     ["with a terminal's newlines", 'sed "s/$/\\r/" "$KEY_FILE"'],
@@ -437,6 +440,15 @@ describe("a recipe", () => {
     for (const option of options) expect(option).toThrow();
   });
 
+  attack("takes it over ssh in a variable that only env(1) could set", "refused: its arguments tell it", async () => {
+    const backend = sshBackend({ log: () => {} });
+    const secrets: DeliveredSecret[] = [{ as: "env", name: "A", variable: "COMP_TOKEN", value: TOKEN }];
+    const wanted = { ...request("true"), secrets, ssh: { host: "nowhere.invalid" } };
+    const events = { note: () => {}, mark: () => {}, redaction: undefined };
+    const opened = backend.open(wanted, folder, events, new AbortController().signal);
+    await expect(opened).rejects.toThrow("a secret cannot be in COMP_TOKEN");
+    await backend.close();
+  });
   attack("asks for a secret for one of two runners", "the other never gets a byte of it", async () => {
     const sent = new Map<string, Buffer[]>([
       ["w1", []],
@@ -489,21 +501,27 @@ describe("a recipe", () => {
     async () => {
       await using rig = new Rig();
       const path = rig.recipe(`import { job, recipe, secret } from "sortie";
-      const given = job({ env: { TOKEN: secret("TOKEN") }, secrets: [secret("KEY")], async run({ $, env, log }) {
+      const given = job({ env: { TOKEN: secret("TOKEN") }, secrets: [secret("KEY")], async run({ $, env, log, ask }) {
         await log("the token is", env.TOKEN, [env.KEY]);
+        await ask("Is it " + env.TOKEN + "?");
         await $\`echo \${env.TOKEN} \${env.KEY}; cat $KEY_FILE\`;
         return { token: env.TOKEN, key: [env.KEY] };
       } });
       const failed = job({ needs: [given], secrets: [secret("KEY")], stdin: secret("TOKEN"), run: "cat; cat $KEY_FILE >&2; exit 3" });
-      const thrown = job({ env: { TOKEN: secret("TOKEN") }, run({ env }) { throw new Error("no: " + env.TOKEN + env.KEY); } });
+      const thrown = job({ env: { TOKEN: secret("TOKEN") }, run({ env }) {
+        Promise.reject(new Error("x".repeat(920) + env.TOKEN));
+        throw new Error("no: " + env.TOKEN + env.KEY);
+      } });
       export default recipe({ given, failed, thrown }, { notify: { command: ["sh", "-c", "cat > told"], on: ["failed"] } });`);
       const env = { TOKEN, KEY };
       const told: string[] = [];
       for (const format of ["json", "plain", "github"]) {
         const report = ["--junit", join(dirname(path), "report.xml")].slice(0, format === "json" ? 2 : 0);
-        const { code, text, stderr } = await rig.coordinator(["run", "--local", path, "--format", format, ...report], {
-          env,
-        });
+        const answer = ["--answer", "given=yes"];
+        const { code, text, stderr } = await rig.coordinator(
+          ["run", "--local", path, "--format", format, ...answer, ...report],
+          { env },
+        );
         expect(code, stderr).toBe(1);
         // GitHub itself is told what it is to hide, before all else.
         told.push(text.replaceAll(/^::add-mask::.*\n/gm, ""), stderr);
@@ -511,13 +529,16 @@ describe("a recipe", () => {
       told.push((await rig.coordinator(["run", path, "--dry-run", "--format", "json"], { env })).text);
       for (const args of [
         ["show", "last", "--json"],
-        ["logs", "last/given"],
+        ["logs", "last/given", "--notes"],
         ["logs", "last/failed"],
         ["logs", "last/thrown"],
       ])
         told.push((await rig.coordinator(args)).text);
       expect(told.join("\n")).toContain("the token is ***");
+      expect(told.join("\n")).toContain("did not await failed after it: Error: xxx");
       expect(told.flatMap(leaksIn)).toEqual([]);
+      // Nor a part, of what was cut.
+      expect(told.join("\n")).not.toContain(TOKEN.slice(0, 8));
       const written = ["told", "report.xml"].map((name) => join(dirname(path), name));
       expect(written.map((file) => existsSync(file))).toEqual([true, true]);
       const kept = [...filesBelow(rig.home), ...written];

@@ -48,7 +48,7 @@ export interface Launch {
 }
 
 /** The shell keeps these for itself (bash the most): they cannot be exported, or not with any value. */
-const RESERVED =
+export const RESERVED =
   /^(BASH.*|COMP_.*|DIRSTACK|EPOCHREALTIME|EPOCHSECONDS|EUID|FUNCNAME|GROUPS|HISTCMD|LINENO|OPTIND|PIPESTATUS|PPID|RANDOM|SECONDS|SHELLOPTS|SHLVL|SRANDOM|UID|_)$/;
 /** With more than this the kernel is asked whether it takes them: on Linux 128 KiB of one, a quarter of the stack of all. */
 const LARGE = 96 * 1024;

@@ -20,7 +20,7 @@ import {
 import { type Started, startCommand } from "./command.ts";
 import { type Held, openHosts } from "./hosts.ts";
 import { endTree } from "./remote.ts";
-import { type Leader, removeScript, removeSecretsScript } from "./script.ts";
+import { type Leader, RESERVED, removeScript, removeSecretsScript } from "./script.ts";
 import type { HostTimes } from "./sessions.ts";
 
 export interface SshOptions {
@@ -65,6 +65,12 @@ export function sshBackend({
   return {
     async open(request, _workspace, events, cancelled) {
       if (!request.ssh) throw new Refused("host", "the job names no host");
+      const shown = request.secrets?.find((secret) => secret.as === "env" && RESERVED.test(secret.variable));
+      if (shown?.as === "env")
+        throw new Refused(
+          "spawn",
+          `a secret cannot be in ${shown.variable}, which shells keep for themselves: on the host it would be set by env(1), in whose arguments every user can read it`,
+        );
       const held = await hosts.hold(request.ssh, cancelled);
       try {
         await held.host.ready(cancelled);
