@@ -3,7 +3,7 @@ import { basename, relative, resolve } from "node:path";
 import type { Argv } from "yargs";
 import { exitCodes, SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
-import { oneLine } from "../../protocol/text.ts";
+import { jsonLine, oneLine } from "../../protocol/text.ts";
 import { answerOption, parseAnswers } from "../answers.ts";
 import { parseOn } from "../ask-on.ts";
 import { isDetached } from "../detach.ts";
@@ -198,7 +198,7 @@ async function planText(asked: Asked, { graph, format }: Pick<Options, "graph" |
   await loaded[Symbol.asyncDispose]();
   if (graph !== undefined) return renderGraph(plan, graph);
   if (format !== "json") return (await import("../views/plan.ts")).renderPlan(plan, kept);
-  return `${JSON.stringify((await import("../views/plan-document.ts")).planDocument(plan, kept))}\n`;
+  return `${jsonLine((await import("../views/plan-document.ts")).planDocument(plan, kept))}\n`;
 }
 
 async function reportsOf({ junit, timings, format }: Options): Promise<EventReader[]> {

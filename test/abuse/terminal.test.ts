@@ -188,6 +188,20 @@ describe("text that acts on a terminal, in every field of every event", () => {
     ).toBe(true);
   });
 
+  attack("a request that a runner's owner has explained, and a plan as JSON, hold it", "no line acts", async () => {
+    await using rig = new Rig();
+    const act = `x${ESC}[2J\u009b31m\u202ey`;
+    const asked = JSON.stringify({ steps: [{ argv: [`/${act}`] }], cwd: `/${act}` });
+    const explained = await rig.runner(["policy", "explain", "-"], join(rig.folder, "w1"), asked);
+    expect(explained.text).toContain("denied: 2 of the 2 things");
+    const path = rig.recipe(
+      `import { job, recipe } from "sortie"; export default recipe({ a: job({ run: [["echo", ${JSON.stringify(act)}]] }) });`,
+    );
+    const planned = await rig.coordinator(["run", path, "--dry-run", "--format", "json"]);
+    expect(JSON.parse(planned.text).jobs[0].steps).toEqual([{ argv: ["echo", act] }]);
+    expectHarmless(explained.text + planned.text);
+  });
+
   attack("a JUnit report is made of it", "valid XML, with its text", async () => {
     const file = join(folder, "junit.xml");
     await tell(junitReport(file));
