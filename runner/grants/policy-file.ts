@@ -1,7 +1,7 @@
 // The policy file: grants for every coordinator, for groups of them, and for single ones. Read whole and checked whole: one
 // that is wrong anywhere grants nothing. grants.ts has it for a runner, `runner policy` for people.
 import { closeSync, fstatSync, openSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { replaceFile, unusable } from "../../protocol/home.ts";
@@ -121,7 +121,7 @@ function refuseSpecialNames(key: string, value: unknown): unknown {
 /** Whoever can write to it, or put another in its place, decides what runs here. */
 function readUnshared(path: string): string {
   const real = realpathSync(path);
-  refuseOthers(dirname(real), statSync(dirname(real)));
+  for (const folder of new Set([dirname(resolve(path)), dirname(real)])) refuseOthers(folder, statSync(folder));
   // One open file for the look and the reading: what is read is what was looked at.
   const file = openSync(real, "r");
   try {

@@ -1,5 +1,6 @@
 // What a request needs to be let do. Pure, and complete: the tables say of every field of a request what it needs, or why it
 // needs nothing, and a field that is in no table is an error of types. admission.ts asks.
+import { variableOf } from "../../protocol/delivered-secret.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import {
@@ -10,6 +11,7 @@ import {
   type Service,
   type SshTarget,
 } from "../../protocol/place.ts";
+import { isDangerous } from "./kinds/env.ts";
 import { mountValue } from "./kinds/mount.ts";
 import { networkValue } from "./kinds/network.ts";
 import { sshValue } from "./kinds/ssh.ts";
@@ -103,8 +105,11 @@ export function wantsOf(request: JobRequest, place: Place = placeOf(request)): W
 function localWants({ steps, env, secrets = [], cwd }: JobRequest): Want[] {
   const variables = [
     ...env.map(([name]) => name),
-    // The path in NAME_FILE is the runner's own: that is granted with the secret.
-    ...secrets.flatMap((secret) => (secret.as === "env" ? [secret.variable] : [])),
+    // The path in NAME_FILE is the runner's own, and granted with the secret; where programs read settings from the file
+    // of that name, what stands in it is not.
+    ...secrets
+      .filter((secret) => secret.as === "env" || isDangerous(variableOf(secret) ?? ""))
+      .flatMap((secret) => variableOf(secret) ?? []),
   ];
   return [
     ...steps.map(

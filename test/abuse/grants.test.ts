@@ -224,6 +224,10 @@ describe("variables beyond the grant", () => {
       "PYTHONSTARTUP",
       "PERL5OPT",
       "PATH",
+      "GNUMAKEFLAGS",
+      "CC",
+      "COMPILER_PATH",
+      "NODE_REPL_EXTERNAL_MODULE",
     ]) {
       const { message, hint } = await denied(["tool"], { env: [[name, "/evil.so"]] });
       expect(message).toContain(`set the variable ${name}`);
@@ -231,6 +235,14 @@ describe("variables beyond the grant", () => {
       expect(message + hint).not.toContain("evil.so");
     }
     expect((await ran(["tool"], { env: [["HARMLESS", "1"]] })).exit).toMatchObject({ code: 0 });
+  });
+
+  attack("a program's settings as a secret's file, by the variable of that name", "DENIED", async () => {
+    grant({ run: ["tool"], secret: ["AWS_*"], env: true });
+    const secret = (name: string) => ({ as: "file", name, value: "credential_process = /evil" }) as const;
+    const { message } = await denied(["tool"], { secrets: [secret("AWS_CONFIG")] });
+    expect(message).toContain("set the variable AWS_CONFIG_FILE");
+    expect((await ran(["tool"], { secrets: [secret("AWS_KEY")] })).exit).toMatchObject({ code: 0 });
   });
 
   attack("npm_config_script_shell in other cases of letters", "DENIED each", async () => {
@@ -400,13 +412,17 @@ describe("a policy file", () => {
     }
   });
 
-  attack("it is a link to where somebody else can write", "POLICY_INVALID", () => {
+  attack("it is a link to where somebody else can write, or in such a directory", "POLICY_INVALID", () => {
     const path = writePolicy({ allow: true });
-    chmodSync(join(path, ".."), 0o777);
-    const link = join(folder, "policy-link.json");
+    const links = mkdtempSync(join(folder, "links-"));
+    const link = join(links, "runner.policy.json");
     symlinkSync(path, link);
-    expect(() => loadPolicy(link)).toThrow(expect.objectContaining({ code: "POLICY_INVALID" }));
-    chmodSync(join(path, ".."), 0o700);
+    for (const spoilt of [join(path, ".."), links]) {
+      chmodSync(spoilt, 0o777);
+      expect(() => loadPolicy(link)).toThrow(expect.objectContaining({ code: "POLICY_INVALID" }));
+      chmodSync(spoilt, 0o700);
+    }
+    expect(loadPolicy(link).common.allow).toBe(true);
   });
 
   attack("it is spoilt, or taken away, while the runner runs", "what it denied stays denied", () => {

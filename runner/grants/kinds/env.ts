@@ -16,9 +16,79 @@ const DANGEROUS: readonly NamePattern[] = [
   // Programs that others start, and where configuration is read from that may name some.
   ...["EDITOR", "VISUAL", "PAGER", "BROWSER", "SHELL", "LESSOPEN", "LESSCLOSE", "SUDO_*", "HOME", "XDG_*", "ZDOTDIR"],
   ...["RSYNC_RSH", "HGRCPATH", "VIMINIT", "EXINIT", "WGETRC", "CURL_HOME", "KUBECONFIG", "AWS_CONFIG_FILE", "MANPAGER"],
+  // What builds start: make takes each of the first for a program or for its own flags (measured), as configure and gcc do.
+  ...[
+    "GNUMAKEFLAGS",
+    "CC",
+    "CXX",
+    "CPP",
+    "LD",
+    "AR",
+    "AS",
+    "FC",
+    "MAKE",
+    "CONFIG_SHELL",
+    "CONFIG_SITE",
+    "COMPILER_PATH",
+  ],
+  ...["GCC_EXEC_PREFIX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CMAKE_*", "RUSTFLAGS", "RUSTDOC", "RUSTUP_*"],
+  ...[
+    "RUSTC_WORKSPACE_WRAPPER",
+    "GOROOT",
+    "GOENV",
+    "GOPATH",
+    "GOTOOLCHAIN",
+    "GRADLE_USER_HOME",
+    "JAVA_HOME",
+    "JAVA_OPTS",
+  ],
+  ...[
+    "MAVEN_ARGS",
+    "ANT_*",
+    "SBT_OPTS",
+    "M2_HOME",
+    "NODE_REPL_EXTERNAL_MODULE",
+    "NODE_COMPILE_CACHE",
+    "BUN_*",
+    "DENO_DIR",
+  ],
+  ...[
+    "npm_*",
+    "PNPM_*",
+    "COREPACK_*",
+    "UV_*",
+    "POETRY_*",
+    "VIRTUAL_ENV",
+    "BASH_*",
+    "FPATH",
+    "INPUTRC",
+    "LESS*",
+    "ZIPOPT",
+  ],
+  ...[
+    "RSYNC_*",
+    "SVN_SSH",
+    "SVN_EDITOR",
+    "CVS_RSH",
+    "HGEDITOR",
+    "MANOPT",
+    "MANPATH",
+    "SYSTEMD_PAGER",
+    "SYSTEMD_EDITOR",
+  ],
+  ...["PSQL_PAGER", "PSQL_EDITOR", "PSQLRC", "RIPGREP_CONFIG_PATH", "BAT_PAGER", "SCREENRC", "ANSIBLE_*", "HELM_*"],
+  ...[
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "TF_CLI_*",
+    "CLOUDSDK_*",
+    "CONTAINER_HOST",
+    "CONTAINERS_*",
+    "R_PROFILE*",
+    "R_ENVIRON*",
+  ],
 ].map((text) => namePattern(text) as NamePattern);
 
-const isDangerous = (name: string): boolean => DANGEROUS.some((pattern) => fitsInAnyCase(pattern, name));
+export const isDangerous = (name: string): boolean => DANGEROUS.some((pattern) => fitsInAnyCase(pattern, name));
 
 const means = (name: string): string | undefined =>
   isDangerous(name) ? `the variable ${name} can make a permitted program run anything` : undefined;

@@ -1,6 +1,7 @@
 // Which program a name means on this machine, and what is known of programs.
 import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, delimiter, dirname, isAbsolute, join } from "node:path";
+import { realPath } from "../../../protocol/real-path.ts";
 
 /** PATH_MAX and NAME_MAX of Linux: what is longer is nowhere, and is not looked at any closer. */
 const LONGEST_PATH = 4_096;
@@ -55,7 +56,7 @@ export function isSameFile(one: string, other: string): boolean {
 /** Whether this process's user could put something else in the program's place. Root can everywhere, so it is not asked. */
 export function isReplaceable(path: string): boolean {
   if (process.getuid?.() === 0) return false;
-  return [path, dirname(path)].some((one) => {
+  return [path, dirname(path), dirname(realPath(path))].some((one) => {
     try {
       accessSync(one, constants.W_OK);
       return true;
