@@ -110,8 +110,12 @@ async function watchFiles(recipe: string, own: readonly string[]): Promise<Watch
   watcher.on("all", (event, path) => {
     if (event !== "add" && event !== "change" && event !== "unlink") return;
     if (path.endsWith("/.gitignore")) ignored.forget();
-    const concerned = source.has(path) || !jobs ? "all" : touchedBy(path, jobs, folder).map(({ name }) => name);
-    changes.add(path, concerned);
+    try {
+      const concerned = source.has(path) || !jobs ? "all" : touchedBy(path, jobs, folder).map(({ name }) => name);
+      changes.add(path, concerned);
+    } catch (error) {
+      failure.reject(error);
+    }
   });
   const ready = new Promise<void>((resolve) => watcher.once("ready", resolve));
   await Promise.race([ready, failure.promise]).catch(async (error: unknown) => {

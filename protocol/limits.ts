@@ -371,6 +371,8 @@ export const limits = {
   /** A change is followed by others (an editor, a checkout): quiet for the first, or the second at the latest. */
   watchQuietMs: 100,
   watchMostMs: 2_000,
+  /** One changed file is compared with all inputs, of 20,000 jobs too, well within this. */
+  globsMs: 3_000,
   /** Changed files that are named. */
   namedChanges: 3,
   /** A question of a job is one line that a person reads; so often may an answer not fit; and so many may wait. */

@@ -28,6 +28,14 @@ describe("what a changed file concerns", () => {
     expect(touched("/home/me 1/app/src/a.ts")).toEqual([]);
   });
 
+  it("is not looked for with patterns that would take for ever", () => {
+    const file = `/app/${"a".repeat(40)}`;
+    for (const glob of ["{1..1000000}", `${"*a".repeat(20)}b`, "+(a|aa)+(a|aa)b"])
+      expect(() => touchedBy(file, [{ name: names("one")[0] as JobName, inputs: [glob] }], "/app", 200)).toThrow(
+        /more than 0.2 s/,
+      );
+  });
+
   it("begins to look for a glob in the folder before its first pattern", () => {
     expect(anchored("/app", "../lib/src/**/*.ts")).toEqual({ base: "/lib/src", glob: "**/*.ts" });
     expect(anchored("/app", "package.json")).toEqual({ base: "/app", glob: "package.json" });
