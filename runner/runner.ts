@@ -49,6 +49,15 @@ export interface Runner {
   close(): Promise<void>;
 }
 
+/** A job that is decided about, or on its way into the keeper. */
+interface Starting {
+  readonly owner: string;
+  readonly isNew: boolean;
+  isRevoked: boolean;
+  /** Does not wait for the decision any more. */
+  refuse(error: SortieError): void;
+}
+
 const ownerOf = ({ owner, peer }: Caller): string => owner ?? peer;
 
 /** Rejects where the keeper cannot be reached. */
@@ -58,6 +67,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
   let taken = 0;
   /** Of /job/run, under way. */
   let runs = 0;
+  const starting = new Set<Starting>();
   let draining = false;
   /** Somebody asked for it, and it stays. */
   let drained = false;
@@ -142,6 +152,11 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     if (code !== "CONNECTION_LOST") log(`${what} of ${caller.name}: ${message}`);
   };
 
+  const cancel = async (owner: string | null): Promise<void> => {
+    await callJson(await keeper.open(), "/keeper/cancel", { owner });
+  };
+  const noNewJobs = (): SortieError => new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+
   const handlers: Handlers = {
     "/runner/info": async () => info(),
     async *"/runner/watch"(_input, _caller, left) {
@@ -162,29 +177,39 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       // A command is of a job that was taken before.
       const isNew = request.within === undefined;
       const refuseWhileDraining = (): void => {
-        if (draining && isNew) throw new SortieError("RUNNER_DRAINING", `The runner ${name} takes no new jobs.`);
+        if (draining && isNew) throw noNewJobs();
       };
       refuseWhileDraining();
       const signer = options.signedBy?.(asked);
-      const admitted = await admission.admit(asked, caller);
-      // It may have taken a while.
-      refuseWhileDraining();
-      if (options.once && isNew) draining = true;
-      let taken = false;
+      const refused = Promise.withResolvers<never>();
+      refused.promise.catch(() => {});
+      const start: Starting = { owner: ownerOf(caller), isNew, isRevoked: false, refuse: refused.reject };
+      starting.add(start);
+      let state: "asked" | "admitted" | "taken" = "asked";
       runs++;
       try {
+        // A person may be asked.
+        const admitted = await Promise.race([admission.admit(asked, caller), refused.promise]);
+        refuseWhileDraining();
+        state = "admitted";
+        if (options.once && isNew) draining = true;
         const { request, confine, rule, wants } = admitted;
         const decision = decisionOf(caller, rule, wants, signer, asked);
         const input = { owner: ownerOf(caller), slots, leaseMs: options.leaseMs, decision, confine, ...asked, request };
         const to = await callRaw(await keeper.open(), "/keeper/run", input);
-        taken = true;
+        state = "taken";
+        starting.delete(start);
+        // It was not among the jobs that were cancelled then.
+        if (start.isRevoked) await cancel(start.owner);
         await serve(accept(to.output), to);
       } catch (error) {
         // It takes one job: one that the keeper refused was none.
-        if (options.once && isNew && !taken && !drained) draining = false;
-        tell(caller, request.job, error);
+        if (options.once && isNew && state === "admitted" && !drained) draining = false;
+        // Of what was not let in the admission has told.
+        if (state !== "asked") tell(caller, request.job, error);
         throw error;
       } finally {
+        starting.delete(start);
         runs--;
         changed();
       }
@@ -206,13 +231,10 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     watchKeeper(resolve).catch(reject);
   });
 
-  const cancel = async (owner: string | null): Promise<void> => {
-    await callJson(await keeper.open(), "/keeper/cancel", { owner });
-  };
-
   function drain(): void {
     drained = true;
     draining = true;
+    for (const { isNew, refuse } of starting) if (isNew) refuse(noNewJobs());
     changed();
   }
 
@@ -221,7 +243,10 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
     info,
     drain,
     idle: idle.promise,
-    revoke: cancel,
+    async revoke(peer) {
+      for (const start of starting) if (start.owner === peer) start.isRevoked = true;
+      await cancel(peer);
+    },
     async cancelAll() {
       drain();
       await cancel(null);

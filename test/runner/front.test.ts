@@ -168,6 +168,15 @@ describe("a runner for one job", () => {
     await runner.idle;
   });
 
+  it("does not wait for who is asked about a job: that is refused", async () => {
+    const runner = await testRunner(folder, { keeper, admission: { admit: () => new Promise(() => {}) } });
+    const asked = startJob(runner, request("true"));
+    expect(await pends(asked)).toBe(true);
+    runner.drain();
+    expect(await codeOf(asked)).toBe("RUNNER_DRAINING");
+    await runner.idle;
+  });
+
   it("is not done by a job that it refused", async () => {
     const over = request("true");
     const before = await front();
@@ -194,6 +203,21 @@ describe("a peer that is no longer trusted", () => {
     await runner.revoke("bad");
     expect((await finished).exit).toMatchObject({ reason: "cancelled", by: "runner" });
     expect((await finish(other)).stdout).toBe("fine\n");
+  });
+
+  it("loses also the job that was on its way in", async () => {
+    const runner: Runner = await testRunner(folder, {
+      keeper,
+      admission: {
+        async admit(asked, caller) {
+          if (caller.peer === "bad") await runner.revoke("bad");
+          return admitAll.admit(asked, caller);
+        },
+      },
+    });
+    const call = await startJob(runner, endless(), { peer: "bad" });
+    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "runner" });
+    expect((await finish(await startJob(runner, request("echo fine"), { peer: "good" }))).stdout).toBe("fine\n");
   });
 });
 
