@@ -311,6 +311,6 @@ describe.skipIf(missing !== undefined)("on an engine", () => {
       const { exit } = await bomb;
       expect(exit.reason === "timeout" || exit.code !== 0, JSON.stringify(exit)).toBe(true);
     },
-    30_000,
+    60_000,
   );
 });

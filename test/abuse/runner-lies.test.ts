@@ -134,7 +134,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await liar?.stop();
   await rig[Symbol.asyncDispose]();
-}, 30_000);
+}, 60_000);
 
 describe("a run with jobs on a runner that lies", () => {
   for (const [name, { says, told }] of Object.entries(lies))

@@ -375,7 +375,7 @@ describe("a sandboxed recipe that is loaded", () => {
       );
       expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: expect.stringContaining("runs out of memory") });
     },
-    30_000,
+    60_000,
   );
 
   attack(
@@ -389,7 +389,7 @@ describe("a sandboxed recipe that is loaded", () => {
       );
       expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: expect.stringMatching(/more than 256 MiB/) });
     },
-    30_000,
+    60_000,
   );
 
   attack("it floods its output, with what acts on a terminal", "a bounded part is shown, and harmless", async () => {
@@ -512,7 +512,7 @@ describe("what a sandboxed recipe's process says", () => {
         expect(error.message).toMatch(says);
         expect(["SANDBOX_FAILED", "RECIPE_INVALID", "RECIPE_CYCLE"]).toContain(error.code);
       },
-      30_000,
+      60_000,
     );
 
   attack("a job of that says __proto__", "no object gets it", async () => {

@@ -331,7 +331,7 @@ describe("the file of a secret", () => {
           const own = readdirSync("/dev/shm").find((name) => name.endsWith(wanted.attemptId));
           return own ? readdirSync(join("/dev/shm", own)) : [];
         };
-        await expect.poll(files, { timeout: 10_000 }).toEqual(["KEY", "TOKEN"]);
+        await expect.poll(files, { timeout: 30_000 }).toEqual(["KEY", "TOKEN"]);
         child.kill("SIGKILL");
         await ended;
         expect(files()).toEqual(["KEY", "TOKEN"]);
@@ -342,7 +342,7 @@ describe("the file of a secret", () => {
         child.kill("SIGKILL");
       }
     },
-    20_000,
+    60_000,
   );
 });
 
@@ -384,7 +384,7 @@ describe("a job in a container", () => {
             for (const path of ids) told += (await engineCall(host, "GET", path)).text;
             return told;
           },
-          { timeout: 5_000 },
+          { timeout: 20_000 },
         )
         .toContain("/run/sortie-secrets");
       expect((await second).stdout).toBe("up\n/changed\n***");
@@ -392,7 +392,7 @@ describe("a job in a container", () => {
       expect(told).toContain("KEY_FILE=/run/sortie-secrets/KEY");
       expect(leaksIn(told)).toEqual([]);
     },
-    30_000,
+    60_000,
   );
 
   attack(
@@ -420,7 +420,7 @@ describe("a job in a container", () => {
       const notes = controls.flatMap((one) => (one.type === "note" && one.from === "db" ? [one.text] : [])).join("");
       expect(notes).toMatch(/^is \*\*\*\n?x{2040}\*\*\*$/);
     },
-    30_000,
+    60_000,
   );
 });
 

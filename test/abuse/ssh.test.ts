@@ -36,7 +36,7 @@ describe.skipIf(why)("hosts beyond the grant", () => {
     );
     process.env["SORTIE_SSH_CONFIG"] = config;
     at = await places(folder);
-  }, 30_000);
+  }, 60_000);
   afterEach(() => at.goesOn());
   afterAll(async () => {
     await at.close();

@@ -361,6 +361,6 @@ describe("a real terminal", () => {
       expect(screen.title()).not.toContain("FORGED");
       expect(screen.clipboard()).not.toContain("FORGED");
     },
-    20_000,
+    60_000,
   );
 });

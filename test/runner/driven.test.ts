@@ -235,7 +235,7 @@ describe("the end of a driven job", () => {
     order.push("job");
     expect(await ending).toMatchObject({ reason: "cancelled", by: "user", signal: "KILL" });
     expect(exit).toMatchObject({ reason: "cancelled", by: "user", code: null, signal: null });
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(30_000);
     expect(order).toEqual(["command", "job"]);
   });
 
@@ -467,7 +467,7 @@ describe("a runner that drains", () => {
 describe("a step's own time", () => {
   it("ends its job, and the exit says which step and how long", async () => {
     const steps = [
-      { shell: "echo one", timeoutMs: 5_000 },
+      { shell: "echo one", timeoutMs: 30_000 },
       { shell: "exec sleep 4887", timeoutMs: 200 },
       { shell: "echo never" },
     ];
@@ -484,12 +484,12 @@ describe("a step's own time", () => {
 
   it("is told as such also where the step goes on to exit 0, and is not the next one's", async () => {
     const steps = [
-      { shell: "trap 'exit 0' TERM; while :; do sleep 0.05; done", timeoutMs: 300 },
+      { shell: "trap 'exit 0' TERM; while :; do sleep 0.05; done", timeoutMs: 1_000 },
       { shell: "echo never" },
     ];
     const { exit, stdout } = await finish(await startJob(runner, request("", { steps })));
-    expect([stdout, exit]).toMatchObject(["", { reason: "timeout", timeoutMs: 300, step: 0, code: 0 }]);
-    const short = [{ shell: "true", timeoutMs: 100 }, { shell: "sleep 0.4; echo end" }];
+    expect([stdout, exit]).toMatchObject(["", { reason: "timeout", timeoutMs: 1_000, step: 0, code: 0 }]);
+    const short = [{ shell: "true", timeoutMs: 1_000 }, { shell: "sleep 1.3; echo end" }];
     expect(await finish(await startJob(runner, request("", { steps: short })))).toMatchObject({
       stdout: "end\n",
       exit: { reason: "exited", code: 0 },
