@@ -246,7 +246,7 @@ describe("the end of a driven job", () => {
         end: async (job: Driven) => job.send({ type: "cancel", by: "run" }),
         exit: { reason: "cancelled", by: "run" },
       },
-      { more: { timeoutMs: 1_500 }, end: async () => {}, exit: { reason: "timeout", timeoutMs: 1_500 } },
+      { more: { timeoutMs: 3_000 }, end: async () => {}, exit: { reason: "timeout", timeoutMs: 3_000 } },
       { more: { leaseMs }, end: async (job: Driven) => job.call.abort(gone), exit: { reason: "lease" } },
     ];
     for (const { more, end, exit } of cases) {
