@@ -152,7 +152,7 @@ describe("a runner that dials", () => {
         expect(said[0]).toMatch(/^not connected to laptop: /);
         expect(trust.list().map((pin) => pin.peer)).toEqual([real.peer]);
         port = portOf(real.addresses()[0] ?? "");
-        expect(await real.arrives(dials.peer, 5_000)).toBe(true);
+        expect(await real.arrives(dials.peer, 30_000)).toBe(true);
       } finally {
         stop();
         await proxy.close();

@@ -338,8 +338,8 @@ describe("a peer that dials by itself", () => {
   it("is called over the connection that it made, which tells it when it ends", async () => {
     const dials = await node({ onCall: (channel) => void echo(channel) });
     const listens = await node({ listen });
-    const early = listens.arrives(dials.peer, 5_000);
-    const { ended } = await dials.connect(listens.peer, listens.addresses(), 5_000);
+    const early = listens.arrives(dials.peer, 30_000);
+    const { ended } = await dials.connect(listens.peer, listens.addresses(), 30_000);
     expect(await early).toBe(true);
     const channel = await listens.open(dials.peer, [], CALL_PROTOCOL);
     await channel.write(Buffer.from("hello"));
@@ -354,9 +354,9 @@ describe("a peer that dials by itself", () => {
     const me = await identity();
     const listens = await node({ listen, oneConnectionEach: true });
     const first = await node({ identity: me });
-    const { ended } = await first.connect(listens.peer, listens.addresses(), 5_000);
+    const { ended } = await first.connect(listens.peer, listens.addresses(), 30_000);
     const second = await node({ identity: me, onCall: (channel) => void echo(channel) });
-    await second.connect(listens.peer, listens.addresses(), 5_000);
+    await second.connect(listens.peer, listens.addresses(), 30_000);
     await ended;
     const channel = await listens.open(me.peer, [], CALL_PROTOCOL);
     await channel.write(Buffer.from("new"));

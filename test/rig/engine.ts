@@ -36,7 +36,7 @@ const FOLDER = "SORTIE_TEST_ENGINES";
 const PREFIX = "sortie-engines-";
 /** The process that runs the tests, and since when. */
 const RUN = "run";
-const UP_WITHIN_MS = 30_000;
+const UP_WITHIN_MS = 45_000;
 
 export type EngineKind = "docker" | "podman";
 /** `host` is for DOCKER_HOST; or why there is no such engine here. */
