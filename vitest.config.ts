@@ -10,6 +10,8 @@ export default defineConfig({
     env: { XDG_CACHE_HOME: join(import.meta.dirname, "node_modules/.cache") },
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // A second is too little for a loaded machine.
+    expect: { poll: { timeout: 30_000 } },
     allowOnly: false,
     // One more than two cores: many files wait for times and limits, one of them for three minutes.
     maxWorkers: 3,
