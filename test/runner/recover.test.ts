@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { type AttemptId, type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
 import type { JournalControl } from "../../protocol/messages.ts";
-import { openBackends } from "../../runner/keeper/backends/index.ts";
+import { type Backends, openBackends } from "../../runner/keeper/backends/index.ts";
 import { diskBudget } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { acknowledgeRecord, type JobRecord, writeRecord } from "../../runner/keeper/record.ts";
@@ -48,15 +48,20 @@ function left(segments: readonly Segment[], record = recordOf(newAttemptId())) {
   return { ...place, folder, record };
 }
 
+const backendsIn = (folder: string): Backends => openBackends({ folder, owner: "the-recovery", log() {} });
+
 /** The next keeper's look, and what each journal holds then. */
-async function taken(place: { readonly folder: string; readonly journals: string; readonly work: string }) {
+async function taken(
+  place: { readonly folder: string; readonly journals: string; readonly work: string },
+  given?: Backends,
+) {
   const disk = diskBudget(
     () => {},
     () => {},
   );
-  const backend = openBackends({ folder: place.folder, owner: "the-recovery", log() {} });
+  const backend = given ?? backendsIn(place.folder);
   const found = await recover({ ...place, disk, backend });
-  await backend.close();
+  if (!given) await backend.close();
   return Promise.all(
     found.map(async ({ record, journal, acknowledged }) => {
       const { offset } = journal.start;
@@ -88,6 +93,8 @@ describe("what a keeper that died left", () => {
         encodeChunk(STDOUT, Buffer.from("two")),
       ]);
       const whole = Buffer.concat([first, second]);
+      // The same for all: each of its own starts a process.
+      const backend = backendsIn(testFolder());
       for (let cut = 0; cut < last.length; cut++) {
         const place = left(
           [
@@ -100,7 +107,7 @@ describe("what a keeper that died left", () => {
           ],
           record,
         );
-        const [job, ...others] = await taken(place);
+        const [job, ...others] = await taken(place, backend);
         expect(others).toEqual([]);
         expect(job?.bytes.subarray(0, whole.length).equals(whole)).toBe(true);
         const { tally } = contentsOf(whole);
@@ -116,9 +123,10 @@ describe("what a keeper that died left", () => {
         ]);
         expect(job?.used).toBe(job?.bytes.length);
         // The keeper after that one finds nothing more to do.
-        const [again] = await taken(place);
+        const [again] = await taken(place, backend);
         expect(again?.bytes.equals(job?.bytes ?? Buffer.alloc(0))).toBe(true);
       }
+      await backend.close();
     });
   }
 
