@@ -16,7 +16,7 @@ import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.
 import { flagFor, itemsFor, meaningOf } from "../grants/needed.ts";
 import { POLICY_FILE, policyOption } from "../grants/of-runner.ts";
 import type { Want } from "../grants/policy.ts";
-import { allSections, loadPolicy, sectionsOf } from "../grants/policy-file.ts";
+import { allSections, loadPolicy, sectionsOf, whatIsWrong } from "../grants/policy-file.ts";
 import { policySchema } from "../grants/policy-schema.ts";
 import { describeSection, warningsOf } from "../grants/tell.ts";
 import { wantsOf } from "../grants/wants.ts";
@@ -81,7 +81,8 @@ export async function handler(options: Options): Promise<number> {
   }
   const sections = [compile(policyOfFlags(options), "flags")];
   if (options.policy !== undefined || existsSync(own)) sections.push(...sectionsFor(own, folder, options.peer));
-  const wants = wantsOf(options.file === undefined ? requestOfOptions(options) : readRequest(options.file));
+  const request = options.file === undefined ? requestOfOptions(options) : readRequest(options.file);
+  const wants = wantsOf(request);
   const unlimited = isUnlimited(sections);
   let denied = 0;
   for (const asked of wants) {
@@ -90,10 +91,11 @@ export async function handler(options: Options): Promise<number> {
     if (!decision.allowed) denied++;
     for (const line of explain(want, decision)) say(line);
   }
+  const nothing = request.driven ? "each of its commands asks for itself" : "it wants nothing";
   say(
     denied > 0
       ? `denied: ${denied} of the ${wants.length} things that it wants`
-      : `allowed${wants.length === 0 ? ": it wants nothing" : ""}`,
+      : `allowed${wants.length === 0 ? `: ${nothing}` : ""}`,
   );
   return denied > 0 ? exitCodes.failed : exitCodes.passed;
 }
@@ -186,7 +188,5 @@ function parseRequest(json: unknown, from: string): JobRequest {
     ...(container ? { container: { ...plainContainer, ...container } } : {}),
   });
   if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const at = v.getDotPath(issue);
-  throw new SortieError("USAGE", `${from} is no job's request: ${at ? `${at}: ` : ""}${issue.message.slice(0, 300)}.`);
+  throw new SortieError("USAGE", `${from} is no job's request: ${whatIsWrong(parsed.issues[0]).slice(0, 300)}.`);
 }

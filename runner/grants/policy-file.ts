@@ -107,9 +107,15 @@ function readPolicy(path: string): PolicyFile {
   }
   const parsed = v.safeParse(PolicyFile, json);
   if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
+  throw invalid(path, whatIsWrong(parsed.issues[0]).slice(0, 300));
+}
+
+/** Where one of several things is expected, what is wrong in the one that was meant: that it is none of them helps nobody. */
+export function whatIsWrong(issue: v.BaseIssue<unknown>): string {
   const at = v.getDotPath(issue);
-  throw invalid(path, `${at ? `${at}: ` : ""}${issue.message.slice(0, 300)}`);
+  const within = issue.issues?.find(({ path }) => path !== undefined);
+  const rest = within ? whatIsWrong(within) : issue.message;
+  return at ? `${at}${within ? "." : ": "}${rest}` : rest;
 }
 
 /** The schema would pass over members of these names, and with them what they deny. */

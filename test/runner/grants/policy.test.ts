@@ -61,10 +61,10 @@ describe("a policy file", () => {
 
   it.each<[string, unknown, RegExp]>([
     ["is no JSON", "{", /no JSON/],
-    ["has a kind that there is not", { allow: { walk: true } }, /allow/],
+    ["has a kind that there is not", { allow: { walk: true } }, /: allow\.walk: /],
     ["has a bad item", { peers: { laptop: { deny: { run: ["./git"] } } } }, /policy peers\.laptop: "\.\/git"/],
     ["has a word of its own", { allows: {} }, /allows/],
-    ["allows a kind by a word", { allow: { run: "git" } }, /allow/],
+    ["allows a kind by a word", { allow: { run: "git" } }, /: allow\.run: true, or a list/],
     ["denies everything by true", { deny: true }, /deny/],
     ["has a name that is none", { peers: { "a b": {} } }, /name or peer ID/],
     ["hides what it denies behind __proto__", '{"deny":{"__proto__":{"run":true}}}', /__proto__/],
