@@ -6,6 +6,7 @@ import type { Argv } from "yargs";
 import { SortieError } from "../../protocol/errors.ts";
 import { homeOf } from "../../protocol/home.ts";
 import { interruptSignal } from "../../protocol/interrupt.ts";
+import { harmless, oneLine } from "../../protocol/text.ts";
 import { watchFolder } from "../../protocol/watch-folder.ts";
 import { describeLine } from "../audit-text.ts";
 import { Hash, type Link } from "../keeper/audit/chain.ts";
@@ -64,7 +65,7 @@ async function show(folder: string, { lines, peer, json, follow }: Options): Pro
     throw new SortieError("NOT_FOUND", `There is no audit in ${folder}.`, { hint: STARTED });
   const isWanted = ({ line }: ReadLine): boolean =>
     peer === undefined || (line !== undefined && isOf(line.event, peer));
-  const print = (read: ReadLine): void => say(json ? read.text : describeLine(read));
+  const print = (read: ReadLine): void => say(json ? harmless(read.text, false) : describeLine(read));
   // Before the last lines are read: what comes meanwhile is in both, and shown once.
   const followed = follow ? followFrom(folder) : undefined;
   let shown = 0;
@@ -121,7 +122,9 @@ function verify(folder: string, head: string | undefined): number {
     throw new SortieError("NOT_FOUND", `There is no audit in ${folder}.`, { hint: STARTED });
   if (torn > 0) say(`${torn} bytes behind the last line: one is being written, or a crash cut it`);
   if (breaks.length > 0) {
-    for (const { file, line, what } of breaks) process.stderr.write(`${file}${line ? ` line ${line}` : ""}: ${what}\n`);
+    // It may quote what somebody put there.
+    for (const { file, line, what } of breaks)
+      process.stderr.write(`${file}${line ? ` line ${line}` : ""}: ${oneLine(what)}\n`);
     throw new SortieError("AUDIT_BROKEN", `The audit in ${folder} is not whole.`);
   }
   say(

@@ -47,5 +47,15 @@ describe("runner audit", () => {
       stderr: expect.stringMatching(/^000000000001\.jsonl line 3: [\s\S]*AUDIT_BROKEN/),
     });
     expect(other.stderr).toContain("line 3 is another one than was noted");
+
+    writeFileSync(path, readFileSync(path, "utf8").replace("\n", "\n\u001b[2JFORGED\n"));
+    for (const { text, stderr } of await Promise.all([
+      rig.runner(["audit", "verify"], home),
+      rig.runner(["audit", "--json"], home),
+      rig.runner(["audit"], home),
+    ])) {
+      expect(text + stderr).toContain("FORGED");
+      expect(text + stderr).not.toContain("\u001b");
+    }
   });
 });
