@@ -102,6 +102,8 @@ function* build(secrets: Iterable<string>, most: number): Generator<undefined, R
 interface Automaton {
   /** The states behind the root, one a byte. */
   readonly root: Int32Array;
+  /** Those behind each of these, by both bytes: there most steps end, and there may be very many. */
+  readonly second: Int32Array;
   readonly child: Int32Array;
   readonly sibling: Int32Array;
   readonly byte: Uint8Array;
@@ -118,6 +120,7 @@ interface Automaton {
 function* automatonOf(patterns: readonly Uint8Array[]): Generator<undefined, Automaton> {
   const states = patterns.reduce((sum, { length }) => sum + length, 1);
   const root = new Int32Array(256);
+  const second = new Int32Array(65_536);
   const [child, sibling, fail, depth, match] = Array.from({ length: 5 }, () => new Int32Array(states)) as [
     Int32Array,
     Int32Array,
@@ -133,7 +136,7 @@ function* automatonOf(patterns: readonly Uint8Array[]): Generator<undefined, Aut
     // By its index: an iterator of so many bytes takes longer than all else.
     for (let index = 0; index < pattern.length; index++) {
       const one = pattern[index] as number;
-      let next = (state === 0 ? root[one] : childOf({ child, sibling, byte }, state, one)) as number;
+      let next = (state === 0 ? root[one] : childOf({ second, child, sibling, byte, depth }, state, one)) as number;
       if (next === 0) {
         next = made++;
         byte[next] = one;
@@ -142,6 +145,7 @@ function* automatonOf(patterns: readonly Uint8Array[]): Generator<undefined, Aut
         else {
           sibling[next] = child[state] as number;
           child[state] = next;
+          if (index === 1) second[((byte[state] as number) << 8) | one] = next;
         }
       }
       state = next;
@@ -149,7 +153,18 @@ function* automatonOf(patterns: readonly Uint8Array[]): Generator<undefined, Aut
     match[state] = pattern.length;
   }
   const shortest = patterns.reduce((least, { length }) => Math.min(least, length), 255);
-  const automaton = { root, child, sibling, byte, fail, depth, match, shortest, skip: skipsOf(patterns, shortest) };
+  const automaton = {
+    root,
+    second,
+    child,
+    sibling,
+    byte,
+    fail,
+    depth,
+    match,
+    shortest,
+    skip: skipsOf(patterns, shortest),
+  };
   yield* link(automaton);
   return automaton;
 }
@@ -172,7 +187,12 @@ function* link(automaton: Automaton): Generator<undefined, void> {
   }
 }
 
-function childOf({ child, sibling, byte }: Pick<Automaton, "child" | "sibling" | "byte">, of: number, one: number) {
+function childOf(
+  { second, child, sibling, byte, depth }: Pick<Automaton, "second" | "child" | "sibling" | "byte" | "depth">,
+  of: number,
+  one: number,
+): number {
+  if (depth[of] === 1) return second[((byte[of] as number) << 8) | one] as number;
   let next = child[of] as number;
   while (next !== 0 && byte[next] !== one) next = sibling[next] as number;
   return next;
