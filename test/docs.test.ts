@@ -60,7 +60,7 @@ describe("the documentation", () => {
     }
   });
 
-  it("has a README whose every command works, one after the other, as it is read", async () => {
+  it("has a README whose every command works, one after the other, as it is read", { timeout: 240_000 }, async () => {
     expect(await runPage("README.md")).toBeGreaterThan(16);
   });
 
