@@ -175,9 +175,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     return started;
   }
 
-  async function attach(): Promise<RawCarriage> {
+  async function attach(channel: ByteChannel): Promise<RawCarriage> {
     const offset = base + decoder.offset;
-    const channel = await link.open();
     const asked = { attemptId, offset, control: !options.readOnly, window, holder };
     const found = await answerWithin(channel, limits.answerMs, callRaw(channel, "/job/attach", asked));
     if (found.output.offset !== offset) await beginLater(found.output);
@@ -214,8 +213,10 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   }
 
   async function attachOrBegin(): Promise<RawCarriage | undefined> {
+    // A runner that is not trusted any more is NOT_FOUND too, and says nothing of the attempt.
+    const channel = await link.open();
     try {
-      return await attach();
+      return await attach(channel);
     } catch (error) {
       if (asSortieError(error).code !== "NOT_FOUND" || !request) throw error;
       if (taken) throw forgotten();
@@ -362,7 +363,10 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   if (state.exit) {
     // The coordinator ended between the exit and its record. The runner may still wait for the acknowledgement.
     end = Promise.resolve(ended(state.exit));
-    await attach().then(acknowledgeExit, () => {});
+    await link
+      .open()
+      .then(attach)
+      .then(acknowledgeExit, () => {});
   } else {
     try {
       call = request && (await begin(request));
