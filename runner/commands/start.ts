@@ -248,9 +248,10 @@ export async function handler(options: Options): Promise<number> {
       await joinCoordinator(options.join, options.code, name, { node, trust, log, onPaired: tellPaired });
     for (const pin of trust.list().filter(isDialled)) say(`dials ${pin.name} (${pin.peer}) whenever that listens`);
     stops.push(keepJoined({ folder, node, trust, log }));
-    if (addresses.length > 0) {
+    const invite =
+      addresses.length > 0 ? inviteUnlessMany(() => invites.issue(identity.peer, addresses), log) : undefined;
+    if (invite !== undefined) {
       say("invite, for one coordinator, within ten minutes:");
-      const invite = invites.issue(identity.peer, addresses);
       say(`  npx coordinator add '${invite}'`);
       const room = roomOf(process.stdout, LINES_WITH_QR);
       for (const line of (room && (await qrLines(invite, room))) ?? []) say(line);
@@ -303,6 +304,18 @@ function bytes(option: string, text: string | undefined): number | undefined {
   const count = parseSize(text);
   if (count !== undefined && count >= limits.journalMinimumBytes) return count;
   throw new SortieError("USAGE", `--${option} takes a size such as 500MiB or 1GiB, not ${JSON.stringify(text)}.`);
+}
+
+/** Each start makes one: a runner that is started for every job (`--once`) goes on when a thousand of them are alive. */
+function inviteUnlessMany(issue: () => string, log: (line: string) => void): string | undefined {
+  try {
+    return issue();
+  } catch (error) {
+    const { code, message } = asSortieError(error);
+    if (code !== "USAGE") throw error;
+    log(`no invite is made: ${message}`);
+    return undefined;
+  }
 }
 
 /** Where nothing was said, journals leave half of the disk that is free to others. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { limits } from "../../protocol/limits.ts";
 import { Rig } from "../rig/rig.ts";
 import { terminal } from "../rig/terminal.ts";
 
@@ -174,5 +175,13 @@ describe("trust, by the commands", () => {
     await runner.stop("SIGKILL");
     const none = await rig.runner(["invite"], runner.home);
     expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/No runner runs on .*\n +hint: Start it/)]);
+    // As many as one that is started for each job leaves within ten minutes.
+    const alive = { key: "", expiresAt: Date.now() + 600_000, usedBy: null };
+    const many = Array.from({ length: limits.invitesAlive }, (_, index) => ({ ...alive, id: `${index}` }));
+    writeFileSync(join(runner.home, "runner", "invites.json"), JSON.stringify(many));
+    const again = rig.spawnRunner(["start", "--listen", "/ip4/127.0.0.1/tcp/0"], runner.home);
+    await again.waitFor(/no invite is made: 1000 invites are alive already/);
+    again.child.kill();
+    expect((await again.ended).code).toBe(0);
   });
 });
