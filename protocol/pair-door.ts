@@ -53,7 +53,11 @@ export function openPairingDoor(side: PairingSide): PairingDoor {
         onPaired: (pin) => side.onPaired?.(pin, host),
         onRefused: (reason) => side.onRefused?.(reason, peer, host),
       });
-      if (outcome === "wrong") slowdown.failed(host);
+      if (outcome !== "wrong") return;
+      const waitMs = slowdown.failed(host);
+      // Said once for each wait: whoever comes meanwhile is not let in, without a word.
+      if (waitMs > 0)
+        side.onRefused?.(`so many pairings failed that ${host} has to wait ${waitMs / 1_000} s`, peer, host);
     },
   };
 }

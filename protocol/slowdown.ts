@@ -5,7 +5,8 @@ import { limits } from "./limits.ts";
 export interface Slowdown {
   /** Whether this host has to wait. */
   slowed(host: string): boolean;
-  failed(host: string): void;
+  /** One more failure; gives how long the host has to wait now, in milliseconds. */
+  failed(host: string): number;
 }
 
 interface Failures {
@@ -32,6 +33,7 @@ export function createSlowdown(now: () => number = () => performance.now()): Slo
       hosts.set(host, { count, lastAt: now() });
       const [first] = hosts.keys();
       if (hosts.size > limits.failedPairingsHosts && first !== undefined) hosts.delete(first);
+      return waitMsAfter(count);
     },
   };
 }

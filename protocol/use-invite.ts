@@ -62,7 +62,9 @@ async function prove(
     // A peer without a living invite ends a stranger's connection before any stream.
     if (asSortieError(error).code !== "UNTRUSTED") throw error;
     const what = "invite" in by ? "invite" : "code";
-    throw new SortieError("PAIRING_REFUSED", `The peer ended the connection: the ${what} was used or is over.`, {
+    const why = `the ${what} was used or is over, or too many pairings from this host failed`;
+    throw new SortieError("PAIRING_REFUSED", `The peer ended the connection: ${why}.`, {
+      hint: "The log of the other side names a host that has to wait, ten minutes at most; otherwise make a new one there.",
       cause: error,
     });
   });

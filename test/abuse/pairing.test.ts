@@ -176,6 +176,7 @@ describe("a host whose guesses are wrong", () => {
         );
       const guesser = await testNode();
       expect(await refusal(useInvite(guesser, url))).toMatch(/^PAIRING_REFUSED: The peer ended the connection/);
+      expect(issuer.refused.at(-1)).toBe("so many pairings failed that 127.0.0.1 has to wait 10 s");
       const port = await fromElsewhere(portIn(issuer.node));
       const honest = await testNode();
       expect(await useInvite(honest, url.replace(/tcp\/\d+/, `tcp/${port}`))).toEqual({ name: "w1" });
