@@ -59,7 +59,8 @@ function checkAttempt(
   figures.bytes += stdout.length + stderr.length;
   const [exit] = exits;
   // What came out of the memory of a keeper that is gone is in the log, and in no journal.
-  if (exit || !why.runnerWasFull || why.keeperKills === 0) checkJournal(site, attempt.id, bytes, what, figures);
+  const fromMemory = why.runnerWasFull && why.keeperKills > 0;
+  if (exit || !fromMemory) checkJournal(site, attempt.id, bytes, fromMemory, what, figures);
   if (exits.length > 1) figures.repeatedExits += exits.length - 1;
   if (afterExit) figures.wrong(`${what} goes on after its exit`);
   if (damage !== undefined) figures.wrong(`${what} is no log: ${damage}`);
@@ -142,16 +143,38 @@ function decode(bytes: Buffer) {
   };
 }
 
-/** What the runner's disk has of it is, byte by byte, what the coordinator's has. */
-function checkJournal(site: Site, attempt: string, log: Buffer, what: string, figures: Figures): void {
+/**
+ * What the runner's disk has of it is, byte by byte, what the coordinator's has. Where a keeper had only in its memory what it
+ * sent last, also the exit, the one after it has ended the journal as lost, before that.
+ */
+function checkJournal(
+  site: Site,
+  attempt: string,
+  log: Buffer,
+  fromMemory: boolean,
+  what: string,
+  figures: Figures,
+): void {
   for (const name of readdirSync(site.journals)) {
     const [id, offset, , , ending] = name.split(".");
     if (id !== attempt || ending !== "chunks") continue;
     const from = Number(offset);
     const segment = readFileSync(join(site.journals, name));
-    if (!segment.equals(log.subarray(from, from + segment.length)))
+    const isLog = (length: number): boolean => segment.subarray(0, length).equals(log.subarray(from, from + length));
+    if (!isLog(segment.length) && !(fromMemory && isLog(beforeLost(segment))))
       figures.wrong(
         `${what}: its journal from ${from} to ${from + segment.length} is not its log of ${log.length} bytes`,
       );
   }
+}
+
+/** Where the last chunk begins, if that says that the job was lost. */
+function beforeLost(segment: Buffer): number {
+  const decoder = new ChunkDecoder();
+  let whole = 0;
+  for (const part of decoder.push(segment)) {
+    if (part.kind === "control" && (part.json as { reason?: string }).reason === "lost") return whole;
+    if (decoder.atBoundary) whole = decoder.offset;
+  }
+  return segment.length;
 }

@@ -1,5 +1,6 @@
 // One round: the jobs of its plan on a site, the faults at their moments, and what came of it.
 import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../protocol/errors.ts";
 import { processesOf, until } from "../rig/rig.ts";
 import { checkRun } from "./check.ts";
 import { checkEvents } from "./check-events.ts";
@@ -26,6 +27,8 @@ export async function playRound(site: Site, seed: number): Promise<Round> {
   const conduct = new Conduct(site, site.rig.recipe(recipeOf(plan), `round-${seed}.ts`));
   try {
     return await play(site, plan, conduct, command);
+  } catch (error) {
+    throw new Error([messageOf(error), ...conduct.words(), ...site.words()].join("\n    "), { cause: error });
   } finally {
     conduct.stop();
   }
