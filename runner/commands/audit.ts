@@ -49,6 +49,8 @@ export async function handler(options: Options): Promise<number> {
       return verify(folder, options.head);
     case "head": {
       const head = readHead(folder);
+      if (!head && auditFiles(folder).length > 0)
+        throw new SortieError("AUDIT_BROKEN", `The audit in ${folder} has no head, or none that can be read.`);
       if (!head) throw new SortieError("NOT_FOUND", `There is no audit in ${folder}.`, { hint: STARTED });
       say(`${head.seq}:${head.hash}`);
       return 0;

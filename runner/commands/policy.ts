@@ -158,7 +158,8 @@ function requestOfOptions(options: Options): JobRequest {
 }
 
 function sshTarget(text: string): unknown {
-  const [, user, host, port] = /^(?:([^@]*)@)?(.*?)(?::(\d+))?$/.exec(text) ?? [];
+  // An address with colons in brackets.
+  const [, user, host, port] = /^(?:([^@]*)@)?\[?(.*?)\]?(?::(\d+))?$/.exec(text) ?? [];
   return { host, ...(user === undefined ? {} : { user }), ...(port === undefined ? {} : { port: Number(port) }) };
 }
 

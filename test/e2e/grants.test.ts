@@ -121,14 +121,16 @@ describe("runner policy", () => {
     writeFileSync(job, JSON.stringify({ steps: [{ argv: ["true"] }], container: undefined, cwd: "/" }));
     const explain = (...args: string[]) =>
       rig.runner(["policy", "explain", "--policy", path, ...args], home, readFileSync(job, "utf8"));
-    const [checked, schema, laptop, all, file, flags] = await Promise.all([
+    const [checked, schema, laptop, all, file, flags, host] = await Promise.all([
       rig.runner(["policy", "check", path], home),
       rig.runner(["policy", "schema"], home),
       explain("--peer", "laptop", "-e", "FOO=1", "--", "sh", "-c", "x"),
       explain("--", "sh"),
       explain(job),
       explain("-", "--allow-cwd=/"),
+      explain("--ssh", "deploy@[::1]:22", "--allow-ssh=deploy@[::1]:22", "--", "true"),
     ]);
+    expect(host.text).toContain("yes  run on deploy@[::1]:22 by ssh\n");
     expect(checked).toMatchObject({ code: 0, stderr: "" });
     expect(checked.text).toContain("policy peers.laptop: run sh; but no env FOO\n");
     expect(checked.text).toContain("warning: policy peers.laptop: allow run=sh: sh can start any other program");

@@ -57,5 +57,7 @@ describe("runner audit", () => {
       expect(text + stderr).toContain("FORGED");
       expect(text + stderr).not.toContain("\u001b");
     }
+    writeFileSync(join(folder, "head.json"), "{");
+    expect(await rig.runner(["audit", "head"], home)).toMatchObject({ stderr: expect.stringContaining("has no head") });
   });
 });
