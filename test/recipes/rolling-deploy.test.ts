@@ -59,7 +59,7 @@ async function startHosts(
 function paramsOf(rig: Rig, hosts: Hosts): Record<string, string | number> {
   const version = `"$(cat ${rig.folder}/by-address/$HOST)/version"`;
   const deploy = `echo $HOST >> ${rig.folder}/deployed; printf %s "$VERSION" > ${version}`;
-  return { hosts: JSON.stringify(hosts.addresses), deploy, rollback: `printf 1 > ${version}`, seconds: 1, batch: 2 };
+  return { hosts: JSON.stringify(hosts.addresses), deploy, rollback: `printf 1 > ${version}`, seconds: 30, batch: 2 };
 }
 
 describe("the recipe of a rolling deploy", () => {
@@ -75,7 +75,9 @@ describe("the recipe of a rolling deploy", () => {
   it("rolls back those that were touched where one is not healthy, and touches no other", async () => {
     await using rig = new Rig();
     await using hosts = await startHosts(rig, 5, { index: 2, version: "2" });
-    const { code, jobs } = await runRecipe(rig, "rolling-deploy", { ...paramsOf(rig, hosts), version: "2" });
+    // So long it is waited for; the others have to answer within that, too.
+    const params = { ...paramsOf(rig, hosts), version: "2", seconds: 4 };
+    const { code, jobs } = await runRecipe(rig, "rolling-deploy", params);
     expect([code, jobs["roll"]?.outcome, jobs["back"]?.outcome]).toEqual([1, "failed", "passed"]);
     expect(jobs["roll"]?.message).toContain(`${hosts.addresses[2]}/health did not become healthy: status 503`);
     expect(hosts.versions()).toEqual(["1", "1", "1", "1", "1"]);
