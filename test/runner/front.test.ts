@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { encodeControl } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
@@ -115,10 +117,12 @@ describe("draining", () => {
     await idle.idle;
     await idle.close();
     const runner = await testRunner(folder, { keeper });
-    const wanted = request("sleep 0.4");
+    const go = join(folder, "go");
+    const wanted = request(`until [ -e ${go} ]; do sleep 0.02; done`);
     (await startJob(runner, wanted)).abort(gone);
     runner.drain();
     expect(await pends(runner.idle)).toBe(true);
+    writeFileSync(go, "");
     await runner.idle;
     expect(await listJobs(runner)).toMatchObject([{ running: false, acknowledged: false }]);
   });
