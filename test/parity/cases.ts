@@ -440,15 +440,17 @@ export const cases: readonly Case[] = [
   {
     title: "a cancellation while a grandchild holds its outputs",
     run: async (place) => {
-      const begun = await place.begin(`sleep ${only(4956)} & echo up; exit 5 # ${only(4964)}`);
+      // It writes, so that it is waited for longer than a quiet second.
+      const holds = `sh -c 'while :; do echo; sleep 0.2; done' ${only(4956)}`;
+      const begun = await place.begin(`${holds} & echo up; exit 5 # ${only(4964)}`);
       await begun.said("up\n");
       // The command itself, which has its script among its arguments; over ssh it has them nowhere else.
       await gone(`# ${only(4964)}`);
-      // Within its quiet second; in a container it has ended by then, and so has the job, soon.
-      for (let looks = 0; looks < 25 && processesOf(`sleep\x00${only(4956)}`).length > 0; looks++) await delay(20);
-      if (processesOf(`sleep\x00${only(4956)}`).length > 0) begun.cancel();
+      // In a container it has ended by then, and so has the job, soon.
+      for (let looks = 0; looks < 25 && processesOf(`\x00${only(4956)}`).length > 0; looks++) await delay(20);
+      if (processesOf(`\x00${only(4956)}`).length > 0) begun.cancel();
       const { exit } = await begun.outcome;
-      return [...how({ exit } as Outcome).slice(0, 2), await gone(`sleep\x00${only(4956)}`)];
+      return [...how({ exit } as Outcome).slice(0, 2), await gone(`\x00${only(4956)}`)];
     },
     promised: ["cancelled", 5, 0],
     but: { container: { says: "has ended with the command", seen: ["exited", 5, 0] } },
