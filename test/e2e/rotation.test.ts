@@ -1,11 +1,14 @@
-import { cpSync } from "node:fs";
+import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { portOf } from "../rig/proxy.ts";
 import { LOOPBACK, processesOf, Rig, until } from "../rig/rig.ts";
 
-/** Counts to twenty, ten a second. */
-const counting = ["sh", "-c", "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.1; done"];
+/** Counts to twenty, ten a second; the last one once the file is there. */
+const counting = (file: string): string[] => {
+  const count = `until [ $i -lt 20 ] || [ -e ${file} ]; do sleep 0.05; done; echo line $i; sleep 0.1`;
+  return ["sh", "-c", `i=0; while [ $i -lt 20 ]; do i=$((i+1)); ${count}; done`];
+};
 const lines = Array.from({ length: 20 }, (_, at) => `line ${at + 1}\n`).join("");
 
 describe("a new key", () => {
@@ -15,7 +18,8 @@ describe("a new key", () => {
     const before = (await rig.coordinator(["id"])).text.trim();
     const stolen = join(rig.folder, "stolen");
     cpSync(rig.home, stolen, { recursive: true });
-    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting]);
+    const enough = join(rig.folder, "enough");
+    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting(enough)]);
     await live.waitFor(/line 3\n/);
 
     const rotated = JSON.parse((await rig.coordinator(["id", "--rotate", "--json"])).text);
@@ -25,6 +29,7 @@ describe("a new key", () => {
     const old = await rig.coordinator(["exec", "w1", "--", "true"], { env: { SORTIE_HOME: stolen } });
     expect([old.code, old.stderr]).toEqual([125, expect.stringContaining("error[UNTRUSTED]")]);
     expect((await rig.coordinator(["exec", "w1", "--", "echo", "new"])).text).toBe("new\n");
+    writeFileSync(enough, "");
     const { code, text } = await live.ended;
     expect([code, text]).toEqual([0, lines]);
     const audit = (await rig.runner(["audit", "--json"], runner.home)).text;
@@ -70,7 +75,8 @@ describe("a new key", () => {
   it("of a runner: its coordinators find it by themselves, and a job that runs loses no byte", async () => {
     await using rig = new Rig();
     const runner = await rig.pairedRunner("w1");
-    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting]);
+    const enough = join(rig.folder, "enough");
+    const live = rig.spawnCoordinator(["exec", "w1", "--", ...counting(enough)]);
     await live.waitFor(/line 3\n/);
     const running = await rig.runner(["id", "--rotate"], runner.home);
     expect([running.code, running.stderr]).toEqual([
@@ -83,6 +89,7 @@ describe("a new key", () => {
     const again = await rig.startRunner("w1", undefined, runner.home, { listen });
     expect(again.peer).toBe(peer);
     expect(peer).not.toBe(runner.peer);
+    writeFileSync(enough, "");
     const { code, text } = await live.ended;
     expect([code, text]).toEqual([0, lines]);
     expect(JSON.parse((await rig.coordinator(["trust", "list", "--json"])).text)).toMatchObject([
