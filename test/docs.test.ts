@@ -12,7 +12,8 @@ const textOf = (page: string): string => readFileSync(join(root, page), "utf8");
 const blocks = (page: string, language: string): string[] =>
   [...textOf(page).matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
-describe("the documentation", () => {
+// Each of these starts many commands, one after the other.
+describe("the documentation", { timeout: 240_000 }, () => {
   it("has the errors as they are", () => {
     expect(textOf("docs/errors.md")).toBe(errorsPage());
   });
@@ -60,7 +61,7 @@ describe("the documentation", () => {
     }
   });
 
-  it("has a README whose every command works, one after the other, as it is read", { timeout: 240_000 }, async () => {
+  it("has a README whose every command works, one after the other, as it is read", async () => {
     expect(await runPage("README.md")).toBeGreaterThan(16);
   });
 
