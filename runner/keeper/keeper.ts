@@ -357,8 +357,9 @@ export async function openKeeper({
     async "/keeper/attach"({ attemptId, owner, offset, control, window, holder }, _caller, accept) {
       const kept = find(attemptId, owner);
       const { start: first, end } = kept.journal;
-      if (offset > (kept.lostAt ?? end) || (control && offset < first.offset))
-        throw offsetGone(offset, first.offset, end);
+      const { lostAt = end } = kept;
+      if (offset > lostAt && lostAt < end) throw lostFromMemory(offset - lostAt);
+      if (offset > end || (control && offset < first.offset)) throw offsetGone(offset, first.offset, end);
       if (!control && kept.readers >= limits.readersPerJob)
         throw new SortieError("RUNNER_FULL", `The job has ${kept.readers} readers already.`, {
           hint: "Let one of them end.",
@@ -438,6 +439,11 @@ function usedAttempts(audit: string, log: (line: string) => void): AttemptId[] {
     return [];
   }
 }
+
+const lostFromMemory = (bytes: number): SortieError =>
+  new SortieError("OFFSET_GONE", `The job was lost with its keeper, and with it ${bytes} bytes of what it had sent.`, {
+    hint: "They were in its memory alone, while its disk was full. What came of them stands.",
+  });
 
 const stateOf = (kept: KeptJob): JobState => {
   const { owner: _, leaseMs: __, ...told } = kept.record;

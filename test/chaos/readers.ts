@@ -3,6 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
 import type { Ended, Live } from "../rig/rig.ts";
+import type { Circumstances } from "./check.ts";
 import type { Figures } from "./figures.ts";
 import { type Output, outputOf } from "./output.ts";
 import { program } from "./plan.ts";
@@ -64,7 +65,7 @@ export function checkReader(got: Buffer, { stdout }: Output, whole: boolean, wha
 export function checkCommand(
   { code, stdout, stderr }: Ended,
   seed: number,
-  mayBeLost: boolean,
+  why: Circumstances,
   figures: Figures,
 ): void {
   const output = outputOf(seed);
@@ -73,7 +74,9 @@ export function checkCommand(
     "code" in output.end
       ? output.end.code
       : exitCodeOf({ type: "exit", reason: "signaled", code: null, signal: output.end.signal, bytes });
-  const isLost = mayBeLost && code === 125 && stderr.includes("sortie: lost");
+  // It may have more than the journal of a keeper whose disk was full, which may not even have its exit.
+  const told = why.runnerWasFull ? /sortie: lost|error\[(OFFSET_GONE|NOT_FOUND)\]/ : /sortie: lost/;
+  const isLost = why.keeperKills > 0 && code === 125 && told.test(stderr);
   checkReader(stdout, output, !isLost, "exec", figures);
   if (!isLost && code !== expected) figures.wrong(`exec exited ${code}, not ${expected}: ${stderr.slice(-300)}`);
 }

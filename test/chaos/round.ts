@@ -75,7 +75,7 @@ async function play(site: Site, plan: RoundPlan, conduct: Conduct, command: Slow
       if (keeperKills === 0)
         checkReader(stdout, outputOf(followed.seed), whole, `logs -f (${stderr.slice(-200)})`, figures);
     }
-    if (command) checkCommand(await command.ended, command.seed, keeperKills > 0, figures);
+    if (command) checkCommand(await command.ended, command.seed, why, figures);
   }
   for (const left of await leftOf(site, run)) {
     figures.left++;

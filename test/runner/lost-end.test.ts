@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
+import type { SortieError } from "../../protocol/errors.ts";
 import { privateFolder } from "../../protocol/home.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
 import { openKeeper } from "../../runner/keeper/keeper.ts";
@@ -25,10 +26,11 @@ it("does not give the end of a lost job to whoever had more of it than its disk"
       const input = { attemptId: ids.attemptId, owner: "me", offset, control: true, window: 65_536, holder: "h" };
       const taken = new Error("taken");
       const call = keeper.handlers["/keeper/attach"]?.(input, { peer: "front", name: "" }, () => Promise.reject(taken));
-      return Promise.resolve(call).catch((error: { code?: string }) => (error === taken ? "taken" : error.code));
+      return Promise.resolve(call).catch((error: SortieError) => (error === taken ? "taken" : error));
     };
     expect(await attach(held.length)).toBe("taken");
-    expect(await attach(held.length + 1)).toBe("OFFSET_GONE");
+    const message = "The job was lost with its keeper, and with it 2 bytes of what it had sent.";
+    expect(await attach(held.length + 2)).toMatchObject({ code: "OFFSET_GONE", message });
     await keeper.close();
   }
 });
