@@ -7,7 +7,7 @@ import { limits } from "../protocol/limits.ts";
 export interface Change {
   /** Jobs that it concerns; `all` where it is the recipe that changed. */
   readonly jobs: ReadonlySet<JobName> | "all";
-  /** A few of the files, and how many changes there were. */
+  /** A few of the files, and how many there were; of those that are not named here one may be counted twice. */
   readonly files: readonly string[];
   readonly count: number;
 }
@@ -32,10 +32,11 @@ export function gatherChanges(): Changes {
       if (concerned.length === 0) return;
       if (concerned === "all") jobs = "all";
       else if (jobs !== "all") for (const job of concerned) jobs.add(job);
-      if (files.size < limits.namedChanges) files.add(file);
-      count++;
       lastAt = performance.now();
-      if (count === 1) firstAt = lastAt;
+      if (count === 0) firstAt = lastAt;
+      // A new file may be told of twice: when it is made, and when it is written.
+      if (!files.has(file)) count++;
+      if (files.size < limits.namedChanges) files.add(file);
       some.resolve();
     },
     async next() {

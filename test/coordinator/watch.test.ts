@@ -111,13 +111,14 @@ describe("changes", () => {
       count: 4,
     });
     changes.add("/recipe", "all");
-    changes.add("/file", names("build"));
+    for (let times = 0; times < 2; times++) changes.add("/file", names("build"));
     expect(await changes.next()).toEqual({ jobs: "all", files: ["/recipe", "/file"], count: 2 });
   });
 
   it("do not wait for ever where there is no quiet", async () => {
     const changes = gatherChanges();
-    const timer = setInterval(() => changes.add("/busy", names("build")), 20);
+    let file = 0;
+    const timer = setInterval(() => changes.add(`/busy${file++}`, names("build")), 20);
     try {
       expect((await changes.next()).count).toBeGreaterThan(20);
     } finally {
