@@ -56,9 +56,13 @@ export function openSecrets(
     if ("missing" in read) throw fail("SECRET_MISSING", current()?.text(read.missing) ?? read.missing);
     const why = "invalid" in read ? read.invalid : whyNoSecret(read.value);
     if (why !== undefined || "invalid" in read) throw fail("SECRET_INVALID", `which ${why}`);
+    const size = formsBytes(read.value);
+    const others = [...forms].reduce((sum, [value, bytes]) => sum + (value === read.value ? 0 : bytes), 0);
+    if (others + size > limits.runSecretFormsBytes)
+      throw fail("SECRET_INVALID", "which with the others of this run is too much to be kept out of what it shows");
     known.set(JSON.stringify(source), read.value);
     values.add(read.value);
-    forms.set(read.value, formsBytes(read.value));
+    forms.set(read.value, size);
   }
 
   function checkSize(place: readonly PlanSecret[], job: Asking): void {

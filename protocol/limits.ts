@@ -334,6 +334,8 @@ export const limits = {
   secretBytes: 32 * KiB,
   secretsBytes: 64 * KiB,
   secretFormsBytes: 3 * MiB,
+  /** A coordinator hides those of all jobs of its run from every view: some 200 MiB of it, made ready in a second or two. */
+  runSecretFormsBytes: 8 * MiB,
   /** A keeper that gets ready to look for them does nothing else for so long at a time. */
   secretSliceMs: 2,
   secretsPerJob: 100,

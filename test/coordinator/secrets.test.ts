@@ -1,4 +1,5 @@
 // The values of a run's secrets: where they are read from, what cannot be one, and what a runner is sent.
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -111,6 +112,17 @@ describe("a secret's value", () => {
     const big = Object.fromEntries(["A", "B", "C"].map((name) => [name, name.repeat(30_000)]));
     const env = { A: secret("A"), B: secret("B"), C: secret("C") };
     await expect(read({ env }, big)).rejects.toThrow("one asks for secrets of 90000 bytes together");
+    // What one job may have, for job after job, until the run has more than it can look for.
+    const many = openSecrets(
+      path,
+      Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`K${at}`, randomBytes(12_000).toString("base64")])),
+    );
+    const all = Array.from({ length: 40 }, (_, at) => one({ env: { K: secret(`K${at}`) } }));
+    await expect(many.read(all)).rejects.toMatchObject({
+      code: "SECRET_INVALID",
+      message: expect.stringMatching(/^one asks for the secret K\d+, which with the others of this run is too much/),
+    });
+    expect(many.values.size).toBeGreaterThan(3);
   });
 
   it("in a job's name keeps the run from beginning: names are in every record", async () => {
