@@ -26,5 +26,7 @@ export function unreachable(peer: string, addresses: readonly string[], error: u
 export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0)
     return [...new Set(error.errors.map(reasonOf))].join("; ");
+  // Only its time ends a dial: at an address that answers nothing, most often behind a firewall.
+  if (error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name)) return "no answer in time";
   return messageOf(error).replace(/\.$/, "");
 }

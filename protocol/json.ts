@@ -1,5 +1,5 @@
-// JSON from a peer, read so that no two readers can take it for different things. envelope.ts, chunk.ts and pair-frames.ts use it; what
-// it gives is still to be parsed by a schema.
+// JSON from a peer, or of a policy, read so that no two readers can take it for different things: envelope.ts, chunk.ts, pair-frames.ts
+// and policy-file.ts use it. What it gives is still to be parsed by a schema.
 import { limits } from "./limits.ts";
 
 const QUOTE = 0x22;

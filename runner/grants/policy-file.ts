@@ -5,6 +5,7 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { SortieError } from "../../protocol/errors.ts";
 import { replaceFile, unusable } from "../../protocol/home.ts";
+import { parseJson } from "../../protocol/json.ts";
 import { limits } from "../../protocol/limits.ts";
 import { locked } from "../../protocol/lock.ts";
 import { RunnerName } from "../../protocol/messages.ts";
@@ -92,18 +93,20 @@ export function allowInFile(path: string, peer: string, want: Want): void {
 }
 
 function readPolicy(path: string): PolicyFile {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readUnshared(path);
+    bytes = readUnshared(path);
   } catch (error) {
     if (error instanceof SortieError) throw error;
     throw invalid(path, `it cannot be read: ${(error as Error).message}`, error);
   }
   let json: unknown;
   try {
-    json = JSON.parse(text, refuseSpecialNames);
+    // As what comes from peers is read: of two members of one name, the second would undo what the first denies.
+    json = parseJson(bytes);
+    JSON.parse(bytes.toString(), refuseSpecialNames);
   } catch (error) {
-    throw invalid(path, `it is no JSON: ${(error as Error).message}`, error);
+    throw invalid(path, `it is no JSON that can be taken: ${(error as Error).message}`, error);
   }
   const parsed = v.safeParse(PolicyFile, json);
   if (parsed.success) return parsed.output;
@@ -125,7 +128,7 @@ function refuseSpecialNames(key: string, value: unknown): unknown {
 }
 
 /** Whoever can write to it, or put another in its place, decides what runs here. */
-function readUnshared(path: string): string {
+function readUnshared(path: string): Buffer {
   const real = realpathSync(path);
   for (const folder of new Set([dirname(resolve(path)), dirname(real)])) refuseOthers(folder, statSync(folder));
   // One open file for the look and the reading: what is read is what was looked at.
@@ -135,7 +138,7 @@ function readUnshared(path: string): string {
     if (!stat.isFile()) throw invalid(path, "it is no file");
     refuseOthers(real, stat);
     if (stat.size > limits.policyBytes) throw invalid(path, `it is longer than ${limits.policyBytes} bytes`);
-    return readFileSync(file, "utf8");
+    return readFileSync(file);
   } finally {
     closeSync(file);
   }

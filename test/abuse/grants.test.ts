@@ -453,6 +453,8 @@ describe("a policy file", () => {
       { deny: { shell: ["rm"] } },
       { deny: true },
       '{"deny":{"__proto__":{"run":true}}}',
+      // The second would undo the first.
+      '{"allow":true,"deny":{"run":["sudo"]},"deny":{}}',
     ])
       expect(() => loadPolicy(writePolicy(content)), JSON.stringify(content)).toThrow(
         expect.objectContaining({ code: "POLICY_INVALID" }),
