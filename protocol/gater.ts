@@ -2,6 +2,7 @@
 import type { ConnectionGater, ConnectionProtector, MessageStream, MultiaddrConnection } from "@libp2p/interface";
 import { limits } from "./limits.ts";
 import { hostOf } from "./slowdown.ts";
+import type { RawConnection, Turns } from "./turns.ts";
 
 export interface Gate {
   trusts(peer: string): boolean;
@@ -20,7 +21,11 @@ export const hostAt = (connection: Pick<MultiaddrConnection, "remoteAddr">): str
  * directions: whoever listens at a runner's old address is a stranger, too. A stranger that was let in for pairing
  * stays capped, is one of few, and loses the connection when the time for pairing is over.
  */
-export function connectionGater(gate: Gate, connectionsPerPeer: number): ConnectionGater & ConnectionProtector {
+export function connectionGater(
+  gate: Gate,
+  connectionsPerPeer: number,
+  turns: Turns,
+): ConnectionGater & ConnectionProtector {
   const caps = new WeakMap<MessageStream, Cap>();
   const pending = pendingConnections();
   const connections = new Map<string, number>();
@@ -70,7 +75,7 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
   return {
     // The one step before the handshake that libp2p takes for every connection: its gate is not asked about a dial without a peer ID.
     async protect(connection) {
-      const cap = capInput(connection);
+      const cap = turns.begin(connection) ? capInput(connection) : undefined;
       if (!cap) throw new Error("What it sends cannot be bounded.");
       caps.set(connection, cap);
       return connection;
@@ -82,6 +87,7 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
     denyInboundEncryptedConnection: (peer, connection) => {
       pending.end(connection);
       if (!count(peer.toString(), connection)) return true;
+      turns.belongs(connection, peer.toString());
       const cap = caps.get(connection);
       if (!cap) return true;
       const known = gate.trusts(peer.toString());
@@ -101,6 +107,7 @@ export function connectionGater(gate: Gate, connectionsPerPeer: number): Connect
       if (dialled !== undefined && dialled !== id) return true;
       const cap = caps.get(connection);
       if (!cap) return true;
+      turns.belongs(connection, id);
       if (gate.trusts(id)) cap.lift();
       // Pairing, or one question: whoever has paired meanwhile may go on.
       else
@@ -155,13 +162,6 @@ function pendingConnections() {
   };
 }
 
-/** What of a libp2p TCP connection is used here; `undefined` methods mean another libp2p, and nobody is let in. */
-interface Inner {
-  onData?: (bytes: Uint8Array) => void;
-  sendPause?: () => void;
-  sendResume?: () => void;
-}
-
 interface Cap {
   /** Lets so much more through, and what was held back of it first. */
   widen(bytes: number): void;
@@ -178,7 +178,7 @@ interface Cap {
  * socket is not read any further: an honest peer's first calls may well arrive right behind its handshake, and wait.
  */
 function capInput(connection: MessageStream): Cap | undefined {
-  const inner = connection as unknown as Inner;
+  const inner = connection as unknown as RawConnection;
   const { onData, sendPause, sendResume } = inner;
   if (!onData || !sendPause || !sendResume) return undefined;
   let room: number = limits.handshakeBytes;
@@ -202,7 +202,7 @@ function capInput(connection: MessageStream): Cap | undefined {
       if (waiting.length > 0 && held.length === 0) sendResume.call(connection);
     },
     lift() {
-      delete inner.onData;
+      inner.onData = onData;
       const waiting = held.splice(0);
       for (const bytes of waiting) onData.call(connection, bytes);
       if (waiting.length > 0) sendResume.call(connection);

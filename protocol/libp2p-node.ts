@@ -9,7 +9,9 @@ import { boundedFrames } from "./bounded-frames.ts";
 import { reasonOf } from "./dial-error.ts";
 import { messageOf, SortieError } from "./errors.ts";
 import { limits } from "./limits.ts";
+import { withMuxer } from "./muxer.ts";
 import { endSilent } from "./silence.ts";
+import type { Turns } from "./turns.ts";
 
 interface Setup {
   readonly privateKey: PrivateKey;
@@ -17,6 +19,7 @@ interface Setup {
   readonly silenceMs: number;
   /** What waits to be sent over one connection. */
   readonly unsentBytes: number;
+  readonly turns: Turns;
   readonly gate: ConnectionGater & ConnectionProtector;
 }
 
@@ -24,7 +27,7 @@ interface Setup {
 const socketOptions = { noDelay: true, keepAlive: true, highWaterMark: 1024 * 1024 };
 
 /** Rejects with LISTEN_FAILED. */
-export function createNode({ privateKey, listen, silenceMs, unsentBytes, gate }: Setup): Promise<Libp2p> {
+export function createNode({ privateKey, listen, silenceMs, unsentBytes, turns, gate }: Setup): Promise<Libp2p> {
   return createLibp2p({
     privateKey,
     addresses: { listen: [...listen] },
@@ -42,19 +45,22 @@ export function createNode({ privateKey, listen, silenceMs, unsentBytes, gate }:
     streamMuxers: [
       endSilent(
         silenceMs,
-        boundedFrames(
-          unsentBytes,
-          yamux({
-            maxInboundStreams: limits.callsPerConnection,
-            maxOutboundStreams: limits.callsPerConnection,
-            maxEarlyStreams: limits.callsPerConnection,
-            keepAliveInterval: silenceMs / 3,
-            streamOptions: {
-              maxReadBufferLength: limits.channelUnreadBytes,
-              maxStreamWindowSize: limits.frameBytes,
-              inactivityTimeout: limits.timeoutMaximumMs,
-            },
-          }),
+        withMuxer(
+          boundedFrames(
+            unsentBytes,
+            yamux({
+              maxInboundStreams: limits.callsPerConnection,
+              maxOutboundStreams: limits.callsPerConnection,
+              maxEarlyStreams: limits.callsPerConnection,
+              keepAliveInterval: silenceMs / 3,
+              streamOptions: {
+                maxReadBufferLength: limits.channelUnreadBytes,
+                maxStreamWindowSize: limits.frameBytes,
+                inactivityTimeout: limits.timeoutMaximumMs,
+              },
+            }),
+          ),
+          turns.around,
         ),
       ),
     ],

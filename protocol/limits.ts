@@ -42,6 +42,8 @@ export const limits = {
   connectionUnsentBytes: 4 * MiB,
   /** Streams of one peer that did not say yet what they are for, or that are calls, over all its connections. */
   streamsPerPeer: 5_000,
+  /** What one peer sends is read for so long, and then what others sent: a call of theirs takes a few such turns. */
+  turnMs: 5,
   /** Connections of one peer: each process of a coordinator has one of its own. */
   connectionsPerPeer: 256,
   /** Connections of one node. */

@@ -1,4 +1,4 @@
-// Puts something around each connection's muxer: bounded-frames.ts and silence.ts do.
+// Puts something around each connection's muxer: bounded-frames.ts, silence.ts and turns.ts do.
 import type { StreamMuxer, StreamMuxerFactory } from "@libp2p/interface";
 
 export type MakeMuxers<Components> = (components: Components) => StreamMuxerFactory;

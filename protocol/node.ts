@@ -15,6 +15,7 @@ import { limits } from "./limits.ts";
 import { type LoadLimits, Loads } from "./peer-load.ts";
 import { refuseCall } from "./serve-call.ts";
 import { boundStreams } from "./stream-count.ts";
+import { openTurns } from "./turns.ts";
 import { within } from "./within.ts";
 
 export const CALL_PROTOCOL = "/sortie/call/1";
@@ -74,12 +75,14 @@ export interface Node {
 export async function startNode(options: NodeOptions): Promise<Node> {
   const perConnection = limits.callsPerConnection;
   const load: LoadLimits = { ...limits, ...options.load };
+  const turns = openTurns();
   const node = await createNode({
     privateKey: options.identity.privateKey,
     listen: options.listen,
     silenceMs: options.silenceMs ?? limits.silenceMs,
     unsentBytes: load.connectionUnsentBytes,
-    gate: connectionGater(options, load.connectionsPerPeer),
+    turns,
+    gate: connectionGater(options, load.connectionsPerPeer, turns),
   });
 
   const called = new WeakSet<Connection>();

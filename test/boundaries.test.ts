@@ -66,6 +66,7 @@ describe("the house", () => {
       "protocol/node.ts",
       "protocol/silence.ts",
       "protocol/stream-count.ts",
+      "protocol/turns.ts",
     ]);
     const middleware = sources.filter((file) => /\bnode\.use\(/.test(readFileSync(join(root, file), "utf8")));
     expect(middleware).toEqual([]);

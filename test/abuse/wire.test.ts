@@ -235,6 +235,36 @@ describe("before anybody knows who it is", () => {
 
 describe("a trusted peer that asks for too much", () => {
   attack(
+    "fifty thousand streams that are reset as soon as they are opened",
+    "others are answered while they are read, and so is it",
+    async () => {
+      const node = await rawNode(runner, mallory.identity);
+      cleanups.push(() => node.stop());
+      const [connection] = node.getConnections();
+      const { muxer } = connection as unknown as { muxer: { send(bytes: Uint8Array): unknown } };
+      // A window update that opens a stream, and one that resets it; streams of this node's own have smaller numbers.
+      const frame = (flags: number, stream: number): Buffer => {
+        const header = Buffer.from([0, 1, 0, flags, 0, 0, 0, 0, 0, 0, 0, 0]);
+        header.writeUInt32BE(stream, 4);
+        return header;
+      };
+      const numbers = Array.from({ length: 50_000 }, (_, at) => 1_000_001 + 2 * at);
+      muxer.send(Buffer.concat(numbers.flatMap((number) => [frame(1, number), frame(8, number)])));
+      // What it asks behind all of that.
+      let isRead = false;
+      const own = connection?.newStream(CALL_PROTOCOL).then(async (stream) => {
+        stream.send(framed(requestText("/runner/info", "{}")));
+        await new Promise((resolve) => stream.addEventListener("message", resolve, { once: true }));
+        isRead = true;
+      });
+      let answers = 0;
+      for (; !isRead; answers++) expect(await answerMs()).toBeLessThan(5_000);
+      await own;
+      expect(answers).toBeGreaterThan(10);
+    },
+  );
+
+  attack(
     "ten thousand half-open streams over five connections",
     "others are answered meanwhile",
     async () => {
