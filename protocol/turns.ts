@@ -240,7 +240,9 @@ class Held {
     const since = performance.now();
     this.#read(bytes);
     const ms = performance.now() - since;
-    this.#atOnce = ms > LONG_MS ? Math.max(LEAST_BYTES, this.#atOnce / 2) : Math.min(MOST_BYTES, this.#atOnce * 2);
+    if (ms > LONG_MS) this.#atOnce = Math.max(LEAST_BYTES, this.#atOnce / 2);
+    // A little that went fast says nothing about much.
+    else if (bytes.length >= this.#atOnce) this.#atOnce = Math.min(MOST_BYTES, this.#atOnce * 2);
     return ms;
   }
 }
