@@ -25,11 +25,12 @@ export type JsonHandler<Id extends JsonOperationId> = (
   left: AbortSignal,
 ) => Promise<OutputOf<Id>> | AsyncIterable<OutputOf<Id>>;
 
-/** `accept` sends call.responded and gives the carriage; throwing before it sends call.error. */
+/** `accept` sends call.responded and gives the carriage; throwing before it sends call.error. `left` aborts when the caller is gone. */
 export type RawHandler<Id extends RawOperationId> = (
   input: InputOf<Id>,
   caller: Caller,
   accept: (output: OutputOf<Id>) => Promise<RawCarriage>,
+  left: AbortSignal,
 ) => Promise<void>;
 
 export type Handlers = {

@@ -40,7 +40,7 @@ export async function serveCall(
     call.input = parsed.output;
     if (operation.carriage === "raw") {
       await serveRaw(channel, reader, id, (accept) =>
-        (handler as RawHandler<RawOperationId>)(parsed.output as never, caller, accept),
+        (handler as RawHandler<RawOperationId>)(parsed.output as never, caller, accept, channel.lost),
       );
     } else {
       await serveJson(channel, reader, id, (left) =>

@@ -21,8 +21,11 @@ import { hideIn } from "./hide-secrets.ts";
 import type { KeeperLink } from "./keeper/keeper-link.ts";
 
 export interface Admission {
-  /** Rejects with DENIED: to the peer it tells the kind, the value and the flag, and nothing else of the policy. */
-  admit(asked: JobRunInput, caller: Caller): Promise<Admitted>;
+  /**
+   * Rejects with DENIED: to the peer it tells the kind, the value and the flag, and nothing else of the policy. Nobody is asked for
+   * a caller that has left.
+   */
+  admit(asked: JobRunInput, caller: Caller, left: AbortSignal): Promise<Admitted>;
 }
 
 export interface Admitted {
@@ -65,7 +68,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const { sectionsFor, keeper, ask, onlyAudit, log = () => {} } = options;
 
   return {
-    async admit({ request }, caller) {
+    async admit({ request }, caller, left) {
       const sections = sectionsFor(caller);
       if (!onlyAudit && isUnlimited(sections)) return { request, rule: "allow everything", wants: wantsOf(request) };
       const asked = await wantsIn(sections, request, caller.owner ?? caller.peer, keeper);
@@ -85,7 +88,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
         for (const one of denied) {
           const { want } = one;
           const decided = (): Decision => decide(sectionsFor(caller), want);
-          const rule = await ask({ want, caller, job: request.job, decided });
+          const rule = await ask({ want, caller, job: request.job, decided, left });
           if (rule === undefined) throw refuse([one]);
           rules.add(rule);
           taken.set(want, rulesOf[want.kind].taken?.(want.resolved?.names[0] ?? want.value));

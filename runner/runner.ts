@@ -170,7 +170,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         left.removeEventListener("abort", notice.tell);
       }
     },
-    async "/job/run"(asked, caller, accept) {
+    async "/job/run"(asked, caller, accept, left) {
       const { request } = asked;
       if (request.stdin && request.steps.length > 1)
         throw new SortieError("USAGE", "Only a job of one step may have stdin.");
@@ -185,11 +185,14 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
       refused.promise.catch(() => {});
       const start: Starting = { owner: ownerOf(caller), isNew, isRevoked: false, refuse: refused.reject };
       starting.add(start);
+      // It may have begun the job anew elsewhere by the time that somebody allows this one.
+      const onLeft = (): void => start.refuse(new SortieError("CONNECTION_LOST", "The caller has left."));
+      left.addEventListener("abort", onLeft, { once: true });
       let state: "asked" | "admitted" | "taken" = "asked";
       runs++;
       try {
         // A person may be asked.
-        const admitted = await Promise.race([admission.admit(asked, caller), refused.promise]);
+        const admitted = await Promise.race([admission.admit(asked, caller, left), refused.promise]);
         refuseWhileDraining();
         state = "admitted";
         if (options.once && isNew) draining = true;
@@ -209,6 +212,7 @@ export async function createRunner(options: RunnerOptions): Promise<Runner> {
         if (state !== "asked") tell(caller, request.job, error);
         throw error;
       } finally {
+        left.removeEventListener("abort", onLeft);
         starting.delete(start);
         runs--;
         changed();

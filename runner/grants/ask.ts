@@ -16,6 +16,8 @@ export interface Question {
   readonly job: string;
   /** What the rules say by now: an answer before this one may have settled it. */
   decided(): Decision;
+  /** Who asks for it has left: nothing would come of an answer. */
+  readonly left: AbortSignal;
 }
 
 /** The rule, where it may be had; undefined where not. */
@@ -47,17 +49,17 @@ export function createAsk(options: AskOptions): Ask {
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
 
-  async function ask({ want, caller, job, decided }: Question): Promise<string | undefined> {
+  async function ask({ want, caller, job, decided, left }: Question): Promise<string | undefined> {
     const key = JSON.stringify([caller.peer, want.kind, want.value]);
     const now = decided();
     if (now.allowed) return now.rule;
-    if (now.rule !== undefined || denied.has(key) || !isForeground()) return undefined;
+    if (now.rule !== undefined || denied.has(key) || left.aborted || !isForeground()) return undefined;
     const meaning = meaningOf(want);
     say(
       `\n${oneLine(`${caller.name} (${caller.peer}) wants to ${want.what}, for the job ${job}.`)}\n${meaning ? `But ${oneLine(meaning)}.\n` : ""}`,
     );
-    const answer = await answered(want);
-    if (answer === undefined) say("\nNobody answered: denied.\n");
+    const answer = await answered(want, left);
+    if (answer === undefined) say(left.aborted ? "\nWho asked has left.\n" : "\nNobody answered: denied.\n");
     if (answer === "deny") {
       denied.add(key);
       if (denied.size > REMEMBERED) denied.delete(denied.values().next().value as string);
@@ -73,9 +75,11 @@ export function createAsk(options: AskOptions): Ask {
   }
 
   /** Undefined where nobody is there. */
-  async function answered(want: Want): Promise<Answer | undefined> {
+  async function answered(want: Want, left: AbortSignal): Promise<Answer | undefined> {
     const lines = createInterface({ input, terminal: false });
-    const late = setTimeout(() => lines.close(), answerMs);
+    const close = (): void => lines.close();
+    const late = setTimeout(close, answerMs);
+    left.addEventListener("abort", close, { once: true });
     try {
       for (;;) {
         // What is granted then may be more than was asked for: of some things only the whole kind can be.
@@ -89,6 +93,7 @@ export function createAsk(options: AskOptions): Ask {
       }
     } finally {
       clearTimeout(late);
+      left.removeEventListener("abort", close);
       lines.close();
     }
   }

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { encodeControl } from "../../protocol/chunk.ts";
 import { SortieError } from "../../protocol/errors.ts";
-import { callJson, subscribe } from "../../protocol/make-call.ts";
+import { limits } from "../../protocol/limits.ts";
+import { callJson, callRaw, subscribe } from "../../protocol/make-call.ts";
 import { admitAll } from "../../runner/admission.ts";
 import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
@@ -213,15 +214,41 @@ describe("a peer that is no longer trusted", () => {
     const runner: Runner = await testRunner(folder, {
       keeper,
       admission: {
-        async admit(asked, caller) {
+        async admit(asked, caller, left) {
           if (caller.peer === "bad") await runner.revoke("bad");
-          return admitAll.admit(asked, caller);
+          return admitAll.admit(asked, caller, left);
         },
       },
     });
     const call = await startJob(runner, endless(), { peer: "bad" });
     expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "runner" });
     expect((await finish(await startJob(runner, request("echo fine"), { peer: "good" }))).stdout).toBe("fine\n");
+  });
+});
+
+describe("a caller that leaves while somebody is asked about its job", () => {
+  it("has nothing started, also where that is allowed afterwards", async () => {
+    const asked = Promise.withResolvers<void>();
+    const allowed = Promise.withResolvers<void>();
+    const runner = await testRunner(folder, {
+      keeper,
+      admission: {
+        async admit(...all) {
+          asked.resolve();
+          await allowed.promise;
+          return admitAll.admit(...all);
+        },
+      },
+    });
+    const wanted = endless();
+    const channel = dial(runner, "me");
+    const call = callRaw(channel, "/job/run", { request: wanted, window: limits.windowMinimum, holder: "one" });
+    await asked.promise;
+    channel.abort(new Error("gone"));
+    await expect(call).rejects.toThrow();
+    allowed.resolve();
+    expect((await finish(await startJob(runner, request("echo fine")))).stdout).toBe("fine\n");
+    expect(await codeOf(attach(runner, wanted, { peer: "me" }))).toBe("NOT_FOUND");
   });
 });
 

@@ -25,7 +25,9 @@ it("does not give the end of a lost job to whoever had more of it than its disk"
     const attach = async (offset: number): Promise<unknown> => {
       const input = { attemptId: ids.attemptId, owner: "me", offset, control: true, window: 65_536, holder: "h" };
       const taken = new Error("taken");
-      const call = keeper.handlers["/keeper/attach"]?.(input, { peer: "front", name: "" }, () => Promise.reject(taken));
+      const caller = { peer: "front", name: "" };
+      const accept = () => Promise.reject(taken);
+      const call = keeper.handlers["/keeper/attach"]?.(input, caller, accept, new AbortController().signal);
       return Promise.resolve(call).catch((error: SortieError) => (error === taken ? "taken" : error));
     };
     expect(await attach(held.length)).toBe("taken");

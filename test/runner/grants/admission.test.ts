@@ -25,6 +25,9 @@ const noKeeper: KeeperLink = {
   kill: () => true,
 };
 
+/** Nobody leaves. */
+const here = new AbortController().signal;
+
 describe("an admission that asks", () => {
   const steps: JobRequest["steps"] = [{ argv: ["true"] }, { argv: ["false"] }];
   function asking(options: Partial<AdmissionOptions>) {
@@ -43,16 +46,20 @@ describe("an admission that asks", () => {
   it("asks for what no rule settles, one after the other, until the first no", async () => {
     const { admission, whats } = asking({});
     const twice = [{ argv: ["true"] }, ...steps, ...steps, { argv: ["echo"] }];
-    expect(await codeOf(admission.admit(asked({ steps: twice }), caller))).toBe("DENIED");
+    expect(await codeOf(admission.admit(asked({ steps: twice }), caller, here))).toBe("DENIED");
     expect(whats).toEqual(['run "true"', 'run "false"']);
-    const { request, rule } = await admission.admit(asked({ steps: steps.slice(0, 1), env: [["A", "1"]] }), caller);
+    const { request, rule } = await admission.admit(
+      asked({ steps: steps.slice(0, 1), env: [["A", "1"]] }),
+      caller,
+      here,
+    );
     expect(rule).toBe("flags: allow env=A; asked: once");
     expect(request.steps).toEqual([{ argv: [expect.stringMatching(/^\/.*\/true$/)] }]);
   });
 
   it("asks nothing where a rule denies a part", async () => {
     const { admission, whats } = asking({ sectionsFor: () => policy({}, { run: ["false"] }) });
-    expect(await codeOf(admission.admit(asked({ steps }), caller))).toBe("DENIED");
+    expect(await codeOf(admission.admit(asked({ steps }), caller, here))).toBe("DENIED");
     expect(whats).toEqual([]);
   });
 
@@ -67,7 +74,7 @@ describe("an admission that asks", () => {
         },
       });
       const wanted = asked({ steps: steps.slice(0, 1), env: [["A", "1"]] });
-      expect(await codeOf(admission.admit(wanted, caller))).toBe("DENIED");
+      expect(await codeOf(admission.admit(wanted, caller, here))).toBe("DENIED");
     }
   });
 
@@ -80,7 +87,7 @@ describe("an admission that asks", () => {
         return "asked: once";
       },
     });
-    const { confine } = await admission.admit(asked({ container: requestOf().container }), caller);
+    const { confine } = await admission.admit(asked({ container: requestOf().container }), caller, here);
     expect(confine?.network).toBe("none");
   });
 
@@ -89,7 +96,7 @@ describe("an admission that asks", () => {
     const { admission, whats } = asking({
       onlyAudit: (wants) => void missing.push(...wants.map(({ what }) => what)),
     });
-    expect(await codeOf(admission.admit(asked({ steps: steps.slice(0, 1), env: [["A", "1"]] }), caller))).toBe(
+    expect(await codeOf(admission.admit(asked({ steps: steps.slice(0, 1), env: [["A", "1"]] }), caller, here))).toBe(
       "DENIED",
     );
     expect([missing, whats]).toEqual([['run "true"'], []]);
@@ -113,11 +120,11 @@ describe.skipIf(why !== undefined)("commands of a function", () => {
     const job = await drive(runner, { ssh: { host: "target" } });
     expect((await job.run("echo there", { env: [["LD_TEST", "1"]] })).stdout).toBe("there\n");
     // Of this machine nothing was granted.
-    expect(await codeOf(admission.admit(asked({ steps: [{ shell: "true" }] }), caller))).toBe("DENIED");
+    expect(await codeOf(admission.admit(asked({ steps: [{ shell: "true" }] }), caller, here))).toBe("DENIED");
     const later = createAdmission({ name: "w1", keeper, sectionsFor: () => policy({ ssh: true }) });
     const wanted = { request: job.command("echo there"), window: limits.windowMinimum, holder: "two" };
-    expect((await later.admit(wanted, caller)).request).toEqual(wanted.request);
-    expect(await codeOf(later.admit(wanted, { peer: "thief", name: "thief" }))).toBe("DENIED");
+    expect((await later.admit(wanted, caller, here)).request).toEqual(wanted.request);
+    expect(await codeOf(later.admit(wanted, { peer: "thief", name: "thief" }, here))).toBe("DENIED");
     await job.finish();
     expect(await codeOf(job.start("echo late"))).toBe("NOT_FOUND");
   });

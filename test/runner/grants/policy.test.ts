@@ -192,11 +192,13 @@ describe("a question in a terminal", () => {
     const question = (
       value: string,
       decided: () => Decision = () => ({ allowed: false, rule: undefined }),
+      left: AbortSignal = new AbortController().signal,
     ): Question => ({
       want: env(value),
       caller: { peer: LAPTOP, name: "laptop" },
       job: "build",
       decided,
+      left,
     });
     /** Types the line once the question has been there long enough to be read. */
     const answer = async (text: string, times = 1): Promise<void> => {
@@ -248,6 +250,21 @@ describe("a question in a terminal", () => {
     expect(shown().split("›")).toHaveLength(2);
     input.end();
     expect(await asker({ input }).ask(question("A"))).toBeUndefined();
+  });
+
+  it("is over when who asked has left, and the next one is asked", async () => {
+    const { ask, question, answer, shown } = asker();
+    const leaving = new AbortController();
+    const first = ask(question("A", undefined, leaving.signal));
+    const second = ask(question("B", undefined, leaving.signal));
+    const third = ask(question("C"));
+    await expect.poll(shown).toContain("›");
+    leaving.abort();
+    expect([await first, await second]).toEqual([undefined, undefined]);
+    await answer("o", 2);
+    expect(await third).toBe("asked: once");
+    expect(shown()).toContain("Who asked has left.");
+    expect(shown()).not.toContain("variable B");
   });
 
   it("waits its turn, and of too many the last are denied at once", async () => {
