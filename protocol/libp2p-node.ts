@@ -77,6 +77,7 @@ export function createNode({ privateKey, listen, silenceMs, unsentBytes, turns, 
       inboundUpgradeTimeout: limits.handshakeMs,
       inboundStreamProtocolNegotiationTimeout: limits.negotiationMs,
       dialTimeout: limits.dialMs,
+      addressDialTimeout: limits.dialMs,
       reconnectRetries: 0,
     },
   }).catch((error: unknown) => {

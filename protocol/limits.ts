@@ -68,7 +68,8 @@ export const limits = {
   handshakeMs: 3_000,
   /** From a stream's beginning to what it is for. */
   negotiationMs: 10_000,
-  dialMs: 10_000,
+  /** A dial, to all addresses of a peer at once: one behind a firewall that answers nothing takes all of it. */
+  dialMs: 6_000,
   /** A peer of which nothing was heard for so long is gone, though nothing was closed. Pings are sent three times as often. */
   silenceMs: 15_000,
   silenceMinimumMs: 1_000,

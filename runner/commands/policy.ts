@@ -16,7 +16,7 @@ import { type GrantOptions, grantOptions, policyOfFlags } from "../grants/flags.
 import { flagFor, itemsFor, meaningOf } from "../grants/needed.ts";
 import { POLICY_FILE, policyOption } from "../grants/of-runner.ts";
 import type { Want } from "../grants/policy.ts";
-import { allSections, loadPolicy, sectionsOf, whatIsWrong } from "../grants/policy-file.ts";
+import { allSections, loadPolicy, namesPeer, sectionsOf, whatIsWrong } from "../grants/policy-file.ts";
 import { policySchema } from "../grants/policy-schema.ts";
 import { describeSection, warningsOf } from "../grants/tell.ts";
 import { wantsOf } from "../grants/wants.ts";
@@ -109,6 +109,10 @@ function sectionsFor(path: string, folder: string, peer: string | undefined): Se
     known = openTrust(folder).find(peer);
   } catch {
     // One that is not paired yet: by what it will be called.
+    if (!namesPeer(policy, (name) => name === peer))
+      process.stderr.write(
+        oneLine(`nobody is called ${peer} in \`runner trust list\`, and ${path} does not speak of it`) + "\n",
+      );
   }
   return sectionsOf(policy, known);
 }

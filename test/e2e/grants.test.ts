@@ -121,14 +121,19 @@ describe("runner policy", () => {
     writeFileSync(job, JSON.stringify({ steps: [{ argv: ["true"] }], container: undefined, cwd: "/" }));
     const explain = (...args: string[]) =>
       rig.runner(["policy", "explain", "--policy", path, ...args], home, readFileSync(job, "utf8"));
-    const [checked, schema, laptop, all, file, flags, host] = await Promise.all([
+    const [checked, schema, laptop, nobody, all, file, flags, host] = await Promise.all([
       rig.runner(["policy", "check", path], home),
       rig.runner(["policy", "schema"], home),
       explain("--peer", "laptop", "-e", "FOO=1", "--", "sh", "-c", "x"),
+      explain("--peer", "labtop", "--", "true"),
       explain("--", "sh"),
       explain(job),
       explain("-", "--allow-cwd=/"),
       explain("--ssh", "deploy@[::1]:22", "--allow-ssh=deploy@[::1]:22", "--", "true"),
+    ]);
+    expect([laptop.stderr, nobody.stderr]).toEqual([
+      "",
+      expect.stringMatching(/^nobody is called labtop .* does not speak/),
     ]);
     expect(host.text).toContain("yes  run on deploy@[::1]:22 by ssh\n");
     expect(checked).toMatchObject({ code: 0, stderr: "" });
