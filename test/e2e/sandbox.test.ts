@@ -117,31 +117,31 @@ describe("a recipe in a sandbox", () => {
     expect(ended.code).toBe(130);
   });
 
-  it("is ended with its run: one that loops too, once Ctrl-C has cancelled its job", async () => {
-    await using rig = new Rig();
+  async function looping(rig: Rig) {
     const path = recipeIn(
       rig,
       `export default recipe({ loops: job({ async run({ log }) { await log("pid", process.pid); for (;;); } }) });`,
     );
     const live = rig.spawnCoordinator(["run", path, "--sandbox", "--allow-run=true"]);
     const [, pid] = await live.waitFor(/pid (\d+)/);
+    return { live, pid: Number(pid) };
+  }
+
+  it("is ended with its run: one that loops too, once Ctrl-C has cancelled its job", async () => {
+    await using rig = new Rig();
+    const { live, pid } = await looping(rig);
     live.child.kill("SIGINT");
     const ended = await live.ended;
     expect(ended.code).toBe(130);
-    expect(processStat(Number(pid))).toBeUndefined();
+    expect(processStat(pid)).toBeUndefined();
   });
 
   it("is ended with its coordinator, also one that loops while that is killed", async () => {
     await using rig = new Rig();
-    const path = recipeIn(
-      rig,
-      `export default recipe({ loops: job({ async run({ log }) { await log("pid", process.pid); for (;;); } }) });`,
-    );
-    const live = rig.spawnCoordinator(["run", path, "--sandbox", "--allow-run=true"]);
-    const [, pid] = await live.waitFor(/pid (\d+)/);
+    const { live, pid } = await looping(rig);
     live.child.kill("SIGKILL");
     await live.ended;
-    await vi.waitUntil(() => hasEnded(processStat(Number(pid)) ?? { state: "X" }), { timeout: 10_000, interval: 20 });
+    await vi.waitUntil(() => hasEnded(processStat(pid) ?? { state: "X" }), { timeout: 10_000, interval: 20 });
   }, 30_000);
 
   it("is planned, checked, described and watched in it", async () => {
