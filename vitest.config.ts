@@ -13,7 +13,7 @@ export default defineConfig({
     // A second is too little for a loaded machine.
     expect: { poll: { timeout: 30_000 } },
     allowOnly: false,
-    // One more than two cores: many files wait for times and limits, one of them for three minutes.
+    // One more than two cores: many files wait for times and limits.
     maxWorkers: 3,
     reporters: [
       "default",

@@ -8,6 +8,15 @@ import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
 
+/** Its job says nothing for three minutes, beside all other tests: libp2p ends a TCP socket after two idle ones by default. */
+const quiet = new Rig();
+let said: ReturnType<Rig["coordinator"]>;
+beforeAll(async () => {
+  await quiet.pairedRunner("w1");
+  said = quiet.coordinator(["exec", "w1", "--", "sh", "-c", "sleep 185; echo after"]);
+});
+afterAll(() => quiet[Symbol.asyncDispose]());
+
 describe("a fleet of runners", () => {
   it("lists them with labels, slots and round trip, also one that is down", async () => {
     await using rig = new Rig();
@@ -309,5 +318,11 @@ describe("memory", () => {
     // Mebibytes. The flood is hundreds a second; when a process collects its garbage is its own matter.
     for (const side of ["front", "keeper", "coordinator"] as const)
       expect(Math.max(...samples.map((sample) => sample[side])) - (samples[0]?.[side] ?? 0), side).toBeLessThan(64);
+  });
+});
+
+describe("a job that says nothing for three minutes", () => {
+  it("is kept", { timeout: 240_000 }, async () => {
+    expect(await said).toMatchObject({ code: 0, text: "after\n" });
   });
 });
