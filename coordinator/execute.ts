@@ -14,20 +14,14 @@ import { type Place, Places } from "./places.ts";
 import { JobsElsewhere, type PlanJob, planMore } from "./plan.ts";
 import { Questions } from "./questions.ts";
 import { givesJobs } from "./recipe/recipe.ts";
-import { backoffMs, isTriedAgain } from "./recipe/retry.ts";
 import { Results } from "./results.ts";
 import { Schedule, type Skip } from "./schedule.ts";
 import { noSecrets } from "./secrets.ts";
 import { logPath } from "./store/store.ts";
+import { type HowTried, Tries } from "./tries.ts";
 import { Waits } from "./waits.ts";
 
-/** Attempts of a job that the infrastructure failed. */
-const MOST_ATTEMPTS = 3;
-/** Runners that a job is offered to, where each denies it: one that is missing a grant is mostly one of many. */
-const MOST_DENIALS = 10;
-const deniedBy = (said: readonly string[]): string => `DENIED: ${said.join(" ")}`;
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
-type HowTried = Omit<RunEvent & { type: "job-retrying" }, "type" | "at" | "job">;
 
 /** A job that an earlier process has settled, or begun. */
 interface Taken {
@@ -51,13 +45,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   results.watch(plan.jobs);
   const queue = new PQueue({ concurrency: options.jobs });
   const places = new Places(options.runners, { schedule, emit, changed: () => void step() });
-  const attempts = new Map<JobName, number>(earlier?.attempts);
-  const failures = new Map<JobName, number>(earlier?.failures);
-  const losses = new Map<JobName, number>(earlier?.losses);
-  /** What runners said that denied a job. */
-  const denials = new Map<JobName, readonly string[]>();
-  /** Jobs that failed, until they are tried again: they hold no slot. */
-  const waiting = new Map<JobName, { readonly timer: NodeJS.Timeout; readonly how: How }>();
+  const tries = new Tries(earlier);
   const outcomes = new Set<JobOutcome>();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
@@ -148,7 +136,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       schedule.release(job.name);
       return settle(job, not.outcome, { message: not.message, durationMs: 0 });
     }
-    const number = begun ? (attempts.get(job.name) ?? 1) : (attempts.get(job.name) ?? 0) + 1;
+    const number = tries.number(job.name, begun !== undefined);
     const cancel = new AbortController();
     cancels.set(job.name, cancel);
     const asked = {
@@ -176,36 +164,22 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     ).finally(() => cancels.delete(job.name));
     schedule.release(job.name);
     if (result.kind === "ended") {
-      attempts.set(job.name, number);
       places.answered(place);
-      const { runnerGone } = result;
       const { outcome, how } = await cameOut(job, result);
       const wanted = !stoppingOf(job).aborted && !cancel.signal.aborted;
-      const failed = (failures.get(job.name) ?? 0) + (outcome === "failed" ? 1 : 0);
-      failures.set(job.name, failed);
       // Its function ended with its coordinator, which says nothing of it or of its runner.
       const interrupted = begun?.driven === true;
-      if (interrupted && !wanted) return settle(job, "cancelled", how);
-      const lost = (losses.get(job.name) ?? 0) + (outcome === "lost" && !interrupted ? 1 : 0);
-      losses.set(job.name, lost);
-      if (outcome === "lost" && wanted) {
-        // Whoever else fits may try; a runner that is gone is not asked any more.
-        if (runnerGone)
-          places.lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
-        const why = interrupted ? { interrupted } : {};
-        if (lost < MOST_ATTEMPTS && schedule.serves(job))
-          return tryAgain(job, { attempt: number, outcome, delayMs: 0, ...how, ...why });
-      }
-      if (outcome === "failed" && wanted && job.retry && how.exit && isTriedAgain(job.retry, failed, how.exit))
-        return tryAgain(job, {
-          ...how,
-          attempt: number,
-          outcome,
-          delayMs: backoffMs(job.retry, failed, Math.random()),
-        });
-      return settle(job, outcome, how);
+      tries.ended(job.name, number, outcome, !interrupted);
+      if (!wanted) return settle(job, interrupted ? "cancelled" : outcome, how);
+      // Whoever else fits may try; a runner that is gone is not asked any more.
+      if (outcome === "lost" && result.runnerGone)
+        places.lose(place, new SortieError("CONNECTION_LOST", result.message ?? "The connection was lost."));
+      const delayMs = tries.pauseMs(job, outcome, how.exit);
+      if (delayMs === undefined || (outcome === "lost" && !schedule.serves(job))) return settle(job, outcome, how);
+      const why = interrupted && outcome === "lost" ? { interrupted } : {};
+      return tryAgain(job, { ...how, attempt: number, outcome: outcome as HowTried["outcome"], delayMs, ...why });
     }
-    if (begun) attempts.set(job.name, number - 1);
+    if (begun) tries.notMade(job.name, number);
     if (cancel.signal.aborted)
       return settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 });
     await notTaken(job, also.find(({ runner }) => runner.id === result.runnerId) ?? place, result.error);
@@ -264,11 +238,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   /** After the pause the job stands where it stood; meanwhile others have its slot. */
   async function tryAgain(job: PlanJob, how: HowTried): Promise<void> {
     const { delayMs } = how;
-    const again = (): void => {
-      waiting.delete(job.name);
-      requeue(job).then(step, fail);
-    };
-    if (delayMs > 0) waiting.set(job.name, { timer: setTimeout(again, delayMs), how });
+    if (delayMs > 0) tries.wait(job.name, how, () => void requeue(job).then(step, fail));
     await emit({ type: "job-retrying", at: Date.now(), job: job.name, ...how });
     if (delayMs === 0) await requeue(job);
   }
@@ -281,15 +251,11 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     await skip(skipped);
   }
 
-  /** A job that was to be tried again is not any more. False where it does not wait for that. */
-  async function giveUp(name: JobName, message: string): Promise<boolean> {
-    const one = waiting.get(name);
-    const job = one && schedule.job(name);
-    if (!one || !job) return false;
-    clearTimeout(one.timer);
-    waiting.delete(name);
-    await settle(job, "cancelled", { message, durationMs: one.how.durationMs });
-    return true;
+  /** A job that waits to be tried again does not any more. */
+  async function giveUp(name: JobName, message: string): Promise<void> {
+    const how = tries.stopWaiting(name);
+    const job = how && schedule.job(name);
+    if (job) await settle(job, "cancelled", { message, durationMs: how.durationMs });
   }
 
   async function notTaken(job: PlanJob, place: Place, error: SortieError): Promise<void> {
@@ -300,9 +266,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     if (message !== undefined) return settle(job, "lost", { message, durationMs: 0 });
     // What one runner was not told to allow, another one may be; secrets go to one runner and no other.
     if (error.code === "DENIED" && !job.also?.length && !job.secrets?.length) {
-      const said = [...(denials.get(job.name) ?? []), `${error.message} ${error.hint}`];
-      denials.set(job.name, said);
-      if (said.length >= MOST_DENIALS) return settle(job, "lost", { message: deniedBy(said), durationMs: 0 });
+      if (!tries.denied(job.name, `${error.message} ${error.hint}`))
+        return settle(job, "lost", { message: tries.whyDenied(job.name) ?? error.message, durationMs: 0 });
       schedule.avoid(job.name, place.runner.id);
       return requeue(job);
     }
@@ -322,8 +287,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           continue;
         }
         const gone = places.goneFor(on);
-        const said = denials.get(job.name);
-        const why = said ? deniedBy(said) : "No runner is left that could take it.";
+        const why = tries.whyDenied(job.name) ?? "No runner is left that could take it.";
         await settle(job, "lost", { message: `${why} ${gone ? gone.message : ""}`.trim(), durationMs: 0 });
       }
       for (let job = schedule.takeDelayed(); job; job = schedule.takeDelayed()) await waits.ready(job);
@@ -343,14 +307,14 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     abandoning.abort(error);
     schedule.stop(true);
     waits.close();
-    for (const { timer } of waiting.values()) clearTimeout(timer);
+    tries.close();
   }
 
   function cancelJob(name: JobName): void {
     const cancel = cancels.get(name);
     if (cancel) return cancel.abort("user");
     if (left.cancel(name)) return;
-    if (waiting.has(name)) {
+    if (tries.isWaiting(name)) {
       void giveUp(name, "it was cancelled before it was tried again").then(step, fail);
       return;
     }
@@ -382,8 +346,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       const before = fingerprints.get(name);
       const isOther = now !== undefined && before !== undefined && before !== now.get(name);
       if (isOther) {
-        failures.delete(name);
-        losses.delete(name);
+        tries.forget(name);
         if (!under) return [];
       }
       const slots = under && !left.isOver(name) ? [under.runner.id] : [];
@@ -471,6 +434,6 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     await left.close();
     waits.close();
     places.close();
-    for (const { timer } of waiting.values()) clearTimeout(timer);
+    tries.close();
   }
 }

@@ -1,5 +1,5 @@
 // What `retry` of a job says, and what follows from it: whether a failed attempt is tried again, and after how long.
-// job() checks it, the plan holds it, and execute.ts asks it.
+// job() checks it, the plan holds it, and tries.ts asks it.
 import { parseDuration } from "../../protocol/duration.ts";
 import type { Exit } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
