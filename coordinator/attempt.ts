@@ -314,6 +314,7 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         } else throw new SortieError("PROTOCOL", "The runner sent a chunk of stdin.");
       }
       if (state.exit) {
+        if (!decoder.atBoundary) throw new SortieError("PROTOCOL", "The runner sent more after the exit.");
         await acknowledgeExit(current);
         return state.exit;
       }

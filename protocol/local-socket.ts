@@ -29,8 +29,8 @@ export function dialSocket(path: string): Promise<ByteChannel | "busy" | undefin
     const channel = socketChannel(socket);
     socket.once("connect", () => resolve(channel));
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      // ENOENT: nobody was there; ECONNREFUSED: he was killed.
-      if (error.code === "ENOENT" || error.code === "ECONNREFUSED") resolve(undefined);
+      // Nobody was there; he was killed; or he ended with this connection among those that he had not taken yet.
+      if (["ENOENT", "ECONNREFUSED", "ECONNRESET"].includes(error.code ?? "")) resolve(undefined);
       else if (error.code === "EAGAIN") resolve("busy");
       else reject(error);
     });

@@ -212,6 +212,7 @@ class Input {
 }
 
 /** Bytes that are read without a look at the time: at first, and where they took long. */
+const FIRST_BYTES = 4 * 1024;
 const LEAST_BYTES = 256;
 const MOST_BYTES = 1024 * 1024;
 const LONG_MS = limits.turnMs / 2;
@@ -219,7 +220,7 @@ const LONG_MS = limits.turnMs / 2;
 class Held {
   readonly bytes = new Uint8ArrayList();
   readonly #read: (bytes: Bytes) => void;
-  #atOnce = LEAST_BYTES;
+  #atOnce = FIRST_BYTES;
 
   constructor(read: (bytes: Bytes) => void) {
     this.#read = read;

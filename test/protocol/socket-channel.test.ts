@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import type { ByteChannel } from "../../protocol/channel.ts";
 import type { SortieError } from "../../protocol/errors.ts";
+import { dialSocket } from "../../protocol/local-socket.ts";
 import { callJson, subscribe } from "../../protocol/make-call.ts";
 import type { RunnerInfo } from "../../protocol/messages.ts";
 import { serveCall } from "../../protocol/serve-call.ts";
@@ -186,5 +187,17 @@ describe("a channel on a socket", () => {
         (count) => count <= before,
       ),
     ).toBeLessThanOrEqual(before);
+  });
+});
+
+describe("a dialled socket", () => {
+  it("whose listener ends before it has taken the connection is one that nobody listens at", async () => {
+    const path = join(testFolder(), "ends.sock");
+    const server = createServer();
+    server.listen(path);
+    await once(server, "listening");
+    const dialled = dialSocket(path);
+    server.close();
+    expect(await dialled).toBe(undefined);
   });
 });

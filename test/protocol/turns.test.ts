@@ -6,8 +6,8 @@ import { limits } from "../../protocol/limits.ts";
 import { openTurns, type RawConnection } from "../../protocol/turns.ts";
 import { until } from "../rig/rig.ts";
 
-/** So many bytes take their reader a millisecond. */
-const SLOW_BYTES = 256;
+/** So many bytes take their reader a millisecond: as many as are read at once in the beginning. */
+const SLOW_BYTES = 4 * 1024;
 
 /** Of a connection what turns are made of. */
 function connection(name: string, read: string[]) {
