@@ -8,6 +8,7 @@ import { limits } from "../protocol/limits.ts";
 import type { JobRequest, JournalControl } from "../protocol/messages.ts";
 import { type Attempt, type AttemptEnd, startAttempt } from "./attempt.ts";
 import type { RunnerLink } from "./fleet.ts";
+import { AWAY } from "./places.ts";
 import type { CommandSink, CommandSpec, CommandStarter, StartedCommand } from "./recipe/command-starter.ts";
 
 export interface PlaceOptions {
@@ -35,14 +36,7 @@ export interface DrivenPlace {
 }
 
 /** Nothing was taken: asked again until the time is up. */
-const AGAIN: readonly ErrorCode[] = [
-  "RUNNER_UNREACHABLE",
-  "CONNECTION_LOST",
-  "UNTRUSTED",
-  "KEEPER_FAILED",
-  "AUDIT_FAILED",
-  "TOO_MANY",
-];
+const AGAIN: readonly ErrorCode[] = [...AWAY, "TOO_MANY"];
 
 /** Resolves once the runner has taken it. Rejects as startAttempt does; nothing runs then. */
 export async function openPlace(options: PlaceOptions): Promise<DrivenPlace> {

@@ -1,6 +1,6 @@
 // The runners of a run, as far as they take its jobs: a full one is asked again, one that is away is waited for, and one that is
 // gone is asked no more. execute.ts has one for the run.
-import type { SortieError } from "../protocol/errors.ts";
+import type { ErrorCode, SortieError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { RunEvent } from "./events.ts";
 import type { KnownRunner, RunnerLink } from "./fleet.ts";
@@ -10,6 +10,17 @@ import { fits, type Selector } from "./selectors.ts";
 /** A full runner is asked again after this, doubled each time. */
 const ASK_AGAIN_MS = 50;
 const ASK_AGAIN_MOST_MS = 2_000;
+
+/** Nothing was taken, and it may be within a while: it is away, or cannot put a job on record. */
+export const AWAY: readonly ErrorCode[] = [
+  "RUNNER_UNREACHABLE",
+  "CONNECTION_LOST",
+  // A connection that breaks at its beginning looks like one to a runner that trusts no more.
+  "UNTRUSTED",
+  // A disk that is full keeps it from starting its keeper, or from having a job on record before it runs.
+  "KEEPER_FAILED",
+  "AUDIT_FAILED",
+];
 
 export interface Place {
   readonly runner: RunnerLink;
@@ -74,21 +85,14 @@ export class Places {
         await this.#tellAway(place, error);
         this.lose(place, error);
         return true;
-      // A disk that is full keeps it for a while from starting its keeper, or from having a job on record before it runs.
-      case "KEEPER_FAILED":
-      case "AUDIT_FAILED":
-      case "RUNNER_UNREACHABLE":
-      case "CONNECTION_LOST":
-      // A connection that breaks at its beginning looks like one to a runner that trusts no more.
-      case "UNTRUSTED": {
+      default: {
+        if (!AWAY.includes(error.code)) return false;
         await this.#tellAway(place, error);
         const mostMs = error.code === "UNTRUSTED" ? limits.untrustedMs : limits.unreachableMs;
         if (performance.now() - (place.awaySince ?? 0) < mostMs) this.#later(place);
         else this.lose(place, error);
         return true;
       }
-      default:
-        return false;
     }
   }
 

@@ -2,7 +2,7 @@
 import type { ConnectionGater, ConnectionProtector, MessageStream, MultiaddrConnection } from "@libp2p/interface";
 import { limits } from "./limits.ts";
 import { hostOf } from "./slowdown.ts";
-import type { RawConnection, Turns } from "./turns.ts";
+import { type RawConnection, rawOf, type Turns } from "./turns.ts";
 
 export interface Gate {
   trusts(peer: string): boolean;
@@ -75,9 +75,10 @@ export function connectionGater(
   return {
     // The one step before the handshake that libp2p takes for every connection: its gate is not asked about a dial without a peer ID.
     async protect(connection) {
-      const cap = turns.begin(connection) ? capInput(connection) : undefined;
-      if (!cap) throw new Error("What it sends cannot be bounded.");
-      caps.set(connection, cap);
+      const raw = rawOf(connection);
+      if (!raw) throw new Error("What it sends cannot be bounded.");
+      turns.begin(connection, raw);
+      caps.set(connection, capInput(raw));
       return connection;
     },
     denyInboundConnection(connection) {
@@ -177,19 +178,17 @@ interface Cap {
  * kibibyte, pairing less than ten. So only so much is let through, and the
  * socket is not read any further: an honest peer's first calls may well arrive right behind its handshake, and wait.
  */
-function capInput(connection: MessageStream): Cap | undefined {
-  const inner = connection as unknown as RawConnection;
-  const { onData, sendPause, sendResume } = inner;
-  if (!onData || !sendPause || !sendResume) return undefined;
+function capInput(connection: RawConnection): Cap {
+  const { onData } = connection;
   let room: number = limits.handshakeBytes;
   let full = (): void => {};
   const held: Uint8Array[] = [];
-  inner.onData = (bytes) => {
+  connection.onData = (bytes) => {
     const passed = bytes.subarray(0, room);
     room -= passed.length;
     if (passed.length < bytes.length) {
       held.push(bytes.subarray(passed.length));
-      sendPause.call(connection);
+      connection.sendPause();
     }
     if (passed.length > 0) onData.call(connection, passed);
     if (held.length > 0) full();
@@ -198,14 +197,14 @@ function capInput(connection: MessageStream): Cap | undefined {
     widen(bytes) {
       room += bytes;
       const waiting = held.splice(0);
-      for (const piece of waiting) inner.onData?.(piece);
-      if (waiting.length > 0 && held.length === 0) sendResume.call(connection);
+      for (const piece of waiting) connection.onData(piece);
+      if (waiting.length > 0 && held.length === 0) connection.sendResume();
     },
     lift() {
-      inner.onData = onData;
+      connection.onData = onData;
       const waiting = held.splice(0);
       for (const bytes of waiting) onData.call(connection, bytes);
-      if (waiting.length > 0) sendResume.call(connection);
+      if (waiting.length > 0) connection.sendResume();
     },
     whenFull(listener) {
       full = listener;

@@ -217,14 +217,15 @@ async function asked(node: Node, peer: string, address: string, of: string) {
  */
 export async function follow(node: Node, trust: Trust, pin: Pin): Promise<Pin | undefined> {
   const decide = async (peer: string, address: string): Promise<Pin | undefined> => {
-    const current = trust.current(pin.peer);
+    const followed = (): Pin | undefined => {
+      const current = trust.current(pin.peer);
+      return current?.peer === peer ? current : undefined;
+    };
     // Another call was faster; or it is somebody else that this side knows.
-    if (trust.has(peer)) return current?.peer === peer ? current : undefined;
+    if (trust.has(peer)) return followed();
     const { successions } = await asked(node, peer, address, pin.peer);
     if (verifySuccessions(successions, pin.peer) !== peer) return undefined;
-    if (trust.has(pin.peer)) return trust.succeed(pin.peer, peer);
-    const followed = trust.current(pin.peer);
-    return followed?.peer === peer ? followed : undefined;
+    return trust.has(pin.peer) ? trust.succeed(pin.peer, peer) : followed();
   };
   for (const address of pin.addresses) {
     try {

@@ -7,12 +7,18 @@ import { Uint8ArrayList } from "uint8arraylist";
 import { limits } from "./limits.ts";
 import type { MuxedConnection } from "./muxer.ts";
 
-/** What of a libp2p TCP connection is used here. */
+/** What of a libp2p TCP connection is used here, and by the gate. */
 export interface RawConnection {
-  readonly readStatus?: string;
-  onData?: (bytes: Bytes) => void;
-  sendPause?: () => void;
-  sendResume?: () => void;
+  readonly readStatus: string;
+  onData: (bytes: Bytes) => void;
+  sendPause(): void;
+  sendResume(): void;
+}
+
+/** Undefined for another libp2p than the one that this was written for. */
+export function rawOf(connection: MessageStream): RawConnection | undefined {
+  const { onData, sendPause, sendResume } = connection as unknown as Partial<RawConnection>;
+  return onData && sendPause && sendResume ? (connection as unknown as RawConnection) : undefined;
 }
 
 /** What of a connection that Noise encrypts, and of its muxer. */
@@ -26,8 +32,8 @@ interface Muxer {
 type Bytes = Uint8Array | Uint8ArrayList;
 
 export interface Turns {
-  /** Before anything is read; until it belongs to a peer it has turns of its own. False for another libp2p than the one this was written for. */
-  begin(connection: MessageStream): boolean;
+  /** Before anything is read; until it belongs to a peer it has turns of its own. */
+  begin(connection: MessageStream, raw: RawConnection): void;
   /** From now on its turns are those of the peer. */
   belongs(connection: MessageStream, peer: string): void;
   /** The same for what was encrypted. Throws for another libp2p. */
@@ -38,21 +44,18 @@ export function openTurns(): Turns {
   const inputs = new WeakMap<MessageStream, Input>();
   const peers = new Map<string, { readonly turn: Turn; connections: number }>();
   return {
-    begin(connection) {
-      const raw = connection as unknown as RawConnection;
-      const { onData, sendPause, sendResume } = raw;
-      if (!onData || !sendPause || !sendResume) return false;
+    begin(connection, raw) {
+      const { onData } = raw;
       const input = new Input(
-        (bytes) => onData.call(connection, bytes),
+        (bytes) => onData.call(raw, bytes),
         (isPaused) => {
-          if (isPaused) sendPause.call(connection);
+          if (isPaused) raw.sendPause();
           // Above it somebody may want no more, and asks again.
-          else if (raw.readStatus === "readable") sendResume.call(connection);
+          else if (raw.readStatus === "readable") raw.sendResume();
         },
       );
       inputs.set(connection, input);
       raw.onData = (bytes) => input.push("raw", bytes);
-      return true;
     },
     belongs(connection, peer) {
       const input = inputs.get(connection);

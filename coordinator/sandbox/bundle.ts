@@ -107,8 +107,10 @@ async function bounded<Built>(
     void stop();
   };
   const late = setTimeout(() => end(`${loadMs / 1_000} s`), loadMs);
+  let pid: number | undefined;
   const watching = setInterval(() => {
-    if (memoryOf(esbuildPid()) > memoryBytes) end(`${memoryBytes / 2 ** 20} MiB of memory`);
+    pid ??= esbuildPid();
+    if (memoryOf(pid) > memoryBytes) end(`${memoryBytes / 2 ** 20} MiB of memory`);
   }, limits.sandboxLookMs);
   try {
     return await Promise.race([building, over.promise]);

@@ -8,7 +8,7 @@ import { isAbsolute, relative, resolve } from "node:path";
 import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { EventReader } from "../events.ts";
-import type { Secrets } from "../secrets.ts";
+import { noSecrets, type Secrets } from "../secrets.ts";
 import { harmless, oneLine, paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
 import { jobSummary } from "./job-summary.ts";
@@ -25,7 +25,7 @@ export function githubView(
   out: NodeJS.WriteStream,
   folder: string,
   environment: Environment = process.env as Environment,
-  secrets: Pick<Secrets, "values" | "redaction"> = { values: new Set(), redaction: undefined },
+  secrets: Pick<Secrets, "values" | "redaction"> = noSecrets(),
 ): EventReader {
   const root = environment.GITHUB_WORKSPACE ?? process.cwd();
   const summaryFile = environment.GITHUB_STEP_SUMMARY;

@@ -2,7 +2,7 @@
 // and a carriage return, and what a job writes keeps neither: see
 // https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
 import type { EventReader } from "../events.ts";
-import type { Secrets } from "../secrets.ts";
+import { noSecrets, type Secrets } from "../secrets.ts";
 import { paintAlways, paintNever } from "./format.ts";
 import { type Dialect, type Group, groupedView } from "./grouped.ts";
 
@@ -12,7 +12,7 @@ export function gitlabView(
   out: NodeJS.WriteStream,
   folder: string,
   environment: NodeJS.ProcessEnv = process.env,
-  secrets: Pick<Secrets, "redaction"> = { redaction: undefined },
+  secrets: Pick<Secrets, "redaction"> = noSecrets(),
 ): EventReader {
   const dialect: Dialect = {
     paint: environment["NO_COLOR"] ? paintNever : paintAlways,

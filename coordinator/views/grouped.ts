@@ -5,7 +5,7 @@ import { messageOf } from "../../protocol/errors.ts";
 import { describeExit } from "../../protocol/exit.ts";
 import type { AttemptId, JobName, RunId } from "../../protocol/ids.ts";
 import type { EventReader, PlannedJob, RunEvent } from "../events.ts";
-import type { Secrets } from "../secrets.ts";
+import { noSecrets, type Secrets } from "../secrets.ts";
 import { readLog } from "../store/read-log.ts";
 import { logPath } from "../store/store.ts";
 import {
@@ -60,8 +60,6 @@ export interface Dialect {
   over?(event: RunEvent & { type: "run-ended" }): string | Promise<string>;
 }
 
-const noSecrets = { redaction: undefined };
-
 interface Row {
   readonly attempt: number;
   readonly attemptId: AttemptId;
@@ -76,7 +74,7 @@ export function groupedView(
   out: NodeJS.WriteStream,
   folder: string,
   dialect: Dialect,
-  secrets: Pick<Secrets, "redaction"> = noSecrets,
+  secrets: Pick<Secrets, "redaction"> = noSecrets(),
 ): EventReader {
   const { paint } = dialect;
   const rows = new Map<JobName, Row>();

@@ -3,7 +3,7 @@ import type { MessageStream } from "@libp2p/interface";
 import type { Uint8ArrayList } from "uint8arraylist";
 import { expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
-import { openTurns, type RawConnection } from "../../protocol/turns.ts";
+import { openTurns, type RawConnection, rawOf } from "../../protocol/turns.ts";
 import { until } from "../rig/rig.ts";
 
 /** So many bytes take their reader a millisecond: as many as are read at once in the beginning. */
@@ -26,10 +26,13 @@ function connection(name: string, read: string[]) {
       socket.isPaused = false;
     },
   });
+  const raw = rawOf(one as unknown as MessageStream) as RawConnection;
+  expect(raw).toBe(one);
   return {
     one: one as unknown as MessageStream,
+    raw,
     socket,
-    receive: (text: string) => (one as RawConnection).onData?.(Buffer.from(text)),
+    receive: (text: string) => raw.onData(Buffer.from(text)),
     text: () => read.flatMap((piece) => (piece.startsWith(name) ? [piece.slice(1)] : [])).join(""),
   };
 }
@@ -42,7 +45,7 @@ it("lets others read between what one peer sends over all its connections, and l
     ReturnType<typeof connection>,
     ReturnType<typeof connection>,
   ];
-  for (const each of [first, second, other]) expect(turns.begin(each.one)).toBe(true);
+  for (const { raw, one } of [first, second, other]) turns.begin(one, raw);
   turns.belongs(first.one, "flood");
   turns.belongs(second.one, "flood");
   turns.belongs(other.one, "other");
@@ -67,8 +70,8 @@ it("lets others read between what one peer sends over all its connections, and l
 it("asks for no more than what reads it wants, and is nothing for another libp2p", async () => {
   const read: string[] = [];
   const turns = openTurns();
-  const { one, socket, receive, text } = connection("a", read);
-  expect(turns.begin(one)).toBe(true);
+  const { one, raw, socket, receive, text } = connection("a", read);
+  turns.begin(one, raw);
   receive("x".repeat(2 * limits.turnMs * SLOW_BYTES));
   receive("y");
   expect(socket.isPaused).toBe(true);
@@ -79,5 +82,5 @@ it("asks for no more than what reads it wants, and is nothing for another libp2p
   );
   await turn();
   expect(socket.isPaused).toBe(true);
-  expect(turns.begin({ onData() {} } as unknown as MessageStream)).toBe(false);
+  expect(rawOf({ onData() {} } as unknown as MessageStream)).toBe(undefined);
 });
