@@ -24,6 +24,7 @@ import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { call as engineCall, testEngine } from "../rig/engine.ts";
+import { allProcesses, argumentsOf } from "../rig/processes.ts";
 import { Rig } from "../rig/rig.ts";
 import { codeOf, dial, finish, jobLogs, listJobs, type Read, request, startJob } from "../runner/calls.ts";
 import { requestOf, service } from "../runner/containers.ts";
@@ -197,15 +198,9 @@ describe("a peer that asks for a job with a secret", () => {
     let looked = 0;
     let seen: string[] = [];
     const look = (): void => {
-      for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-        try {
-          const line = readFileSync(`/proc/${pid}/cmdline`, "latin1");
-          looked++;
-          seen = [...seen, ...leaksIn(line)];
-        } catch {
-          // It is gone.
-        }
-      }
+      const lines = allProcesses().map(argumentsOf).filter(Boolean);
+      looked += lines.length;
+      seen = [...seen, ...lines.flatMap((line) => leaksIn(line))];
     };
     const looking = setInterval(look, 20);
     await running;

@@ -1,6 +1,6 @@
 // What a peer can send to a runner: malformed, too much, too slowly, and about what is not its own. One runner serves all
 // cases, and a peer that means well is asked for after each.
-import { readFileSync } from "node:fs";
+
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect } from "vitest";
 import type { ByteChannel } from "../../protocol/channel.ts";
@@ -25,6 +25,7 @@ import {
   type TestPeer,
   testPeer,
 } from "../rig/hostile.ts";
+import { residentBytesOf } from "../rig/processes.ts";
 import { Rig, type RunnerProcess, until } from "../rig/rig.ts";
 import { attack } from "./attack.ts";
 
@@ -60,8 +61,7 @@ async function answerMs(): Promise<number> {
   return performance.now() - began;
 }
 
-const kibibytesOf = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+const kibibytesOf = (pid: number): number => residentBytesOf(pid) / 1024;
 
 const run = (input: object): string => JSON.stringify({ request: input, window: limits.window, holder: "one" });
 const asking = (text: string, carriage?: string): Buffer => framed(requestText("/job/run", text, carriage ?? "raw"));

@@ -1,7 +1,8 @@
 // One round: the jobs of its plan on a site, the faults at their moments, and what came of it.
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../protocol/errors.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { checkRun } from "./check.ts";
 import { checkEvents } from "./check-events.ts";
 import { Conduct } from "./conduct.ts";

@@ -1,6 +1,6 @@
 // Where rounds happen: one runner, front and keeper, and a coordinator's folder, paired through a proxy. It serves round
 // after round; what a fault takes away here it brings back.
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -9,6 +9,7 @@ import { callJson } from "../../protocol/make-call.ts";
 import type { JsonOperationId } from "../../protocol/messages.ts";
 import { socketChannel } from "../../protocol/socket-channel.ts";
 import { socketPath } from "../../runner/keeper/keeper-socket.ts";
+import { openFilesOf } from "../rig/processes.ts";
 import { type CuttingProxy, openProxy, portOf, through } from "../rig/proxy.ts";
 import { Rig, type RunnerProcess, until } from "../rig/rig.ts";
 
@@ -145,9 +146,7 @@ export class Site {
       try {
         const { running } = await this.askKeeper("/keeper/info", {});
         if (running > 0) left.push(`${running} running jobs`);
-        const pid = this.keeperPid;
-        for (const file of readdirSync(`/proc/${pid}/fd`)) {
-          const target = readlinkSync(`/proc/${pid}/fd/${file}`, "utf8");
+        for (const target of openFilesOf(this.keeperPid)) {
           if (target.startsWith(join(this.#keeper, "pipes")) || target.startsWith(this.journals))
             left.push(`the keeper's descriptor of ${target}`);
         }

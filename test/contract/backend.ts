@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Command } from "../../protocol/command.ts";
 import { type AttemptId, newAttemptId } from "../../protocol/ids.ts";
 import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { request } from "../runner/calls.ts";
 
 interface Result {

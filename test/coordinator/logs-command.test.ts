@@ -10,6 +10,7 @@ import { createLog, type LogWriter } from "../../coordinator/store/log.ts";
 import { openStore, type Store } from "../../coordinator/store/store.ts";
 import { encodeChunk, encodeControl, STDERR, STDOUT } from "../../protocol/chunk.ts";
 import { type AttemptId, type JobName, newAttemptId, newRunId, type RunId } from "../../protocol/ids.ts";
+import { openFilesOf } from "../rig/processes.ts";
 import { Rig, root, until } from "../rig/rig.ts";
 
 const job = "talk" as JobName;
@@ -64,11 +65,8 @@ describe("coordinator logs", () => {
     const bytes = Buffer.concat([...chunks, exitChunk(700_000, 300_000)]);
     // Until it has opened the record, there is nobody who could wait.
     await until(
-      () =>
-        tail.child.exitCode === null
-          ? execFileSync("ls", ["-l", `/proc/${tail.child.pid}/fd`], { encoding: "utf8" })
-          : "",
-      (files) => files.includes("sortie.db"),
+      () => openFilesOf(tail.child.pid ?? 0),
+      (files) => files.some((file) => file.endsWith("sortie.db")),
     );
     const { log } = startAttempt();
     store.runs(1);

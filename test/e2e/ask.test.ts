@@ -3,7 +3,8 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { processesOf, Rig } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig } from "../rig/rig.ts";
 import { terminal } from "../rig/terminal.ts";
 
 const SECRET = "x7-answer-y9";

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { IMAGE, testEngine } from "../rig/engine.ts";
-import { processesOf, Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
 import { type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
 
 const JOBS = 20;

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { processesOf, Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
 
 const sha = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 

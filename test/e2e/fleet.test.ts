@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openTrust } from "../../protocol/trust.ts";
 import { newPeer } from "../rig/peers.ts";
-import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
+import { processesOf, residentBytesOf } from "../rig/processes.ts";
+import { Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
 
@@ -290,12 +291,7 @@ describe("memory", () => {
     const keeper = Number.parseInt(readFileSync(join(runner.home, "runner", "keeper", "lock"), "latin1"), 10);
     const live = rig.spawnCoordinator(["exec", "w1", "--stdin=false", "--", "cat", "/dev/zero"]);
     live.child.stdout.removeAllListeners("data");
-    const memoryOf = (pid: number): number =>
-      Number(
-        /VmRSS:\s+(\d+)/.exec(
-          existsSync(`/proc/${pid}/status`) ? readFileSync(`/proc/${pid}/status`, "utf8") : "",
-        )?.[1],
-      ) / 1024;
+    const memoryOf = (pid: number): number => residentBytesOf(pid) / 1024 ** 2;
     let read = 0;
     const samples: { front: number; keeper: number; coordinator: number }[] = [];
     // Five megabytes a second, for eight seconds: what is not read must not pile up anywhere.

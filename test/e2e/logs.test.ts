@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { processesOf } from "../rig/processes.ts";
 import { Rig } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
@@ -81,7 +82,6 @@ describe("coordinator logs", () => {
     expect({ code, text }).toEqual({ code: 1, text: "up\n" });
     expect(stderr).toContain("incomplete: it has no exit; its coordinator is gone");
     expect((await rig.coordinator(["show", "last"])).text).toMatch(/interrupted/);
-    const { processesOf } = await import("../rig/rig.ts");
     for (const pid of processesOf("sleep\x005851")) process.kill(pid, "SIGKILL");
   });
 

@@ -1,8 +1,9 @@
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { processesOf } from "../rig/processes.ts";
 import { portOf } from "../rig/proxy.ts";
-import { LOOPBACK, processesOf, Rig, until } from "../rig/rig.ts";
+import { LOOPBACK, Rig, until } from "../rig/rig.ts";
 
 /** Counts to twenty, ten a second; the last one once the file is there. */
 const counting = (file: string): string[] => {

@@ -1,7 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { processesOf, Rig, secondPress, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, secondPress, until } from "../rig/rig.ts";
 
 const recipe = (body: string): string => `import { job, recipe, sh } from "sortie";\n${body}\n`;
 

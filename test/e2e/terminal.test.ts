@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { expect, it } from "vitest";
-import { processesOf, Rig, root, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, root, until } from "../rig/rig.ts";
 
 it("lets a job clean up at one Ctrl-C in a terminal, also when npx started the command", async () => {
   await using rig = new Rig();

@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Live, processesOf, Rig, type RunnerProcess, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { type Live, Rig, type RunnerProcess, until } from "../rig/rig.ts";
 
 const COUNTING = "i=0; while [ $i -lt 40 ]; do echo out $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done; exit 5";
 const lines = (word: string): string => Array.from({ length: 40 }, (_, index) => `${word} ${index}\n`).join("");

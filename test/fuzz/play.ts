@@ -17,8 +17,9 @@ import { limits } from "../../protocol/limits.ts";
 import { startNode } from "../../protocol/node.ts";
 import { Random } from "../chaos/random.ts";
 import { jobOf, rawNode, type TestPeer, testPeer } from "../rig/hostile.ts";
+import { openFilesOf, processesOf, residentBytesOf } from "../rig/processes.ts";
 import { portOf } from "../rig/proxy.ts";
-import { processesOf, Rig, type RunnerProcess, until } from "../rig/rig.ts";
+import { Rig, type RunnerProcess, until } from "../rig/rig.ts";
 import { Figures } from "./figures.ts";
 import { chunkOf, envelopeOf, garbage, mutated, operationIds, pieces, requestOf } from "./generate.ts";
 
@@ -423,8 +424,8 @@ interface Held {
 /** Open descriptors and resident memory, of the runner's two processes. */
 function held(runner: RunnerProcess): Held {
   const of = (pid: number) => ({
-    open: readdirSync(`/proc/${pid}/fd`).length,
-    bytes: 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]),
+    open: openFilesOf(pid).length,
+    bytes: residentBytesOf(pid),
   });
   const keeper = processesOf(join(runner.home, "runner", "keeper")).find((pid) => pid !== runner.pid);
   if (keeper === undefined) throw new Error("the keeper is gone");

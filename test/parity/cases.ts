@@ -5,7 +5,8 @@ import { PassThrough } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import type { Outcome, Place } from "./place.ts";
 
 export type BackendName = "local" | "container" | "ssh";

@@ -2,7 +2,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { processesOf, Rig, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, until } from "../rig/rig.ts";
 import { runRecipe, setOf } from "./run.ts";
 
 const sqlite = (database: string, sql: string): string =>

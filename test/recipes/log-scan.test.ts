@@ -1,7 +1,8 @@
 import { appendFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { processesOf, Rig, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { Rig, until } from "../rig/rig.ts";
 import { whyNoSshd } from "../rig/sshd.ts";
 import { startHosts } from "./ssh-hosts.ts";
 

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { processesOf, Rig, root } from "./rig.ts";
+import { processesOf } from "./processes.ts";
+import { Rig, root } from "./rig.ts";
 
 describe("the rig", () => {
   it("sees a job's process, whose environment does not name the rig", async () => {

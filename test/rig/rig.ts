@@ -1,20 +1,12 @@
 // Real runners and coordinators through the built commands, each with a state folder of its own. Disposing the rig
 // stops what it started, and fails the test where a process or a job's directory is left.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { onTestFailed } from "vitest";
+import { describeProcess, processesOf } from "./processes.ts";
 
 export const root = join(import.meta.dirname, "../..");
 const bin = (name: string): string => join(root, "dist", `${name}.js`);
@@ -314,34 +306,3 @@ export async function until<T>(look: () => T | Promise<T>, isWanted: (value: T) 
     await delay(20);
   }
 }
-
-/** Processes that have the text in their environment, their arguments or as working directory. */
-export function processesOf(text: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter(
-      (pid) =>
-        pid !== process.pid &&
-        [contentOf(pid, "environ"), contentOf(pid, "cmdline"), directoryOf(pid)].some((one) => one.includes(text)),
-    );
-}
-
-/** A job's environment is clean, so its directory is what shows whose it is, also when that is removed already. */
-function directoryOf(pid: number): string {
-  try {
-    return readlinkSync(`/proc/${pid}/cwd`);
-  } catch {
-    return "";
-  }
-}
-
-function contentOf(pid: number, file: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, "latin1");
-  } catch {
-    return "";
-  }
-}
-
-const describeProcess = (pid: number): string => `${pid} ${contentOf(pid, "cmdline").replaceAll("\0", " ")}`;

@@ -7,7 +7,6 @@ import {
   chownSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -15,6 +14,7 @@ import {
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { allProcesses, contentOf } from "./processes.ts";
 
 const SSHD = "/usr/sbin/sshd";
 
@@ -184,16 +184,11 @@ export const hostBlock = (alias: string, { port, user, key, knownHosts, lines = 
 
 /** The processes that a listening sshd has for its sessions. */
 export const childrenOf = (pid: number): number[] =>
-  readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((entry) => {
-      try {
-        return new RegExp(`\\) \\S ${pid} `).test(readFileSync(`/proc/${entry}/stat`, "latin1"));
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
+  allProcesses().filter((child) =>
+    contentOf(child, "stat")
+      .replace(/.*\) \S /s, "")
+      .startsWith(`${pid} `),
+  );
 
 function serve(folder: string, logPath: string, login: Login, shell = "/bin/bash") {
   const args = ["-D", "-E", logPath, "-f", join(folder, "sshd_config")];

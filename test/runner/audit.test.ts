@@ -2,7 +2,6 @@
 import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
-  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -21,6 +20,7 @@ import { verifyAudit } from "../../runner/keeper/audit/verify.ts";
 import { type Audit, type AuditSizes, openAudit } from "../../runner/keeper/audit/writer.ts";
 import { embeddedKeeper, keeperProcess } from "../../runner/keeper/keeper-link.ts";
 import { sourceUrl, testFolder } from "../rig/peers.ts";
+import { isRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { codeOf, jobFolder, request, startJob, testRunner } from "./calls.ts";
 
@@ -156,8 +156,8 @@ describe("the audit", () => {
     const { pid } = await callJson(await link.open(), "/keeper/info", {});
     process.kill(pid, "SIGKILL");
     await until(
-      () => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1")),
-      (isAlive) => !isAlive,
+      () => isRunning(pid),
+      (runs) => !runs,
     );
     const keeper = await embeddedKeeper(join(folder, "keeper"), undefined, options.audit);
     const next = await testRunner(folder, { keeper });

@@ -13,7 +13,8 @@ import type { JobRequest } from "../../protocol/messages.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import type { Runner } from "../../runner/runner.ts";
 import { containerOf } from "../parity/container.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import {
   attach,
   codeOf,

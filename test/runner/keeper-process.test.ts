@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
@@ -18,7 +18,8 @@ import { type KeeperLink, keeperProcess } from "../../runner/keeper/keeper-link.
 import { socketPath } from "../../runner/keeper/keeper-socket.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { sourceUrl } from "../rig/peers.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { isRunning, openFilesOf, processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import {
   attach,
   codeOf,
@@ -42,8 +43,6 @@ beforeEach(() => {
 });
 
 const infoOf = async (link: KeeperLink): Promise<KeeperInfo> => callJson(await link.open(), "/keeper/info", {});
-const isAlive = (pid: number): boolean =>
-  existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
 
 /** The folder's keeper, which is gone when the test ends, with all its jobs; a front that closes leaves it there. */
 async function keeper(): Promise<KeeperLink> {
@@ -65,7 +64,7 @@ async function keeper(): Promise<KeeperLink> {
 
 const isGone = (pid: number): Promise<boolean> =>
   until(
-    () => !isAlive(pid),
+    () => !isRunning(pid),
     (gone) => gone,
   );
 
@@ -201,14 +200,7 @@ describe("a keeper process", () => {
     const link = await keeper();
     const runner = await testRunner(folder, { keeper: link });
     const { pid } = await infoOf(link);
-    const files = (): string[] =>
-      readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-        try {
-          return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
-        } catch {
-          return [];
-        }
-      });
+    const files = (): string[] => openFilesOf(pid);
     await finish(await startJob(runner, request("echo warm")));
     const before = files().length;
     for (let round = 0; round < 20; round++) {
@@ -238,7 +230,7 @@ describe("a keeper process", () => {
     const call = await startJob(runner, wanted);
     // A front is there, and nothing runs.
     await finish(await startJob(runner, request("sleep 0.6")));
-    expect(isAlive(pid)).toBe(true);
+    expect(isRunning(pid)).toBe(true);
     call.abort(new Error("gone"));
     expect(
       await until(

@@ -6,7 +6,8 @@ import { encodeControl } from "../../protocol/chunk.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { openGroup } from "../../runner/keeper/cgroup.ts";
 import type { Runner } from "../../runner/runner.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { finish, jobFolder, request, startJob, testRunner, untilSaid } from "./calls.ts";
 
 let folder: string;

@@ -12,7 +12,8 @@ import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { acknowledgeRecord, type JobRecord, writeRecord } from "../../runner/keeper/record.ts";
 import { recover } from "../../runner/keeper/recover.ts";
 import { testFolder } from "../rig/peers.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { attach, codeOf, finish, listJobs, request, startJob, testRunner } from "./calls.ts";
 import { contentsOf, readTo } from "./journals.ts";
 

@@ -9,7 +9,8 @@ import { limits } from "../../protocol/limits.ts";
 import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import type { Runner } from "../../runner/runner.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import {
   attach,
   codeOf,

@@ -7,7 +7,8 @@ import { newAttemptId, newRunId } from "../../protocol/ids.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
 import { type SshOptions, sshBackend } from "../../runner/keeper/backends/ssh/ssh.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 
 export interface Result {
   readonly settled: Settled;

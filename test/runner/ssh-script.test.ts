@@ -12,7 +12,8 @@ import {
   READY,
   removeScript,
 } from "../../runner/keeper/backends/ssh/script.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sortie-script-"));
 afterAll(() => rmSync(folder, { recursive: true }));

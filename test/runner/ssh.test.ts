@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newAttemptId } from "../../protocol/ids.ts";
-import { processesOf, until } from "../rig/rig.ts";
+import { allProcesses, argumentsOf, processesOf } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { logins, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
 import { collect, type SshJobs, sshJobs } from "./ssh-jobs.ts";
 
@@ -164,14 +165,11 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
     const seen: string[] = [];
     const look = async (): Promise<void> => {
       for (; !over; looks++) {
-        for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-          try {
-            const line = readFileSync(`/proc/${pid}/cmdline`, "latin1");
-            if (line.includes(secret)) seen.push(line);
-          } catch {
-            // It is gone.
-          }
-        }
+        seen.push(
+          ...allProcesses()
+            .map(argumentsOf)
+            .filter((line) => line.includes(secret)),
+        );
         await delay(0);
       }
     };
