@@ -1,8 +1,9 @@
 // What jobs, peers and recipes do to get a secret out: of one runner in this process, with real commands, journals and an audit.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect } from "vitest";
 import { execute } from "../../coordinator/execute.ts";
 import type { KnownRunner } from "../../coordinator/fleet.ts";
@@ -10,6 +11,7 @@ import { planOf } from "../../coordinator/plan.ts";
 import { job, recipe, secret, sh } from "../../coordinator/recipe/sdk.ts";
 import { openSecrets } from "../../coordinator/secrets.ts";
 import { openStore } from "../../coordinator/store/store.ts";
+import { encodeControl } from "../../protocol/chunk.ts";
 import type { DeliveredSecret } from "../../protocol/delivered-secret.ts";
 import type { SortieError } from "../../protocol/errors.ts";
 import { newRunId } from "../../protocol/ids.ts";
@@ -25,7 +27,7 @@ import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { call as engineCall, testEngine } from "../rig/engine.ts";
 import { allProcesses, argumentsOf } from "../rig/processes.ts";
-import { Rig } from "../rig/rig.ts";
+import { Rig, until } from "../rig/rig.ts";
 import { codeOf, dial, finish, jobLogs, listJobs, type Read, request, startJob } from "../runner/calls.ts";
 import { requestOf, service } from "../runner/containers.ts";
 import { drive } from "../runner/driven-jobs.ts";
@@ -72,6 +74,12 @@ afterEach(async () => {
   // Whatever was tried, the runner is there, and nothing of it has a value: no journal, no record, no audit, no line.
   policy = allowAll;
   expect((await run("echo again", { secrets: [] })).stdout).toBe("again\n");
+  // A job's directory goes once its exit was told, and should not do so under the look at the files.
+  const work = await until(
+    () => readdirSync(join(home, "work")),
+    ({ length }) => length === 0,
+  );
+  expect(work).toEqual([]);
   const files = filesBelow(folder).map((path) => [path, readFileSync(path, "latin1")] as const);
   expect(files.length).toBeGreaterThan(3);
   expect(files.filter(([, text]) => leaksIn(text).length > 0).map(([path]) => path)).toEqual([]);
@@ -194,19 +202,20 @@ describe("a peer that asks for a job with a secret", () => {
   });
   attack("another user reads the arguments of all processes while it runs", "none has a value", async () => {
     const driven = await drive(runner, { secrets });
-    const running = driven.run('echo "$TOKEN" > /dev/null; exec sleep 0.37');
-    let looked = 0;
+    const go = join(folder, "go");
+    const running = driven.run(`echo "$TOKEN" > /dev/null; until [ -e ${go} ]; do sleep 0.0373; done`);
+    let whileItRuns = 0;
     let seen: string[] = [];
-    const look = (): void => {
-      const lines = allProcesses().map(argumentsOf).filter(Boolean);
-      looked += lines.length;
+    const look = (): number => {
+      const lines = allProcesses().map(argumentsOf);
       seen = [...seen, ...lines.flatMap((line) => leaksIn(line))];
+      return lines.some((line) => line.includes(go)) ? ++whileItRuns : whileItRuns;
     };
-    const looking = setInterval(look, 20);
+    await until(look, (count) => count >= 10);
+    writeFileSync(go, "");
     await running;
-    clearInterval(looking);
     await driven.finish();
-    expect(looked).toBeGreaterThan(50);
+    expect(whileItRuns).toBe(10);
     expect(seen).toEqual([]);
   });
   attack(
@@ -217,11 +226,22 @@ describe("a peer that asks for a job with a secret", () => {
         const value = Array.from({ length: bytes / 12 }, (_, at) => `<&'"/\\ é${at}`).join("$");
         return { as: "file", name: "S", value: value.slice(0, bytes) };
       };
-      const order: string[] = [];
-      const much = run("true", { secrets: [made(15_000)] }).then(() => order.push("much"));
-      const other = run("echo other", { secrets: [] }).then(() => order.push("other"));
-      await Promise.all([much, other]);
-      expect(order).toEqual(["other", "much"]);
+      const wanted = request("true", { secrets: [made(15_000)] });
+      let isOver = false;
+      const much = startJob(runner, wanted)
+        .then(finish)
+        .finally(() => {
+          isOver = true;
+        });
+      const other = run("echo other", { secrets: [] });
+      // It is among the jobs once that is done; each call until then was answered in the middle of it.
+      let answers = 0;
+      const isThere = async (): Promise<boolean> =>
+        (await listJobs(runner)).some(({ attemptId }) => attemptId === wanted.attemptId);
+      for (; !isOver && !(await isThere()); answers++) await turn();
+      expect(answers).toBeGreaterThan(10);
+      expect((await other).stdout).toBe("other\n");
+      expect((await much).exit).toMatchObject({ code: 0 });
       expect((await refused([made(30_000)])).code).toBe("SECRET_INVALID");
     },
   );
@@ -363,7 +383,9 @@ describe("a job in a container", () => {
       const job = await drive(runner, { container: asked.container, secrets: secrets.slice(2) });
       const first = await job.run("sha256sum < $KEY_FILE; touch /changed; ls -l /run/sortie-secrets");
       expect(first.stdout).toMatch(/^[0-9a-f]{64} {2}-\n[\s\S]*KEY[\s\S]*TOKEN/);
-      const second = job.run("echo up; ls /changed; sleep 2.17; cat $TOKEN_FILE");
+      // It waits for what is asked meanwhile.
+      const call = await job.start("echo up; ls /changed; cat; cat $TOKEN_FILE", { stdin: true });
+      const second = finish(call);
       const labelled = encodeURIComponent(JSON.stringify({ label: [`sortie.attempt=${job.wanted.attemptId}`] }));
       let told = "";
       await expect
@@ -379,9 +401,10 @@ describe("a job in a container", () => {
             for (const path of ids) told += (await engineCall(host, "GET", path)).text;
             return told;
           },
-          { timeout: 20_000 },
+          { timeout: 30_000 },
         )
         .toContain("/run/sortie-secrets");
+      await call.write(encodeControl({ type: "eof" }));
       expect((await second).stdout).toBe("up\n/changed\n***");
       await job.finish();
       expect(told).toContain("KEY_FILE=/run/sortie-secrets/KEY");
@@ -408,11 +431,23 @@ describe("a job in a container", () => {
           ],
         },
       });
-      const { controls } = await run("sleep 0.5", {
+      const wanted = request("cat", {
         container,
+        stdin: true,
         secrets: [{ as: "env", name: "DB", variable: "PASSWORD", service: "db", value: TOKEN }],
       });
-      const notes = controls.flatMap((one) => (one.type === "note" && one.from === "db" ? [one.text] : [])).join("");
+      const call = await startJob(runner, wanted);
+      let notes = "";
+      const ended = finish(call, 0, (one) => {
+        if (one.type === "note" && one.from === "db") notes += one.text;
+      });
+      // A service writes when it likes: the job goes on until all was told.
+      await until(
+        () => notes,
+        (text) => text.endsWith("x***"),
+      );
+      await call.write(encodeControl({ type: "eof" }));
+      await ended;
       expect(notes).toMatch(/^is \*\*\*\n?x{2040}\*\*\*$/);
     },
     60_000,
