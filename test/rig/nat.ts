@@ -1,6 +1,7 @@
 // A real NAT for tests, of network namespaces: the runner's reaches the coordinator's by a router that hides it, and nothing
 // reaches the runner's. Needs root, iproute2 and iptables.
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 
 /** Why there can be none here; undefined where there can. */
 export const whyNoNat = (): string | undefined =>
@@ -23,7 +24,7 @@ const run = (...words: string[]): string => {
 
 export function makeNat(): Nat {
   // Addresses are each namespace's own, names the machine's.
-  const id = process.pid.toString(36).slice(-5);
+  const id = randomBytes(4).toString("hex");
   const [coordinator, router, runner] = [`sortie-c-${id}`, `sortie-r-${id}`, `sortie-w-${id}`] as const;
   const names = [coordinator, router, runner];
   const nat: Nat = {
@@ -51,6 +52,8 @@ export function makeNat(): Nat {
   }
   run("ip", "-n", runner, "route", "add", "default", "via", "10.211.2.1");
   run("ip", "netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
-  run("ip", "netns", "exec", router, "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "to-c", "-j", "MASQUERADE");
+  // Its lock is the machine's, and container engines of other tests take it, too.
+  const iptables = ["iptables", "--wait", "-t", "nat", "-A", "POSTROUTING", "-o", "to-c", "-j", "MASQUERADE"];
+  run("ip", "netns", "exec", router, ...iptables);
   return nat;
 }

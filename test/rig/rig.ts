@@ -145,7 +145,6 @@ export class Rig {
   /** Runs `coordinator …` to its end. */
   async coordinator(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
     const live = this.spawnCoordinator(args, options);
-    live.child.stdin.on("error", () => {});
     live.child.stdin.end(options.input ?? "");
     return live.ended;
   }
@@ -201,6 +200,8 @@ export class Rig {
       list.push(bytes);
       for (const watcher of watchers) watcher();
     };
+    // It may end, or close its input, before all of that is written: what it came to says so.
+    child.stdin.on("error", () => {});
     child.stdout.on("data", collect(stdout));
     child.stderr.on("data", collect(stderr));
     const ended = new Promise<Ended>((resolve) => {
