@@ -1,6 +1,6 @@
 // A promise of a job's function that nobody awaits, and that fails: it is that job's failure, and other jobs go on. And what
 // people see of a function's commands.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { Rig } from "../rig/rig.ts";
@@ -43,9 +43,12 @@ it("is told where the job is over, and changes nothing of how it came out", asyn
       await helper;
     } });
     const done = job({ run() { setTimeout(() => void Promise.reject(new Error("long after")), 500); return 1; } });
-    const other = job({ run: "sleep 3; echo done" });
+    const other = job({ run: "until test -e ${join(rig.folder, "told")}; do sleep 0.05; done; echo done" });
     export default recipe({ helped, done, other });`);
-  const run = await rig.coordinator(["run", path]);
+  const live = rig.spawnCoordinator(["run", path]);
+  for (const told of [/helped .* failed after it/, /done .* failed after it/]) await live.waitFor(told);
+  writeFileSync(join(rig.folder, "told"), "");
+  const run = await live.ended;
   expect([run.code, run.stderr]).toEqual([1, ""]);
   expect(run.text).toMatch(/^helped │ \[\$\] a promise that its function did not await failed after it: sleep 20: /m);
   expect(run.text).toMatch(/^done +│ \[\$\] .* failed after it: Error: long after/m);
@@ -84,14 +87,14 @@ it("a secret that a function puts into a command is in no event, no log and no r
       await $\`exit 3 \${env.DEPLOY_TOKEN}\`;
     } });
     export default recipe({ deploy });`);
-  const env = { DEPLOY_TOKEN: "hush'hush" };
+  const env = { DEPLOY_TOKEN: "whisper'whisper" };
   const run = await rig.coordinator(["run", path, "--format", "json"], { env });
   expect(run.code).toBe(1);
   expect(run.text).toContain("true '***'");
   expect(endsIn(run.text)["deploy"].message).toMatch(/^exit 3 '\*\*\*': exit 3 /);
-  expect(run.text).not.toContain("hush");
+  expect(run.text).not.toContain("whisper");
   const kept = readdirSync(join(rig.home, "coordinator"), { recursive: true, withFileTypes: true });
   const files = kept.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
   expect(files.some((file) => readFileSync(file).includes("true '***'"))).toBe(true);
-  expect(files.filter((file) => readFileSync(file).includes("hush"))).toEqual([]);
+  expect(files.filter((file) => readFileSync(file).includes("whisper"))).toEqual([]);
 });

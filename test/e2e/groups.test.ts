@@ -42,10 +42,12 @@ describe("a group of jobs", () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ["-A", "--slots", "8"]);
     const log = join(rig.folder, "log");
-    const path = rig.recipe(`import { job, matrix, recipe, sh } from "sortie";
+    const path = rig.recipe(`import { job, matrix, recipe } from "sortie";
       const limited = matrix({ n: ["1", "2", "3", "4", "5", "6"] }, ({ n }) => job({
         concurrency: { group: "db", limit: 2 },
-        run: sh\`echo + >> \${${JSON.stringify(log)}}; sleep 0.3; echo - >> \${${JSON.stringify(log)}}\` }));
+        env: { LOG: ${JSON.stringify(log)} },
+        // The first two meet; a third would not be kept waiting by them.
+        run: 'echo + >> $LOG; until [ $(grep -c + $LOG) -ge 2 ]; do sleep 0.05; done; sleep 0.3; echo - >> $LOG' }));
       export default recipe({ limited, free: job({ run: "echo free" }) });`);
     const { code, text } = await rig.coordinator(["run", path]);
     expect(code, text).toBe(0);
@@ -166,16 +168,16 @@ describe("the time that a job may wait", () => {
     await using rig = new Rig();
     const path = rig.recipe(`import { job, recipe, sh } from "sortie";
       export default recipe({ slow: job({
-        timeout: { job: "1m", step: "1.5s", queue: "1m" }, grace: "1s",
-        run: [sh\`sleep 0.6\`, sh\`sleep 0.6\`, sh\`sleep 0.6\`, sh\`sleep 30\`] }) });`);
+        timeout: { job: "1m", step: "3s", queue: "1m" }, grace: "1s",
+        run: [...Array.from({ length: 9 }, () => sh\`sleep 0.35\`), sh\`sleep 30\`] }) });`);
     const { code, text } = await rig.coordinator(["run", path]);
     expect([code, text]).toEqual([1, expect.stringMatching(/timeout|timed out/)]);
-    expect(text).toContain("step 4 of 4");
+    expect(text).toContain("step 10 of 10");
     const dry = await rig.coordinator(["run", path, "--dry-run", "--format", "json"]);
     expect(JSON.parse(dry.text).jobs[0]).toMatchObject({
       timeoutMs: 60_000,
       queueMs: 60_000,
-      steps: [{ timeoutMs: 1_500 }, {}, {}, {}],
+      steps: Array.from({ length: 10 }, () => ({ timeoutMs: 3_000 })),
     });
   });
 });
