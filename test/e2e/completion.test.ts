@@ -78,12 +78,17 @@ describe("completion", () => {
   it("is there as soon as one types", async () => {
     await using rig = new Rig();
     const times: number[] = [];
+    /** Of a Node that does nothing: what the machine is good for meanwhile. */
+    const bare: number[] = [];
     for (let index = 0; index < 5; index++) {
       const began = performance.now();
+      execFileSync(process.execPath, ["-e", ""]);
+      const then = performance.now();
       expect((await rig.coordinator(["--get-completions", "run", "--fo"])).text).toMatch(/^--format\t/);
-      times.push(performance.now() - began);
+      times.push(performance.now() - then);
+      bare.push(then - began);
     }
-    expect(Math.min(...times)).toBeLessThan(1_000);
+    expect(Math.min(...times)).toBeLessThan(Math.max(1_000, 20 * Math.min(...bare)));
   });
 
   if (hasShell("zsh"))
