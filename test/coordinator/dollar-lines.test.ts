@@ -118,18 +118,18 @@ describe("the lines of a command", () => {
   });
 
   it.each<[string, string, (command: ReturnType<Shell>) => unknown, string]>([
-    ["its time was up", "printf 'whole\\nha'; sleep 1000", (command) => command.timeout("1s"), "timeout"],
-    ["it was ended", "printf 'whole\\nha'; sleep 1000", () => {}, "cancelled"],
+    ["its time was up", "printf 'whole\\nha'; sleep 1000", () => starter.started.at(-1)?.expire(), "timeout"],
+    ["it was ended", "printf 'whole\\nha'; sleep 1000", (command) => command.kill(), "cancelled"],
     ["a signal ended it", "printf 'whole\\nha'; kill -SEGV $$", () => {}, "signaled"],
-  ])("are whole where %s: half a line is not given", async (_how, text, arrange, reason) => {
+  ])("are whole where %s: half a line is not given", async (_how, text, atLine, reason) => {
     for (const throws of [true, false]) {
       const command = $(["sh", "-c", text]);
-      arrange(throws ? command : command.nothrow());
+      if (!throws) command.nothrow();
       const seen: string[] = [];
       const reading = (async () => {
         for await (const line of command.lines()) {
           seen.push(line);
-          if (reason === "cancelled") command.kill();
+          atLine(command);
         }
       })();
       if (throws) await expect(reading).rejects.toMatchObject({ exit: { reason } });

@@ -65,7 +65,7 @@ describe("a pipe", () => {
   it("throws where any of them failed, the first one first, and not for one with nothrow", async () => {
     await expect(other`echo a; exit 3`.pipe($`cat; exit 4`)).rejects.toMatchObject({ name: "CommandError", code: 3 });
     await expect(other`exit 3`.nothrow().pipe($`cat; exit 4`)).rejects.toMatchObject({ code: 4 });
-    await expect(other`exit 3`.pipe($`exit 4`.nothrow())).rejects.toMatchObject({ code: 3 });
+    await expect(other`exit 3`.pipe($`cat; exit 4`.nothrow())).rejects.toMatchObject({ code: 3 });
     await expect(other`true`.pipe($`cat; exit 4`).text()).rejects.toMatchObject({ code: 4 });
     expect(await other`exit 3`.nothrow().pipe($`cat; exit 4`.nothrow())).toMatchObject({
       code: 4,

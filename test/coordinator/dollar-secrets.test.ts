@@ -40,11 +40,12 @@ describe("a secret of the job in a command", () => {
   });
 
   it("is not seen in part where the text is cut", async () => {
-    const value = "hush".repeat(30);
+    // Characters that the path of this file, which an error tells, does not have.
+    const value = "¤§¶×".repeat(30);
     const $ = shellThatHides(value);
     for (const before of [20, 90, 95, 950, 995]) {
       const error = await failureOf($`exit 3 ${"x".repeat(before)} ${value}`);
-      expect(`${error.message} ${error.command} ${starter.started.at(-1)?.spec.note}`).not.toContain("hu");
+      expect(`${error.message} ${error.command} ${starter.started.at(-1)?.spec.note}`).not.toMatch(/[¤§¶×]/);
     }
   });
 

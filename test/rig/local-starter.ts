@@ -12,8 +12,8 @@ import type {
 } from "../../coordinator/recipe/command-starter.ts";
 import type { Exit, SignalName } from "../../protocol/exit.ts";
 
-/** From TERM to KILL. */
-const GRACE_MS = 300;
+/** From TERM to KILL: for a command that is deaf to TERM, and none that a loaded machine keeps waiting. */
+const GRACE_MS = 10_000;
 
 /** A command that was started, as the test sees it. */
 export interface LocalCommand extends StartedCommand {
@@ -21,6 +21,8 @@ export interface LocalCommand extends StartedCommand {
   readonly child: ChildProcessWithoutNullStreams;
   /** Bytes of its standard output that the sink was given, the last of them perhaps not taken yet. */
   readonly given: number;
+  /** Its time is up: what `timeoutMs` comes to, at a moment that the test chooses. */
+  expire(): void;
   /** The connection to its runner is lost for good: nothing comes of it any more, no exit either. */
   lose(error: Error): void;
 }
@@ -122,6 +124,7 @@ function startLocally(spec: CommandSpec, sink: CommandSink, shell: readonly [str
     end: Promise.race([over, lost.promise]),
     signal: (name) => signalTree(child, name),
     cancel: () => end({ reason: "cancelled", by: "run" }),
+    expire: () => end({ reason: "timeout", timeoutMs: timeoutMs ?? 0 }),
     lose(error) {
       isLost = true;
       clearTimeout(timer);
