@@ -126,4 +126,4 @@ it("an attempt that is on record, and whose keeper was killed before it ran, is 
     code: "NOT_FOUND",
     message: expect.stringMatching(/took the attempt .*, and does not know it any more/),
   });
-}, 10_000);
+});
