@@ -284,6 +284,18 @@ describe("text of others", () => {
   });
 });
 
+/** The first screen that has all of this: one that is looked at while it is drawn anew may lack a part. */
+async function shown(screen: () => string, all: RegExp): Promise<string> {
+  const text = await until(screen, (one) => all.test(one));
+  expect(text).toMatch(all);
+  return text;
+}
+
+/** For scripts: waits for a key, also for one that is pressed before anybody waits for it. */
+const KEYS = `process.stdin.setRawMode(true);
+      const keys = process.stdin[Symbol.asyncIterator]();
+      const key = () => keys.next();`;
+
 describe("the live view", () => {
   it("tells warnings, and what was kept, with its last words", async () => {
     const { stream, text } = sink();
@@ -310,11 +322,9 @@ describe("the live view", () => {
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh", "-c", `${command}; read end`);
     try {
       const screen = (): string => tmux("capture-pane", "-p");
-      const running = await until(screen, (text) => text.includes("working on it"));
-      expect(running).toMatch(/run \w+: 1 running, 1 waiting/);
-      expect(running).toMatch(/slow [\d.]+ s on local/);
+      await shown(screen, /run \w+: 1 running, 1 waiting.*slow [\d.]+ s on local │ working on it/s);
       writeFileSync(gate, "go\n");
-      const over = await until(screen, (text) => text.includes("code="));
+      const over = await shown(screen, /^code=\d/m);
       expect(over).toContain("✖ slow: exit 3");
       expect(over).toContain("│ the reason");
       expect(over).toContain("1 failed, 1 skipped");
@@ -335,8 +345,7 @@ describe("the live view", () => {
       script,
       `import { liveView } from ${JSON.stringify(join(root, "coordinator/views/live.ts"))};
       // What is typed is not echoed into the view.
-      process.stdin.setRawMode(true);
-      const key = () => new Promise((resolve) => process.stdin.once("data", resolve));
+      ${KEYS}
       const view = await liveView(process.stdout);
       ${event({ type: "run-started", at: 1, run: "r" as RunId, recipe: "r", jobs })}
       ${event(started("talk"))}
@@ -358,13 +367,12 @@ describe("the live view", () => {
     const command = `${process.execPath} ${script}; echo "code=$?"; read end`;
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh", "-c", command);
     try {
-      const first = await until(screen, (text) => text.includes("│ [db] out of luck"));
-      expect(first).toMatch(/talk .* on w1 │ \[engine\] layer 2 of 3/);
+      await shown(screen, /talk .* on w1 │ \[engine\] layer 2 of 3\n.*│ \[db\] out of luck/);
       tmux("send-keys", "Enter");
-      const second = await until(screen, (text) => text.includes("my own word"));
+      const second = await shown(screen, /my own word/);
       expect(second).not.toContain("unseen");
       tmux("send-keys", "Enter");
-      const over = await until(screen, (text) => text.includes("code="));
+      const over = await shown(screen, /^code=\d/m);
       expect(over).toMatch(/✖ mute: a service did not come up\n {2}│ \[db\] out of luck\n/);
       expect(over).toContain("code=0");
     } finally {
@@ -381,8 +389,7 @@ describe("the live view", () => {
     writeFileSync(
       script,
       `import { liveView } from ${JSON.stringify(join(root, "coordinator/views/live.ts"))};
-      process.stdin.setRawMode(true);
-      const key = () => new Promise((resolve) => process.stdin.once("data", resolve));
+      ${KEYS}
       const view = await liveView(process.stdout);
       const names = ${JSON.stringify(names)};
       const tell = (type, job, rest) => view.on({ type, at: Date.now(), job, ...rest });
@@ -433,10 +440,9 @@ describe("the live view", () => {
         expect(await until(screen, isWhole(height, width))).toSatisfy(isWhole(height, width));
       }
       tmux("send-keys", "Enter");
-      const few = await until(screen, (text) => text.includes("149 passed, 1 failed, 0 running, 50 waiting"));
-      expect(few).toContain("✖ job-20 exit 3");
+      await shown(screen, /149 passed, 1 failed, 0 running, 50 waiting.*✖ job-20 exit 3/s);
       tmux("send-keys", "Enter");
-      await until(screen, (text) => text.includes("code=0"));
+      await shown(screen, /^code=0/m);
       // Lines that the terminal wrapped are one again.
       const all = tmux("capture-pane", "-p", "-J", "-S", "-");
       const told = all.slice(all.lastIndexOf("✖ job-20: exit 3")).split("\n");
@@ -461,12 +467,12 @@ describe("the live view", () => {
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh");
     try {
       tmux("send-keys", `${command}; echo "code=$?"`, "Enter");
-      await until(screen, (text) => text.includes("│ up"));
+      await shown(screen, /│ up/);
       tmux("send-keys", "C-c");
-      await until(screen, (text) => text.includes("cancelling"));
+      await shown(screen, /cancelling/);
       await secondPress();
       tmux("send-keys", "C-c");
-      const over = await until(screen, (text) => /^code=\d/m.test(text));
+      const over = await shown(screen, /^code=\d/m);
       expect(over).toMatch(/^code=130$/m);
       expect(tmux("display-message", "-p", "#{cursor_flag}").trim()).toBe("1");
     } finally {
