@@ -2,7 +2,7 @@
 // and by the marker in its environment, which also finds what left the group (setsid, double forks). One look misses a
 // late fork, so looks are repeated until one finds nothing. Without a control group, a process that cleared its environment
 // *and* left the process group is missed.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ending, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -16,6 +16,8 @@ export const COMMAND_MARKER = "SORTIE_COMMAND_ID";
 
 /** After KILL the kernel needs a moment; what is still there then cannot be killed (uninterruptible sleep). */
 const KILLED_WITHIN_MS = 5_000;
+/** A process is between two programs for less; one that says nothing of itself for longer is not waited for. */
+const EXEC_WITHIN_MS = 500;
 /** Processes that are remembered while a tree is ended: one that forks without end has more. */
 const MOST_SEEN = 10_000;
 
@@ -53,19 +55,44 @@ const processIds = (): number[] =>
     .map(Number)
     .filter((pid) => Number.isInteger(pid));
 
-/** The processes marked by one of the attempts. Linux only. */
-export const markedProcesses = (attempts: ReadonlySet<string>): number[] =>
-  processIds().filter((pid) => {
-    const attempt = pid === process.pid ? undefined : attemptOf(pid);
-    return attempt !== undefined && attempts.has(attempt);
-  });
+interface Marked {
+  readonly pids: readonly number[];
+  /** Whether all processes could be told: a process between two programs may be marked, too. */
+  readonly isAll: boolean;
+}
 
-/** The attempt that a process belongs to. */
-function attemptOf(pid: number): string | undefined {
-  const environment = environmentOf(pid);
+/** The processes marked by one of the attempts. Linux only. */
+function markedProcesses(attempts: ReadonlySet<string>): Marked {
+  const pids: number[] = [];
+  let isAll = true;
+  for (const pid of processIds()) {
+    if (pid === process.pid) continue;
+    const environment = environmentOf(pid);
+    if (environment === NO_VARIABLES && isInExec(pid)) isAll = false;
+    const attempt = attemptOf(environment);
+    if (attempt !== undefined && attempts.has(attempt)) pids.push(pid);
+  }
+  return { pids, isAll };
+}
+
+/** The attempt that a process of this environment belongs to. */
+function attemptOf(environment: string): string | undefined {
   const needle = `\0${MARKER}=`;
   const at = environment.indexOf(needle);
   return at === -1 ? undefined : environment.slice(at + needle.length, environment.indexOf("\0", at + 1));
+}
+
+const NO_VARIABLES = "\0\0";
+
+/** For a moment of its exec a process has neither arguments nor an environment. It may be over by now. */
+function isInExec(pid: number): boolean {
+  try {
+    // The kernel's own processes, and those that have ended, are of no program.
+    readlinkSync(`/proc/${pid}/exe`);
+    return readFileSync(`/proc/${pid}/cmdline`).length === 0 || environmentOf(pid) !== NO_VARIABLES;
+  } catch {
+    return false;
+  }
 }
 
 /** Each variable between two NULs; empty where it cannot be read. */
@@ -126,11 +153,13 @@ export const killGroupNow = (group: number): void => void send(-group, "KILL");
 
 /** KILL to everything the attempts left behind; repeated until a look finds nothing. */
 export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
-  const givesUp = performance.now() + KILLED_WITHIN_MS;
+  const began = performance.now();
   for (;;) {
-    const left = markedProcesses(attempts);
-    for (const pid of left) send(pid, "KILL");
-    if (left.length === 0 || performance.now() > givesUp) return;
+    const { pids, isAll } = markedProcesses(attempts);
+    for (const pid of pids) send(pid, "KILL");
+    const lastedMs = performance.now() - began;
+    if (pids.length === 0 && (isAll || lastedMs > EXEC_WITHIN_MS)) return;
+    if (lastedMs > KILLED_WITHIN_MS) return;
     await delay(5);
   }
 }
@@ -138,9 +167,9 @@ export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
 /** As killMarked, in one go: for a process that leaves now. */
 export function killMarkedNow(attempts: ReadonlySet<string>): void {
   for (let looks = 0; looks < 20; looks++) {
-    const left = markedProcesses(attempts);
-    if (left.length === 0) return;
-    for (const pid of left) send(pid, "KILL");
+    const { pids, isAll } = markedProcesses(attempts);
+    if (pids.length === 0 && isAll) return;
+    for (const pid of pids) send(pid, "KILL");
   }
 }
 

@@ -9,6 +9,10 @@ export const processesOf = (text: string): number[] =>
       [contentOf(pid, "environ"), contentOf(pid, "cmdline"), targetOf(pid, "cwd")].some((one) => one.includes(text)),
   );
 
+/** Processes of exactly this command line: not the one that is about to become it, as setsid and env are. */
+export const processesRunning = (...argv: readonly string[]): number[] =>
+  allProcesses().filter((pid) => contentOf(pid, "cmdline") === `${argv.join("\0")}\0`);
+
 export const allProcesses = (): number[] =>
   readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))

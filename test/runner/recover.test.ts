@@ -9,10 +9,11 @@ import type { JournalControl } from "../../protocol/messages.ts";
 import { type Backends, openBackends } from "../../runner/keeper/backends/index.ts";
 import { diskBudget } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper } from "../../runner/keeper/keeper-link.ts";
+import { killMarked } from "../../runner/keeper/process-tree.ts";
 import { acknowledgeRecord, type JobRecord, writeRecord } from "../../runner/keeper/record.ts";
 import { recover } from "../../runner/keeper/recover.ts";
 import { testFolder } from "../rig/peers.ts";
-import { processesOf } from "../rig/processes.ts";
+import { isRunning, processesOf } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { attach, codeOf, finish, listJobs, request, startJob, testRunner } from "./calls.ts";
 import { contentsOf, readTo } from "./journals.ts";
@@ -250,6 +251,27 @@ describe("what a keeper that died left", () => {
   });
 });
 
+it("a process is known by its mark also while it becomes another program", async () => {
+  // It becomes another one all the time: a look often finds it with nothing in its environment yet.
+  const becomes = 'exec /usr/bin/env A=1 /bin/sh -c "$BECOMES"';
+  for (let round = 0; round < 30; round++) {
+    const attempt = newAttemptId();
+    const env = { PATH: process.env["PATH"], SORTIE_ATTEMPT_ID: attempt, BECOMES: becomes };
+    const child = spawn("/bin/sh", ["-c", becomes], { env, detached: true, stdio: "ignore" });
+    try {
+      await killMarked(new Set([attempt]));
+      expect(
+        await until(
+          () => isRunning(child.pid as number),
+          (is) => !is,
+        ),
+      ).toBe(false);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  }
+});
+
 describe("a keeper after another one", () => {
   it("serves what the one before it ended, takes no attempt twice, and reads on what it lost", async () => {
     const record = recordOf(newAttemptId());
@@ -272,6 +294,11 @@ describe("a keeper after another one", () => {
       () => listJobs(runner),
       ([job]) => job?.acknowledged === true,
     );
-    expect(readdirSync(join(folder, "journals"))).toContain(`${record.attemptId}.done.json`);
+    // Written down once the journal is on the disk.
+    const kept = await until(
+      () => readdirSync(join(folder, "journals")),
+      (names) => names.includes(`${record.attemptId}.done.json`),
+    );
+    expect(kept).toContain(`${record.attemptId}.done.json`);
   });
 });
