@@ -12,6 +12,10 @@ export function isOtherPeer(error: unknown): boolean {
 export const isOneTooMany = (error: unknown): boolean =>
   error instanceof Error && ["TooManyOutboundProtocolStreamsError", "StreamResetError"].includes(error.name);
 
+/** Whether nothing but its time has ended it. */
+export const isLate = (error: unknown): boolean =>
+  error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name);
+
 export function unreachable(peer: string, addresses: readonly string[], error: unknown): SortieError {
   if (error instanceof SortieError) return error;
   const where = addresses.map((address) => address.replace(/\/p2p\/.*/, "")).join(", ") || "no address";
@@ -27,6 +31,6 @@ export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0)
     return [...new Set(error.errors.map(reasonOf))].join("; ");
   // Only its time ends a dial: at an address that answers nothing, most often behind a firewall.
-  if (error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name)) return "no answer in time";
+  if (isLate(error)) return "no answer in time";
   return messageOf(error).replace(/\.$/, "");
 }

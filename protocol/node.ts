@@ -5,7 +5,7 @@ import type { Connection, PeerId, Stream } from "@libp2p/interface";
 import { peerIdFromString } from "@libp2p/peer-id";
 import { CODE_P2P, type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import type { ByteChannel } from "./channel.ts";
-import { isOneTooMany, unreachable } from "./dial-error.ts";
+import { isLate, isOneTooMany, unreachable } from "./dial-error.ts";
 import { asSortieError, SortieError } from "./errors.ts";
 import { connectionGater, type Gate, hostAt } from "./gater.ts";
 import type { Identity } from "./identity.ts";
@@ -49,7 +49,7 @@ export interface Node {
   addresses(): string[];
   /**
    * A channel to exactly this peer, over its connection or a new one to one of the addresses. Rejects with
-   * RUNNER_UNREACHABLE, with TOO_MANY where the connection carries as many calls as it can, or with UNTRUSTED where the
+   * RUNNER_UNREACHABLE, also where it does not answer in time, with TOO_MANY where the connection carries as many calls as it can, or with UNTRUSTED where the
    * peer ended it right after the handshake.
    */
   open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
@@ -214,6 +214,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
           throw new SortieError("TOO_MANY", `The connection to the peer ${peer.slice(-8)} carries no more calls.`, {
             cause: error,
           });
+        if (connection.status === "open" && isLate(error)) throw unreachable(peer, addresses, error);
         // The gate of the other side works after the handshake: a peer it does not know loses the connection then.
         throw new SortieError(
           "UNTRUSTED",

@@ -14,6 +14,7 @@ import type { SortieError } from "../../protocol/errors.ts";
 import { type Identity, loadIdentity } from "../../protocol/identity.ts";
 import { limits } from "../../protocol/limits.ts";
 import { CALL_PROTOCOL, type Node, type NodeOptions, PAIR_PROTOCOL, startNode } from "../../protocol/node.ts";
+import { openProxy, through } from "../rig/proxy.ts";
 import { until } from "../rig/rig.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -44,15 +45,15 @@ const portOf = (listener: Node): number => Number(/tcp\/(\d+)/.exec(listener.add
 
 const PATIENT_MS = 50_000;
 
-/** Both sides, or hundreds, are in this one process: how long a handshake takes among all that is not what is tested. */
-function patientHandshakes(): void {
-  const mutable = limits as { handshakeMs: number };
-  const { handshakeMs } = limits;
-  mutable.handshakeMs = PATIENT_MS;
-  cleanups.push(() => {
-    mutable.handshakeMs = handshakeMs;
-  });
+/** For the nodes that the test makes from now on. */
+function withLimits(changed: { handshakeMs?: number; negotiationMs: number }): void {
+  const { handshakeMs, negotiationMs } = limits;
+  Object.assign(limits, changed);
+  cleanups.push(() => Object.assign(limits, { handshakeMs, negotiationMs }));
 }
+
+/** Both sides, or hundreds, are in this one process: how long a handshake takes among all that is not what is tested. */
+const patientHandshakes = (): void => withLimits({ handshakeMs: PATIENT_MS, negotiationMs: PATIENT_MS });
 
 /** Sends everything back. */
 const echo = async (channel: ByteChannel): Promise<void> => {
@@ -184,6 +185,22 @@ describe("the node", () => {
     const listener = await node({ listen, onCall: () => new Promise(() => {}) });
     const codes = await Promise.all(Array.from({ length: limits.callsPerConnection + 1 }, () => opened(listener)));
     expect(codes.filter((code) => code !== "nothing")).toEqual(["TOO_MANY"]);
+  });
+
+  it("says of a peer that does not answer in time nothing but that, however much of it stands", async () => {
+    const listener = await node({ listen, onCall: (channel) => void echo(channel) });
+    const proxy = await openProxy(() => portOf(listener));
+    cleanups.push(() => proxy.close());
+    withLimits({ negotiationMs: 200 });
+    const dialler = await node();
+    const address = through(proxy.port, listener.addresses()[0] ?? "");
+    await dialler.connect(listener.peer, [address], 30_000);
+    proxy.freeze();
+    const opening = dialler.open(listener.peer, [address], CALL_PROTOCOL);
+    await expect(opening).rejects.toMatchObject({
+      code: "RUNNER_UNREACHABLE",
+      message: expect.stringMatching(/^No connection to the peer …\w{8} at \S+: no answer in time\.$/),
+    });
   });
 
   it("says in one sentence why it cannot listen", async () => {
