@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Command } from "../../protocol/command.ts";
 import { type AttemptId, newAttemptId } from "../../protocol/ids.ts";
 import type { Backend, RunningCommand, Settled, Site } from "../../runner/keeper/backends/backend.ts";
-import { processesOf } from "../rig/processes.ts";
+import { processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { request } from "../runner/calls.ts";
 
@@ -288,8 +288,8 @@ export function backendContract(name: string, open: (folder: string) => Backend)
       await new Promise((resolve) => running.stdout.once("data", resolve));
       running.stdout.resume();
       await until(
-        () => processesOf("sleep\x004803"),
-        (pids) => pids.length > 0,
+        () => ["4802", "4803", "4804"].flatMap((seconds) => processesRunning("sleep", seconds)),
+        (pids) => pids.length === 3,
       );
       await running.kill(200);
       expect(["4802", "4803", "4804"].flatMap((seconds) => processesOf(`sleep\0${seconds}`))).toEqual([]);

@@ -6,7 +6,7 @@ import { encodeControl } from "../../protocol/chunk.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
 import { openGroup } from "../../runner/keeper/cgroup.ts";
 import type { Runner } from "../../runner/runner.ts";
-import { processesOf } from "../rig/processes.ts";
+import { processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { finish, jobFolder, request, startJob, testRunner, untilSaid } from "./calls.ts";
 
@@ -145,19 +145,17 @@ describe("a job's limits", () => {
 
 describe("the end of a job", () => {
   it("says what a cancellation ended, and how", async () => {
-    const script = "setsid sleep 4878 & (trap '' TERM; echo up; while :; do sleep 0.05; done) & wait";
+    const script = "setsid sleep 4878 & (trap '' TERM; exec sleep 4879) & wait";
     const call = await startJob(runner, request(script, { graceMs: 300 }));
-    await untilSaid(call, "up\n");
-    await until(
-      () => processesOf("sleep\x004878"),
-      (pids) => pids.length === 1,
+    const [sleeper, stubborn] = await until(
+      () => ["4878", "4879"].flatMap((seconds) => processesRunning("sleep", seconds)),
+      (pids) => pids.length === 2,
     );
-    const [sleeper] = processesOf("sleep\x004878");
     await call.write(encodeControl({ type: "cancel", by: "user" }));
     const { exit } = await finish(call);
     if (exit.reason !== "cancelled" || !exit.ending) throw new Error(`no ending: ${JSON.stringify(exit)}`);
     expect(exit.ending.ended).toContainEqual({ pid: sleeper, name: "sleep", by: "TERM" });
-    expect(exit.ending.ended.filter(({ name, by }) => name === "sh" && by === "KILL")).toHaveLength(1);
+    expect(exit.ending.ended.filter(({ by }) => by === "KILL")).toEqual([{ pid: stubborn, name: "sleep", by: "KILL" }]);
     expect(exit.ending.survivors).toEqual([]);
     expect(exit.ending.more).toBeUndefined();
   });
@@ -194,7 +192,7 @@ describe("the end of a job", () => {
     it(`finds ${what}, when it is cancelled and when it ends by itself`, async () => {
       const there = () =>
         until(
-          () => processesOf("sleep\x004873"),
+          () => processesRunning("sleep", "4873"),
           (pids) => pids.length === 1,
         );
       const gone = () =>
