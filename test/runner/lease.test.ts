@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
 import type { Runner } from "../../runner/runner.ts";
@@ -65,11 +67,16 @@ describe("a job's lease", () => {
   });
 
   it("does not outlive the job: one that ended without its owner ended by itself", async () => {
-    const runner = await testRunner(folder, { leaseMs });
-    const wanted = request("echo x; exit 4");
-    (await startJob(runner, wanted)).abort(gone);
+    const longer = 2 * leaseMs;
+    const runner = await testRunner(folder, { leaseMs: longer });
+    const go = join(folder, "go");
+    const wanted = request(`echo x; until [ -e ${go} ]; do sleep 0.02; done; exit 4`);
+    const call = await startJob(runner, wanted);
+    await untilSaid(call, "x\n");
+    writeFileSync(go, "");
+    call.abort(gone);
     await isOver(runner);
-    await new Promise((resolve) => setTimeout(resolve, leaseMs + 100));
+    await new Promise((resolve) => setTimeout(resolve, longer + 100));
     const { controls } = await finish(await attach(runner, wanted));
     expect(controls.filter(({ type }) => type === "exit")).toMatchObject([{ reason: "exited", code: 4 }]);
   });

@@ -71,6 +71,8 @@ describe("a job's secret", () => {
     expect(filesBelow(folder).length).toBeGreaterThan(2);
     expect(leaks()).toEqual([]);
     await job.finish();
+    // Its directory goes while the exit is told: no folder may vanish while it is looked through.
+    await expect.poll(() => readdirSync(join(folder, "work"))).toEqual([]);
     expect(leaks()).toEqual([]);
   });
 

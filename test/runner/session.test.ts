@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -9,7 +9,7 @@ import { limits } from "../../protocol/limits.ts";
 import { type JobRequest, JournalControl } from "../../protocol/messages.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import type { Runner } from "../../runner/runner.ts";
-import { processesOf } from "../rig/processes.ts";
+import { processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import {
   attach,
@@ -84,8 +84,10 @@ describe("a job's session", () => {
 
   it("frees the slot before the exit is told", async () => {
     for (let round = 0; round < 20; round++) {
-      const calls = await Promise.all([start(request("true")), start(request("true"))]);
-      expect(await codeOf(start(request("true")))).toMatch(/RUNNER_FULL|nothing/);
+      const waits = () => start(request("read end", { stdin: true }));
+      const calls = await Promise.all([waits(), waits()]);
+      expect(await codeOf(start(request("true")))).toBe("RUNNER_FULL");
+      await Promise.all(calls.map((call) => call.write(encodeControl({ type: "eof" }))));
       await Promise.all(calls.map((call) => finish(call)));
       expect(runner.info().busy).toBe(0);
     }
@@ -103,11 +105,17 @@ describe("a job's session", () => {
   });
 
   it("lets the first cause win: a cancellation before the time-out is no time-out", async () => {
-    const call = await start(request("trap '' TERM; while :; do sleep 0.05; done", { timeoutMs: 600, graceMs: 900 }));
+    const call = await start(
+      request("trap '' TERM; while :; do sleep 0.05; done", { timeoutMs: 1_200, graceMs: 1_500 }),
+    );
     await call.write(encodeControl({ type: "cancel", by: "user" }));
-    expect((await finish(call)).exit).toMatchObject({ reason: "cancelled", by: "user", code: null });
-    const late = await start(request("sleep 5", { timeoutMs: 50 }));
-    expect((await finish(late)).exit).toMatchObject({ reason: "timeout", timeoutMs: 50, signal: "TERM" });
+    // Long enough for its process to be there by then: without one there is no signal to tell.
+    const late = await start(request("sleep 30", { timeoutMs: 1_200 }));
+    const ends = await Promise.all([finish(call), finish(late)]);
+    expect(ends.map(({ exit }) => exit)).toMatchObject([
+      { reason: "cancelled", by: "user", code: null },
+      { reason: "timeout", timeoutMs: 1_200, signal: "TERM" },
+    ]);
   });
 
   it("tells a job that was cancelled while it was being started", async () => {
@@ -226,15 +234,20 @@ describe("a job's session", () => {
   it("leaves nothing running when the runner leaves at once, not even what cleared its environment", async () => {
     await start(request("", { steps: [{ argv: ["env", "-i", "sleep", "4862"] }] }));
     await start(request("setsid sleep 4863 & sleep 4864"));
-    const running = (): number[] => ["4862", "4863", "4864"].flatMap((seconds) => processesOf(`sleep\0${seconds}`));
+    const sleeps = ["4862", "4863", "4864"];
     expect(
       await until(
-        () => running().length,
+        () => sleeps.flatMap((seconds) => processesRunning("sleep", seconds)).length,
         (count) => count === 3,
       ),
     ).toBe(3);
     keeper.kill();
-    expect(await until(running, (pids) => pids.length === 0)).toEqual([]);
+    expect(
+      await until(
+        () => sleeps.flatMap((seconds) => processesOf(`sleep\0${seconds}`)),
+        (pids) => pids.length === 0,
+      ),
+    ).toEqual([]);
   });
 
   const violations: Record<string, { bytes: Uint8Array; stdin?: boolean }> = {
@@ -257,11 +270,15 @@ describe("a job's session", () => {
   };
   for (const [what, { bytes, stdin = false }] of Object.entries(violations)) {
     it(`ends at ${what}, as if it were lost: this job and others go on`, async () => {
-      const other = await start(request("sleep 0.3; echo fine"));
-      const wanted = request("echo before; sleep 0.2; echo after", { stdin });
+      // Neither ends before: what comes for a job that is over is no violation.
+      const go = join(folder, "go");
+      const waits = `until [ -e ${go} ]; do sleep 0.02; done`;
+      const other = await start(request(`${waits}; echo fine`));
+      const wanted = request(`echo before; ${waits}; echo after`, { stdin });
       const call = await start(wanted);
       await call.write(bytes).catch(() => {});
       expect(await endOf(call)).toBe("CONNECTION_LOST");
+      writeFileSync(go, "");
       expect((await finish(await attach(runner, wanted))).stdout).toBe("before\nafter\n");
       expect((await finish(other)).stdout).toBe("fine\n");
     });
