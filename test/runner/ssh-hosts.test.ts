@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
 import { Refused } from "../../runner/keeper/backends/backend.ts";
+import { isRunning } from "../rig/processes.ts";
+import { until } from "../rig/rig.ts";
 import { hostBlock, type Sshd, sshKeygen, startSshd, whyNoSshd } from "../rig/sshd.ts";
 import { sshJobs } from "./ssh-jobs.ts";
 
@@ -269,6 +271,11 @@ describe.skipIf(why)("a host, as the ssh configuration has it", () => {
     } finally {
       delete process.env["SORTIE_TEST_AGENT"];
       process.kill(Number(agent));
+      // It removes its socket: nobody else may remove the folder meanwhile.
+      await until(
+        () => isRunning(Number(agent)),
+        (is) => !is,
+      );
     }
   });
 

@@ -12,7 +12,7 @@ import {
   READY,
   removeScript,
 } from "../../runner/keeper/backends/ssh/script.ts";
-import { processesOf } from "../rig/processes.ts";
+import { processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sortie-script-"));
@@ -120,7 +120,7 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
       stdio: ["ignore", "ignore", "ignore"],
     });
     await until(
-      () => processesOf("sleep\x007502").length + processesOf("sleep\x007501").length,
+      () => processesRunning("sleep", "7502").length + processesRunning("sleep", "7501").length,
       (count) => count === 2,
     );
     const ended = run(asLine(endScript({ mark, leader: undefined }, 1_000)));

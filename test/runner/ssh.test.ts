@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newAttemptId } from "../../protocol/ids.ts";
-import { allProcesses, argumentsOf, processesOf } from "../rig/processes.ts";
+import { allProcesses, argumentsOf, processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { logins, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
 import { collect, type SshJobs, sshJobs } from "./ssh-jobs.ts";
@@ -335,7 +335,7 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
       echo up; wait`;
     const { running, result } = await job.startUntil({ shell: script }, /(up[\s\S]*stubborn|stubborn[\s\S]*up)/);
     await until(
-      () => [7306, 7307, 7308, 7309, 7310].map((seconds) => processesOf(`sleep\0${seconds}`).length),
+      () => ["7306", "7307", "7308", "7309", "7310"].map((seconds) => processesRunning("sleep", seconds).length),
       (counts) => counts.every((count) => count === 1),
     );
     const began = performance.now();
