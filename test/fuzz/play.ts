@@ -17,7 +17,7 @@ import { limits } from "../../protocol/limits.ts";
 import { startNode } from "../../protocol/node.ts";
 import { Random } from "../chaos/random.ts";
 import { jobOf, rawNode, type TestPeer, testPeer } from "../rig/hostile.ts";
-import { openFilesOf, processesOf, residentBytesOf } from "../rig/processes.ts";
+import { isRunning, openFilesOf, processesOf, residentBytesOf } from "../rig/processes.ts";
 import { portOf } from "../rig/proxy.ts";
 import { Rig, type RunnerProcess, until } from "../rig/rig.ts";
 import { Figures } from "./figures.ts";
@@ -305,20 +305,19 @@ async function lyingRunner({ random, folder }: Site): Promise<Liar> {
         name: "liar",
         open: () => node.open(liar.peer, liar.addresses(), "/sortie/call/1"),
       };
-      const attempt = await within(
-        startAttempt({
-          link,
-          attemptId: request.attemptId,
-          request,
-          reconnectMs: 300,
-          sink: { store() {}, output() {} },
-          stdin: undefined,
-        }),
-        CASE_MS * 2,
-        "an attempt",
-      ).catch((error: SortieError) => {
+      const starting = startAttempt({
+        link,
+        attemptId: request.attemptId,
+        request,
+        reconnectMs: 300,
+        sink: { store() {}, output() {} },
+        stdin: undefined,
+      });
+      const attempt = await within(starting, CASE_MS * 2, "an attempt").catch((error: SortieError) => {
         figures.answered("(a lying runner)", "refused", error.code);
       });
+      // One that is taken later has an end as well.
+      if (!attempt) void starting.then(({ end }) => end).catch(() => {});
       if (!attempt) return;
       const ended = await within(attempt.end, CASE_MS * 2, "its end").then(
         () => "ended" as const,
@@ -374,11 +373,20 @@ async function callHonestly(honest: TestPeer, figures: Figures, end: number): Pr
 async function settle(site: Site, honest: TestPeer, theirs: string, before: Held): Promise<void> {
   const { mallory, figures, runner, folder } = site;
   const running = async () => (await mallory.json("/job/list", {})).jobs.filter((job) => job.running);
-  for (const { attemptId } of await running()) {
-    const carriage = await mallory.attach(attemptId, { control: true }).catch(() => undefined);
-    await carriage?.write(encodeControl({ type: "cancel", by: "user" })).catch(() => {});
-  }
-  const left = await until(running, (jobs) => jobs.length === 0);
+  const cancelled = new Set<AttemptId>();
+  const endAll = async () => {
+    const jobs = await running();
+    // Also one that a case which took too long has begun just now.
+    for (const { attemptId } of jobs.filter((job) => !cancelled.has(job.attemptId))) {
+      const carriage = await mallory.attach(attemptId, { control: true }).catch(() => undefined);
+      const written = carriage
+        ?.write(encodeControl({ type: "cancel", by: "user" }))
+        .then(() => cancelled.add(attemptId));
+      await written?.catch(() => {});
+    }
+    return jobs;
+  };
+  const left = await until(endAll, (jobs) => jobs.length === 0);
   if (left.length > 0) figures.problem(`${left.length} jobs still run: ${JSON.stringify(left[0])}`);
   const { jobs } = await honest.json("/job/list", {});
   if (!jobs.find((job) => job.attemptId === theirs)?.running) figures.problem("the honest peer's job was ended");
@@ -427,8 +435,9 @@ function held(runner: RunnerProcess): Held {
     open: openFilesOf(pid).length,
     bytes: residentBytesOf(pid),
   });
-  const keeper = processesOf(join(runner.home, "runner", "keeper")).find((pid) => pid !== runner.pid);
-  if (keeper === undefined) throw new Error("the keeper is gone");
+  // By its lock: what it starts has its folder in its environment, or as its own.
+  const keeper = Number.parseInt(readFileSync(join(runner.home, "runner", "keeper", "lock"), "latin1"), 10);
+  if (!isRunning(keeper)) throw new Error("the keeper is gone");
   return { front: of(runner.pid), keeper: of(keeper) };
 }
 
