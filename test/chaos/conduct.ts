@@ -29,8 +29,8 @@ export class Conduct {
   readonly run: Promise<string>;
   /** Coordinator processes, one after the other; the last one may still run. */
   readonly #lives: Live[] = [];
-  /** What each told as events, one a line. */
-  readonly told: string[] = [];
+  /** What the first process told as events, one a line: where it was the only one, and ended by itself. */
+  told: string | undefined;
   readonly ended: Promise<void>;
   readonly #site: Site;
   #pauseMs = 0;
@@ -58,7 +58,8 @@ export class Conduct {
   async #conduct(first: Live): Promise<void> {
     const run = await this.run;
     for (let live = first; ; live = this.#start("resume", run)) {
-      this.told.push((await live.ended).text);
+      const { text, signal } = await live.ended;
+      this.told = live === first && signal === null ? text : undefined;
       if (this.#stopped || (await this.show()).state !== "interrupted") return;
       await this.room;
       await delay(this.#pauseMs);

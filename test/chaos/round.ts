@@ -67,8 +67,7 @@ async function play(site: Site, plan: RoundPlan, conduct: Conduct, command: Slow
   } else {
     const why = { keeperKills, runnerWasFull: hasFault(plan, "runner-disk-full") };
     checkRun(site, plan, await conduct.show(), why, figures);
-    const [events] = conduct.told;
-    if (events !== undefined && keeperKills === 0 && conduct.processes === 1) checkEvents(events, plan, figures);
+    if (conduct.told !== undefined && keeperKills === 0) checkEvents(conduct.told, plan, figures);
     for (const reader of readers) {
       const { stdout, stderr } = await reader;
       // Another attempt follows behind the first, and a coordinator that is gone ends it.

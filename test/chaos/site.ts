@@ -33,7 +33,6 @@ export class Site {
   readonly #flags = join(this.rig.folder, "flags");
   readonly #runnerHome = join(this.rig.folder, "w1");
   readonly #fronts: RunnerProcess[] = [];
-  #port = 0;
   /** Fronts are killed and started one after the other. */
   #changing: Promise<void> = Promise.resolve();
 
@@ -42,20 +41,19 @@ export class Site {
   }
 
   static async open(): Promise<Site> {
-    let port = 0;
-    const site: Site = new Site(await openProxy(() => port));
+    // Each front has a port of its own: somebody else may have taken that of one that was killed.
+    const site: Site = new Site(await openProxy(() => portOf(site.#fronts.at(-1)?.address ?? "")));
     mkdirSync(site.#flags);
-    const front = await site.#start("/ip4/127.0.0.1/tcp/0");
-    site.#port = port = portOf(front.address);
+    const front = await site.#start();
     const added = await site.rig.coordinator(["add", through(site.proxy.port, front.invite)]);
     if (added.code !== 0) throw new Error(`pairing failed: ${added.stderr}`);
     return site;
   }
 
-  async #start(listen: string): Promise<RunnerProcess> {
+  async #start(): Promise<RunnerProcess> {
     const args = ["-A", "--slots", String(SLOTS), "--silence-after", SILENCE];
     const env = this.environment("runner");
-    const front = await this.rig.startRunner("w1", args, this.#runnerHome, { listen, env });
+    const front = await this.rig.startRunner("w1", args, this.#runnerHome, { env });
     this.#fronts.push(front);
     return front;
   }
@@ -85,18 +83,17 @@ export class Site {
     else rmSync(this.#flag(side, condition), { force: true });
   }
 
-  /** Kills the front, and starts it anew on the same port after the pause. */
+  /** Kills the front, and starts it anew after the pause: to the coordinator, at the same address. */
   restartFront(pauseMs: number): Promise<void> {
     this.#changing = this.#changing.then(async () => {
       const front = this.#fronts.at(-1);
       front?.child.kill("SIGKILL");
       await front?.ended;
       await delay(pauseMs);
-      const listen = `/ip4/127.0.0.1/tcp/${this.#port}`;
       const givesUp = performance.now() + STARTS_WITHIN_MS;
       for (;;) {
         try {
-          await this.#start(listen);
+          await this.#start();
           return;
         } catch (error) {
           // With a full disk it cannot start, as its supervisor would see.
@@ -142,8 +139,9 @@ export class Site {
   /** What of jobs is still there: directories, pipes and journals that are open, connections. Waits a while for none. */
   async left(): Promise<string[]> {
     const look = async (): Promise<string[]> => {
-      const left = readdirSync(join(this.#keeper, "work")).map((name) => `the folder work/${name}`);
+      const left: string[] = [];
       try {
+        left.push(...readdirSync(join(this.#keeper, "work")).map((name) => `the folder work/${name}`));
         const { running } = await this.askKeeper("/keeper/info", {});
         if (running > 0) left.push(`${running} running jobs`);
         for (const target of openFilesOf(this.keeperPid)) {
