@@ -151,11 +151,20 @@ export async function killTree(tree: Tree, graceMs: number): Promise<Ending> {
 /** KILL to the group, in one go. */
 export const killGroupNow = (group: number): void => void send(-group, "KILL");
 
-/** KILL to everything the attempts left behind; repeated until a look finds nothing. */
-export async function killMarked(attempts: ReadonlySet<string>): Promise<void> {
+/** The processes of the group that have not ended. Linux only. */
+const groupMembers = (group: number): number[] =>
+  processIds().filter((pid) => {
+    const stat = processStat(pid);
+    return stat?.group === group && !hasEnded(stat);
+  });
+
+/** KILL to everything the attempts left behind, and to the group; repeated until a look finds nothing. */
+export async function killMarked(attempts: ReadonlySet<string>, group?: number): Promise<void> {
   const began = performance.now();
+  if (group !== undefined) killGroupNow(group);
   for (;;) {
-    const { pids, isAll } = markedProcesses(attempts);
+    const { pids: marked, isAll } = markedProcesses(attempts);
+    const pids = [...marked, ...(group === undefined ? [] : groupMembers(group))];
     for (const pid of pids) send(pid, "KILL");
     const lastedMs = performance.now() - began;
     if (pids.length === 0 && (isAll || lastedMs > EXEC_WITHIN_MS)) return;

@@ -141,10 +141,10 @@ export function localBackend(folder: string, owner: string): Backend {
       // Its leader may be gone, and then nobody gets its number while others of the group live; but a leader that began at
       // another time, or on another day, is somebody else.
       const now = processStat(Number(group))?.began;
-      if (Number(group) > 1 && booted === bootId() && (now === undefined || now === began)) killGroupNow(Number(group));
+      const isOurs = Number(group) > 1 && booted === bootId() && (now === undefined || now === began);
       const control = findGroup(attempt);
       control?.kill();
-      await killMarked(new Set([attempt]));
+      await killMarked(new Set([attempt]), isOurs ? Number(group) : undefined);
       control?.remove();
       // One that cannot be removed, a mount in it, must not keep the keeper from coming up.
       if (basename(folder).startsWith(OWN_FOLDER)) await removeWorkFolder(folder).catch(() => {});
