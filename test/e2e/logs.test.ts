@@ -1,3 +1,6 @@
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { processesOf } from "../rig/processes.ts";
 import { Rig } from "../rig/rig.ts";
@@ -8,13 +11,18 @@ describe("coordinator logs", () => {
   let rig: Rig;
   beforeAll(async () => {
     rig = new Rig();
+    const go = join(rig.folder, "go");
+    // Its first line was read well before it writes the next one: their times are not the same.
+    const gate = `until [ -e ${go} ]; do sleep 0.05; done; sleep 0.4`;
+    const script = `for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; [ $i != 1 ] || { ${gate}; }; done; printf tail`;
     const path = rig.recipe(
-      recipe(
-        `export default recipe({ talk: job({ run: "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; sleep 0.11; done; printf tail" }) });`,
-      ),
+      recipe(`export default recipe({ talk: job({ run: ${JSON.stringify(script)} }) });`),
       "talk.ts",
     );
-    expect((await rig.coordinator(["run", path])).code).toBe(0);
+    const talk = rig.spawnCoordinator(["run", path]);
+    await talk.waitFor(/│ out 1\n/);
+    writeFileSync(go, "");
+    expect((await talk.ended).code).toBe(0);
   });
   afterAll(() => rig[Symbol.asyncDispose]());
 
@@ -57,13 +65,11 @@ describe("coordinator logs", () => {
       ),
       "slow.ts",
     );
-    const { execFileSync } = await import("node:child_process");
     execFileSync("mkfifo", [`${rig.folder}/gate`]);
     const run = rig.spawnCoordinator(["run", path]);
     await run.waitFor(/│ first/);
     const tail = rig.spawnCoordinator(["logs", "-f", "slow"]);
     await tail.waitFor(/first/);
-    const { writeFileSync } = await import("node:fs");
     writeFileSync(`${rig.folder}/gate`, "go\n");
     const { code, text, stderr } = await tail.ended;
     expect({ code, text }).toEqual({ code: 0, text: "first\nlast\n" });
