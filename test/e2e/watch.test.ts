@@ -84,7 +84,7 @@ describe("coordinator run --watch", () => {
 
     rig.recipe(project.source("const broken = ;"));
     expect(await project.ran(live)).toBe("");
-    expect(live.stderr()).toContain("error[RECIPE_SYNTAX]");
+    await live.waitFor(/error\[RECIPE_SYNTAX\]/);
     rig.recipe(project.source("", "./other.ts"));
     expect(await project.ran(live)).toBe("");
     project.write("other.ts", 'export const word = "three";');
@@ -108,6 +108,8 @@ describe("coordinator run --watch", () => {
     writeFileSync(gate, "go\n");
     await live.waitFor(/b changed: quick,/);
     await live.waitFor(new RegExp(`(?:[\\s\\S]*?${WAITING}){2}`));
+    // That is on stderr; what is on stdout may come later.
+    await live.waitFor(/(?:[\s\S]*?"type":"run-ended".*\n){2}/);
     const events = live
       .stdout()
       .trim()
