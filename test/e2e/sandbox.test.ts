@@ -2,9 +2,10 @@
 // job and not the run.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { hasEnded, processStat } from "../../protocol/process-stat.ts";
-import { type Ended, Rig } from "../rig/rig.ts";
+import { processesOf } from "../rig/processes.ts";
+import { type Ended, Rig, until } from "../rig/rig.ts";
 import { endsIn } from "../rig/run-events.ts";
 
 const head = 'import { job, matrix, recipe, sh } from "sortie";\nimport * as v from "valibot";\n';
@@ -109,7 +110,12 @@ describe("a recipe in a sandbox", () => {
       export default recipe({ works, cleans: job({ needs: [works], always: true, run: ({ log }) => log("cleaned") }) });`,
     );
     const live = rig.spawnCoordinator(["run", path, "--sandbox", "--allow-run=sleep"]);
-    await live.waitFor(/sleep 31.1/);
+    // It is shown before it is started, and what was cancelled before that is no end of a command.
+    const sleeping = await until(
+      () => processesOf("sleep\x0031.1"),
+      (pids) => pids.length > 0,
+    );
+    expect(sleeping).not.toEqual([]);
     live.child.kill("SIGINT");
     const ended = await live.ended;
     expect(ended.text).toContain("cleaned");
@@ -141,8 +147,9 @@ describe("a recipe in a sandbox", () => {
     const { live, pid } = await looping(rig);
     live.child.kill("SIGKILL");
     await live.ended;
-    await vi.waitUntil(() => hasEnded(processStat(pid) ?? { state: "X" }), { timeout: 10_000, interval: 20 });
-  }, 30_000);
+    const isOver = await until(() => hasEnded(processStat(pid) ?? { state: "X" }), Boolean);
+    expect(isOver).toBe(true);
+  });
 
   it("is planned, checked, described and watched in it", async () => {
     await using rig = new Rig();
