@@ -192,10 +192,8 @@ describe("a run that nobody watches", () => {
       ),
     );
     const run = (await rig.coordinator(["run", path, "--detach"])).text.trim();
-    await until(
-      () => processesOf("sleep\x005852").length,
-      (count) => count > 0,
-    );
+    const started = (): boolean => ["5852", "5853"].every((seconds) => processesOf(`sleep\0${seconds}`).length > 0);
+    expect(await until(started, Boolean)).toBe(true);
     const one = await rig.coordinator(["cancel", `${run}/a`]);
     expect([one.code, one.text]).toEqual([0, `${run}/a: cancelled\n`]);
     expect(processesOf("sleep\x005852")).toEqual([]);
@@ -219,7 +217,8 @@ describe("a lease", () => {
       (pids) => pids.length === 0,
     );
     expect(ended).toEqual([]);
-    const logs = await rig.coordinator(["logs", "--from", "w1", "exec"]);
+    // Its exit is written once it is gone.
+    const logs = await rig.coordinator(["logs", "-f", "--from", "w1", "exec"]);
     expect([logs.code, logs.text, logs.stderr]).toEqual([0, "up\n", expect.stringContaining("stayed away too long")]);
   });
 
@@ -232,7 +231,13 @@ describe("a lease", () => {
     await live.waitFor(/up\n/);
     live.child.kill("SIGKILL");
     await live.ended;
-    expect((await rig.coordinator(["logs", "--from", "w1"])).text).toMatch(/exec .* running, its coordinator is away/);
+    const isAway = /exec .* running, its coordinator is away/;
+    // Its runner notices that within a moment.
+    const listed = await until(
+      async () => (await rig.coordinator(["logs", "--from", "w1"])).text,
+      (text) => isAway.test(text),
+    );
+    expect(listed).toMatch(isAway);
     const following = rig.spawnCoordinator(["logs", "-f", "--from", "w1", "exec"]);
     await following.waitFor(/up\n/);
     writeFileSync(go, "");
@@ -246,7 +251,12 @@ describe("logs straight from a runner", () => {
   it("show last lines, one output, and what stands behind an offset or was written since", async () => {
     await using rig = new Rig();
     await rig.pairedRunner("w1", ALLOWED);
-    await rig.coordinator(["exec", "w1", "--", "sh", "-c", "seq 5; sleep 1.2; seq 6 9; echo no >&2"]);
+    const script = "seq 5; read line; sleep 0.2; seq 6 9; echo no >&2";
+    const live = rig.spawnCoordinator(["exec", "w1", "--", "sh", "-c", script]);
+    // They were read, at their time, before the others are written.
+    await live.waitFor(/5\n/);
+    live.child.stdin.end("go\n");
+    await live.ended;
     const logs = async (...args: string[]): Promise<string> =>
       (await rig.coordinator(["logs", "--stdout", ...args, "exec"])).text;
     for (const from of [[], ["--from", "w1"]]) {
