@@ -41,10 +41,9 @@ describe.skipIf(missing !== undefined)(`recipes/fleet-update.ts${missing ? ` (${
     const params = ['hosts=["web1","web2","web3"]', `update=echo begin >> ${file}; sleep 30`, pending];
     const args = ["run", "recipes/fleet-update.ts", ...params.flatMap((param) => ["--set", param])];
     const live = rig.spawnCoordinator(args, { env: hosts.env });
-    await until(
-      () => existsSync(file),
-      (isThere) => isThere,
-    );
+    // The shell makes the file first, and then writes it.
+    const begun = (): string => (existsSync(file) ? readFileSync(file, "utf8") : "");
+    expect(await until(begun, Boolean)).toBe("begin\n");
     live.child.kill("SIGINT");
     const { code, text } = await live.ended;
     expect(code).toBe(130);
