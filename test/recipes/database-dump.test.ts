@@ -57,9 +57,14 @@ it("leaves the copy as it was when the dump is killed in its middle", async () =
   const isSource = (): number[] => processesOf(`${database}\0.dump`);
   const [source] = await until(isSource, (pids) => pids.length > 0);
   if (source === undefined) throw new Error("no dump was seen");
-  // It waits, so that it cannot be over before.
-  process.kill(source, "SIGSTOP");
-  await until(() => existsSync(`${copy}.new`), Boolean);
+  // It waits whenever it is looked at, so that it cannot be over before.
+  const isBegun = (): boolean => {
+    process.kill(source, "SIGSTOP");
+    if (existsSync(`${copy}.new`)) return true;
+    process.kill(source, "SIGCONT");
+    return false;
+  };
+  expect(await until(isBegun, Boolean)).toBe(true);
   process.kill(source, "SIGKILL");
   const { code, text } = await live.ended;
   expect([code, text]).toEqual([1, expect.stringMatching(/✖ failed: sqlite3 .* \.dump: (exit 137|.*KILL)/)]);
