@@ -13,8 +13,14 @@ describe("a recipe with notify", () => {
     await using rig = new Rig();
     const said: string[] = [];
     await using server = createServer((request, response) => {
-      request.setEncoding("utf8").on("data", (text) => said.push(`${request.url} ${text}`));
-      request.on("end", () => response.end());
+      let body = "";
+      request.setEncoding("utf8").on("data", (text) => {
+        body += text;
+      });
+      request.on("end", () => {
+        said.push(`${request.url} ${body}`);
+        response.end();
+      });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
