@@ -31,5 +31,5 @@ export function nodeImage(host: string, name: string): Disposable {
   } finally {
     rmSync(root, { recursive: true, force: true });
   }
-  return { [Symbol.dispose]: () => void execFileSync("docker", ["-H", host, "rmi", name]) };
+  return { [Symbol.dispose]: () => void execFileSync("docker", ["-H", host, "rmi", "--force", name]) };
 }
