@@ -5,7 +5,7 @@ import { PassThrough } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { exitCodeOf } from "../../protocol/exit.ts";
 import type { JobRequest } from "../../protocol/messages.ts";
-import { processesOf } from "../rig/processes.ts";
+import { isOfThisNamespace, processesOf } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import type { Outcome, Place } from "./place.ts";
 
@@ -141,7 +141,9 @@ export const cases: readonly Case[] = [
   {
     title: "a signal that ends it (13 of them)",
     run: async (place) =>
-      each(SIGNALS, async (signal) => how(await place.run(`(sleep 0.2; kill -${signal} $$) & exec sleep 5`))),
+      each(SIGNALS, async (signal) =>
+        how(await place.run(`(sleep 0.2; kill -${signal} $$) & exec sleep ${only(4974)}`)),
+      ),
     promised: SIGNALS.map((signal) => ["signaled", null, signal]),
     but: {
       container: {
@@ -331,8 +333,10 @@ export const cases: readonly Case[] = [
       await driven.outcome;
       const path = command.stdout.trim().split("\n").at(-1);
       // On a host they go with the job's directory, once its exit is told.
-      let gone = false;
-      for (let tries = 0; tries < 50 && !gone; tries++) gone = (await place.run(`! test -e ${path}`)).exit.code === 0;
+      const gone = await until(
+        async () => (await place.run(`! test -e ${path}`)).exit.code === 0,
+        (isGone) => isGone,
+      );
       const hash = createHash("sha256").update(value).digest("hex");
       return [step, command]
         .map(({ stdout, stderr }) => [
@@ -425,6 +429,8 @@ export const cases: readonly Case[] = [
         graceMs: 500,
       });
       await begun.said("up\n");
+      // Forked, and no sleep yet, it would be told as another sh.
+      await there(`sleep\x00${only(4955)}`);
       begun.cancel();
       const { exit } = await begun.outcome;
       if (exit.reason !== "cancelled" || !exit.ending) return exit;
@@ -447,9 +453,9 @@ export const cases: readonly Case[] = [
       await begun.said("up\n");
       // The command itself, which has its script among its arguments; over ssh it has them nowhere else.
       await gone(`# ${only(4964)}`);
-      // In a container it has ended by then, and so has the job, soon.
+      // In a container the engine ends it then, however long that takes.
       for (let looks = 0; looks < 25 && processesOf(`\x00${only(4956)}`).length > 0; looks++) await delay(20);
-      if (processesOf(`\x00${only(4956)}`).length > 0) begun.cancel();
+      if (processesOf(`\x00${only(4956)}`).some(isOfThisNamespace)) begun.cancel();
       const { exit } = await begun.outcome;
       return [...how({ exit } as Outcome).slice(0, 2), await gone(`\x00${only(4956)}`)];
     },
@@ -575,6 +581,7 @@ export const cases: readonly Case[] = [
       const one = await begin(`setsid sleep ${only(4971)} & echo up; sleep ${only(4971)}`);
       const two = await begin(`setsid sleep ${only(4972)} & echo up; sleep ${only(4972)}`);
       await Promise.all([one.said("up\n"), two.said("up\n")]);
+      await there(`sleep\x00${only(4972)}`);
       one.cancel();
       const first = [
         cancelled(await one.outcome),

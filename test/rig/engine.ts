@@ -297,7 +297,11 @@ async function end(pid: number, began: string | undefined): Promise<void> {
     ["SIGKILL", 5_000],
   ] as const) {
     if (!lives()) return;
-    process.kill(pid, signal);
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It has ended meanwhile.
+    }
     for (const givesUp = Date.now() + within; lives() && Date.now() < givesUp; ) await delay(20);
   }
 }

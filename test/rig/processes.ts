@@ -32,6 +32,9 @@ export const openFilesOf = (pid: number): string[] => {
 /** Whether it runs: one that has ended, and that its parent has not waited for yet, does not. */
 export const isRunning = (pid: number): boolean => !/^$|\) [ZX] /.test(contentOf(pid, "stat"));
 
+/** Whether it is in no container: its number is the same to itself. Not of one that is gone. */
+export const isOfThisNamespace = (pid: number): boolean => /^NSpid:\t\d+$/m.test(contentOf(pid, "status"));
+
 /** Resident memory; NaN of a process that is gone. */
 export const residentBytesOf = (pid: number): number =>
   1024 * Number(/VmRSS:\s+(\d+)/.exec(contentOf(pid, "status"))?.[1]);

@@ -154,6 +154,8 @@ describe("the audit", () => {
     const front = await testRunner(folder, { keeper: link });
     (await startJob(front, wanted)).abort(new Error("gone"));
     const { pid } = await callJson(await link.open(), "/keeper/info", {});
+    // It would start another keeper, on the same folders as the one below.
+    await front.close();
     process.kill(pid, "SIGKILL");
     await until(
       () => isRunning(pid),

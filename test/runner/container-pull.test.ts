@@ -71,11 +71,14 @@ await withEngines(["docker"], (containers) => {
     await open();
     const { notes } = containers();
     expect(notes[0]).toBe(`image: pulling ${image}`);
-    expect(notes.at(-1)).toMatch(new RegExp(`^image: pulled ${image} in [2-9]\\.\\d s$`));
+    const [, seconds] = new RegExp(`^image: pulled ${image} in (\\d+\\.\\d) s$`).exec(notes.at(-1) ?? "") ?? [];
+    expect(Number(seconds)).toBeGreaterThanOrEqual(2.4);
     const between = notes.slice(1, -1);
-    expect(between.length).toBeGreaterThanOrEqual(1);
-    expect(between.length).toBeLessThanOrEqual(5);
-    for (const note of between) expect(note).toMatch(/: [01] of 1 layers, \d\.\d of 3\.\d MB$/);
+    expect(between.length).toBeLessThanOrEqual(Number(seconds));
+    // A slow engine may have told nothing of the layer in the first second, but takes more than one to get it.
+    const isOfTheLayer = (note: string): boolean => /: [01] of 1 layers, \d\.\d of 3\.\d MB$/.test(note);
+    expect(between.filter(isOfTheLayer).length).toBeGreaterThanOrEqual(1);
+    for (const note of between) expect(isOfTheLayer(note) || /: 0 of [01] layers$/.test(note), note).toBe(true);
   });
 
   it("pulls what is missing, what is there only where it must always, and never where it may not", async () => {
@@ -143,10 +146,9 @@ await withEngines(["docker"], (containers) => {
       () => registry.asked.some((one) => one === registry.layerAsked),
       (asked) => asked,
     );
-    const began = performance.now();
     cancelled.abort();
+    // The layer itself would take an hour.
     await expect(opening).rejects.toThrow();
-    expect(performance.now() - began).toBeLessThan(5_000);
     expect(
       await until(
         () => registry.cut,

@@ -23,9 +23,11 @@ await withEngines(["docker", "podman"], (containers, kind) => {
 
   it("is stopped at the end, its last words told, also those without a line's end", async () => {
     containers().notes.length = 0;
-    const script = "trap 'printf bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    const script = "trap 'printf bye; exit 0' TERM; echo up; touch /up; while :; do sleep 0.05; done";
+    // Without it the service might be stopped before it has its trap.
+    const health = { command: { argv: ["test", "-e", "/up"] }, everyMs: 50 };
     await containers().sh("true", {
-      container: { services: [service({ name: "one", command: ["/bin/sh", "-c", script] })] },
+      container: { services: [service({ name: "one", command: ["/bin/sh", "-c", script], health })] },
     });
     expect(containers().notes).toEqual(["one: up", "one: bye"]);
   });
@@ -68,7 +70,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
         containers().notes.length = 0;
         const checked = (name: string, script: string, healthyWithinMs: number) =>
           service({ name, image, entrypoint: ["/bin/sh", "-c", script], healthyWithinMs });
-        const ready = checked("ready", "sleep 1; echo ready; touch /ready; sleep 7903", 20_000);
+        const ready = checked("ready", "sleep 1; echo ready; touch /ready; sleep 7903", 50_000);
         await containers().sh("true", { container: { services: [ready] } });
         expect(containers().notes).toEqual(["ready: ready"]);
         const never = checked("never", "sleep 7903", 2_500);
@@ -87,7 +89,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     const request = requestOf({ container: { services: [waits] } });
     const opening = containers().open(request, cancelled.signal);
     opening.catch(() => {});
-    await expect.poll(() => containers().notes, { timeout: 20_000 }).toContain("waits: up");
+    await expect.poll(() => containers().notes).toContain("waits: up");
     cancelled.abort();
     await expect(opening).rejects.toThrow();
     expect(await containers().left()).toEqual([]);

@@ -103,16 +103,15 @@ await withEngines(["docker", "podman"], (containers, kind) => {
   });
 
   it("ends at TERM without waiting for the grace", async () => {
-    const began = performance.now();
     const { ending, settled } = await containers().with({ steps: ["sleep 4812"] }, async (running) => {
       running.stdout.resume();
       running.stderr.resume();
-      const ended = await running.kill(60_000);
+      // Longer than the test may take.
+      const ended = await running.kill(600_000);
       return { ending: ended, settled: await running.settled };
     });
     expect(settled).toEqual({ kind: "signaled", signal: "TERM", heldOpen: false });
     expect(ending.ended.every(({ by }) => by === "TERM")).toBe(true);
-    expect(performance.now() - began).toBeLessThan(20_000);
   });
 
   it("keeps what a step changed in the container's files for the next one, and removes the images", async () => {

@@ -44,7 +44,7 @@ export const service = (given: Partial<Service> & Pick<Service, "name">): Servic
   env: [],
   tmpfs: [],
   limits: {},
-  healthyWithinMs: 20_000,
+  healthyWithinMs: 50_000,
   ...given,
 });
 
