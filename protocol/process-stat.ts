@@ -11,6 +11,11 @@ export interface ProcessStat {
   readonly group: number;
   /** In the kernel's own count since the machine came up. */
   readonly began: string;
+  /**
+   * Whether there are variables to be read: not of the kernel's own, after `env -i`, nor of another user's. While it is
+   * being made another program it has them, and they read as none.
+   */
+  readonly hasEnvironment: boolean;
 }
 
 /** Of proc_pid_stat(5); `undefined` on other platforms, and for a process that is gone. */
@@ -26,6 +31,8 @@ export function processStat(pid: number): ProcessStat | undefined {
       parent: Number(fields[1]),
       group: Number(fields[2]),
       began: fields[19] ?? "",
+      // The size of its memory, and where its variables begin and end in it.
+      hasEnvironment: fields[20] !== "0" && (fields[47] === "0" || fields[47] !== fields[48]),
     };
   } catch {
     return undefined;

@@ -1,8 +1,9 @@
 // Everything a job started on this machine, found again: by its control group, where there is one; by its process group;
 // and by the marker in its environment, which also finds what left the group (setsid, double forks). One look misses a
-// late fork, so looks are repeated until one finds nothing. Without a control group, a process that cleared its environment
+// late fork, and the marker of what is just being executed cannot be read: so looks are repeated until one is sure that
+// there is nothing. Without a control group, a process that cleared its environment
 // *and* left the process group is missed.
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ending, SignalName } from "../../protocol/exit.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -38,16 +39,31 @@ interface Found {
   readonly group: number;
 }
 
+/** One look at all processes. */
+interface Looked {
+  readonly found: readonly Found[];
+  /** Those of which nobody can tell whose they are, as `keyOf` names them. */
+  readonly unsure: readonly string[];
+}
+
+const keyOf = ({ pid, began }: Pick<Found, "pid" | "began">): string => `${pid} ${began}`;
+
 /** The processes of the tree that have not ended. Linux only; elsewhere the group's leader stands for all. */
-function processesOf({ mark, group, control }: Tree): Found[] {
-  if (process.platform !== "linux") return groupLives(group) ? [{ pid: group, name: "", began: "", group }] : [];
+function processesOf({ mark, group, control }: Tree): Looked {
+  if (process.platform !== "linux")
+    return { found: groupLives(group) ? [{ pid: group, name: "", began: "", group }] : [], unsure: [] };
   const controlled = new Set(control?.members());
-  return processIds().flatMap((pid) => {
+  const unsure: string[] = [];
+  const found = processIds().flatMap((pid) => {
     const stat = processStat(pid);
     if (!stat || hasEnded(stat) || pid === process.pid) return [];
-    const isOurs = stat.group === group || controlled.has(pid) || environmentOf(pid).includes(`\0${mark}\0`);
-    return isOurs ? [{ pid, name: stat.name, began: stat.began, group: stat.group }] : [];
+    const { name, began } = stat;
+    const isKnown = stat.group === group || controlled.has(pid);
+    const environment = isKnown ? "" : environmentOf(pid);
+    if (environment === undefined) unsure.push(keyOf({ pid, began }));
+    return isKnown || environment?.includes(`\0${mark}\0`) ? [{ pid, name, began, group: stat.group }] : [];
   });
+  return { found, unsure };
 }
 
 const processIds = (): number[] =>
@@ -68,8 +84,8 @@ function markedProcesses(attempts: ReadonlySet<string>): Marked {
   for (const pid of processIds()) {
     if (pid === process.pid) continue;
     const environment = environmentOf(pid);
-    if (environment === NO_VARIABLES && isInExec(pid)) isAll = false;
-    const attempt = attemptOf(environment);
+    if (environment === undefined) isAll = false;
+    const attempt = environment && attemptOf(environment);
     if (attempt !== undefined && attempts.has(attempt)) pids.push(pid);
   }
   return { pids, isAll };
@@ -82,38 +98,29 @@ function attemptOf(environment: string): string | undefined {
   return at === -1 ? undefined : environment.slice(at + needle.length, environment.indexOf("\0", at + 1));
 }
 
-const NO_VARIABLES = "\0\0";
-
-/** For a moment of its exec a process has neither arguments nor an environment. It may be over by now. */
-function isInExec(pid: number): boolean {
+/** Each variable between two NULs; empty where there is none for us, undefined in the middle of an exec, for a moment. */
+function environmentOf(pid: number): string | undefined {
   try {
-    // The kernel's own processes, and those that have ended, are of no program.
-    readlinkSync(`/proc/${pid}/exe`);
-    return readFileSync(`/proc/${pid}/cmdline`).length === 0 || environmentOf(pid) !== NO_VARIABLES;
-  } catch {
-    return false;
-  }
-}
-
-/** Each variable between two NULs; empty where it cannot be read. */
-function environmentOf(pid: number): string {
-  try {
-    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}\0`;
+    const variables = readFileSync(`/proc/${pid}/environ`, "latin1");
+    if (variables) return `\0${variables}\0`;
   } catch {
     return "";
   }
+  return processStat(pid)?.hasEnvironment ? undefined : "";
 }
 
 /** Whether anything of the group is left, zombies included. */
 export const groupLives = (group: number): boolean => send(-group, 0);
 
-/** Sends the signals, in their order, to the group and to every process of the tree outside it. */
-export function signalTree(tree: Tree, ...signals: readonly SignalName[]): void {
+const NOBODY: Looked = { found: [], unsure: [] };
+
+/** Sends the signals, in their order, to the group and to every process of the tree outside it. Gives who may have been missed. */
+export function signalTree(tree: Tree, ...signals: readonly SignalName[]): readonly string[] {
   for (const signal of signals) send(-tree.group, signal);
-  if (process.platform === "linux")
-    for (const { pid, group } of processesOf(tree))
-      if (group !== tree.group) for (const signal of signals) send(pid, signal);
+  const { found, unsure } = process.platform === "linux" ? processesOf(tree) : NOBODY;
+  for (const { pid, group } of found) if (group !== tree.group) for (const signal of signals) send(pid, signal);
   if (signals.includes("KILL")) tree.control?.kill();
+  return unsure;
 }
 
 /** TERM to the tree, KILL to what is left after the grace; resolves when nothing is left, or nothing more can be done. */
@@ -121,28 +128,40 @@ export async function killTree(tree: Tree, graceMs: number): Promise<Ending> {
   const seen = new Map<string, Found>();
   const ended: Ending["ended"] = [];
   let more = 0;
-  /** Looks again; what is there no more was ended by what was sent before. */
+  let missed: ReadonlySet<string> = new Set();
+  let unsureSince: number | undefined;
+  /** Looks again; what is there no more was ended by what was sent before. False once there surely is nothing. */
   function look(by: "TERM" | "KILL"): boolean {
-    const now = new Map(processesOf(tree).map((found) => [`${found.pid} ${found.began}`, found]));
+    const { found, unsure } = processesOf(tree);
+    const now = new Map(found.map((one) => [keyOf(one), one]));
     for (const [key, { pid, name }] of seen) {
-      if (now.has(key)) continue;
+      if (now.has(key) || unsure.includes(key)) continue;
       seen.delete(key);
       if (ended.length < limits.endedProcesses) ended.push({ pid, name, by });
       else more++;
     }
-    for (const [key, found] of now) if (seen.size < MOST_SEEN) seen.set(key, found);
-    return now.size > 0;
+    for (const [key, one] of now) {
+      if (seen.size < MOST_SEEN) seen.set(key, one);
+      if (missed.has(key)) send(one.pid, "TERM");
+    }
+    missed = new Set(unsure.filter((key) => missed.has(key)));
+    unsureSince = now.size > 0 ? undefined : (unsureSince ?? performance.now());
+    if (unsureSince === undefined) return true;
+    return unsure.length > 0 && performance.now() - unsureSince < EXEC_WITHIN_MS;
   }
   look("TERM");
-  signalTree(tree, "TERM");
+  missed = new Set(signalTree(tree, "TERM"));
   const graceEnds = performance.now() + graceMs;
-  for (let pause = 5; look("TERM") && performance.now() < graceEnds; pause = Math.min(pause * 2, 100))
+  let isLeft = look("TERM");
+  for (let pause = 5; isLeft && performance.now() < graceEnds; pause = Math.min(pause * 2, 100)) {
     await delay(Math.min(pause, Math.max(1, graceEnds - performance.now())));
+    isLeft = look("TERM");
+  }
   const givesUp = performance.now() + KILLED_WITHIN_MS;
-  for (let pause = 2; seen.size > 0 && performance.now() < givesUp; pause = Math.min(pause * 2, 100)) {
+  for (let pause = 2; isLeft && performance.now() < givesUp; pause = Math.min(pause * 2, 100)) {
     signalTree(tree, "KILL");
     await delay(pause);
-    look("KILL");
+    isLeft = look("KILL");
   }
   const left = [...seen.values()].map(({ pid, name }) => ({ pid, name }));
   return endingOf(ended, left, more);
