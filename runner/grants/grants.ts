@@ -1,8 +1,9 @@
 // The grants of a running runner: those of its flags, for everybody, and those of its policy file, which is looked at again
 // before every job. commands/start.ts opens them.
-import { statSync } from "node:fs";
+import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { asSortieError, type SortieError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
 import { watchFolder } from "../../protocol/watch-folder.ts";
 import type { Section } from "./decide.ts";
 import type { Want } from "./policy.ts";
@@ -38,19 +39,33 @@ export interface GrantsOptions {
   readonly log: (line: string) => void;
 }
 
+/** No file system's clock has longer steps: a change within the same one has the times of the change before. */
+const CLOCK_STEP_MS = 2_500;
+
+/** What the file was when it was looked at. */
+interface Seen {
+  /** Empty where there was none. */
+  readonly stamp: string | undefined;
+  /** As long as another change could have the same stamp. */
+  readonly content?: string;
+}
+
 /** Throws POLICY_INVALID where the file is wrong now. Later, the last one that was right stays in force. */
 export function openGrants({ flags, path, required, log }: GrantsOptions): Grants {
-  /** What the file was when it was looked at; empty where there was none. */
-  let seen = required ? undefined : "";
+  let seen: Seen = { stamp: required ? undefined : "" };
   let policy: LoadedPolicy | undefined;
 
   /** Throws where it changed and cannot be used; once for each change. */
   function look(): boolean {
     const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
     // The mode is part of it: a file that others can write to is refused from then on.
-    const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}` : "";
-    if (now === seen) return false;
-    seen = now;
+    const stamp = stat ? `${stat.ino}:${stat.mode}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}` : "";
+    const before = seen;
+    if (stamp === before.stamp && before.content === undefined) return false;
+    const isYoung = stat !== undefined && Math.abs(Date.now() - Number(stat.ctimeMs)) < CLOCK_STEP_MS;
+    const content = stat ? contentOf(path, stat) : "";
+    seen = isYoung ? { stamp, content } : { stamp };
+    if (stamp === before.stamp && content === before.content) return false;
     policy = loadPolicy(path);
     return true;
   }
@@ -84,4 +99,14 @@ export function openGrants({ flags, path, required, log }: GrantsOptions): Grant
     allowAlways: (peer, want) => allowInFile(path, peer, want),
     close: unwatch,
   };
+}
+
+/** Only to be compared: empty where loadPolicy() tells why not. */
+function contentOf(path: string, stat: BigIntStats): string {
+  if (!stat.isFile() || stat.size > limits.policyBytes) return "";
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
 }
