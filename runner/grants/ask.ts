@@ -84,9 +84,9 @@ export function createAsk(options: AskOptions): Ask {
       for (;;) {
         // What is granted then may be more than was asked for: of some things only the whole kind can be.
         const always = `${oneLine(flagFor(want))}, into ${path}`;
-        // Before it is written: who answers what stands there is not told off for what this process was held up by since.
-        const asked = performance.now();
         say(`[o]nce, [a]lways (${always}), [d]eny for as long as this runner runs › `);
+        // Once it is written, which a stopped terminal (Ctrl-S) holds up: nobody has read it before.
+        const asked = performance.now();
         const line = await nextLine(lines);
         if (line === undefined) return undefined;
         const answer = ANSWERS[line.trim().toLowerCase()];
