@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { IMAGE, testEngine } from "../rig/engine.ts";
 import { processesOf } from "../rig/processes.ts";
-import { Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
+import { type Live, Rig, type RunnerProcess, secondPress, until } from "../rig/rig.ts";
 import { type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
 
 const JOBS = 20;
@@ -33,6 +33,11 @@ const many = (name: string, place: string, script = COUNTING): string => `
   const place = ${place};
   export default recipe(Object.fromEntries(Array.from({ length: ${JOBS} }, (_, index) =>
     [\`${name}\${index}\`, job({ ...place, run: ${JSON.stringify(script)} + \`; exit \${index}\` })])));`;
+
+/** Each of them has written: the last to be started may be the first that does. */
+async function allAtWork(live: Live, name: string): Promise<void> {
+  for (let index = 0; index < JOBS; index++) await live.waitFor(new RegExp(`${name}${index} +│ out 3\n`));
+}
 
 interface Shown {
   readonly jobs: {
@@ -130,11 +135,7 @@ describe.skipIf(why !== undefined)(`jobs of every backend${why === undefined ? "
       await using rig = new Rig();
       const runner = await runnerIn(rig);
       const live = rig.spawnCoordinator(["run", rig.recipe(many(name, place))]);
-      await until(
-        () => left().length,
-        (count) => count === JOBS,
-      );
-      await live.waitFor(new RegExp(`${name}${JOBS - 1}.*out 3\n`));
+      await allAtWork(live, name);
       await runner.stop("SIGKILL");
       await startAgain(rig, runner);
       expect((await live.ended).code).toBe(1);
@@ -156,7 +157,7 @@ describe.skipIf(why !== undefined)(`jobs of every backend${why === undefined ? "
       await using rig = new Rig();
       const runner = await runnerIn(rig);
       const live = rig.spawnCoordinator(["run", rig.recipe(many(name, place, "echo out 3; sleep 4962"))]);
-      await live.waitFor(new RegExp(`${name}${JOBS - 1}.*out 3\n`));
+      await allAtWork(live, name);
       expect(left().length).toBeGreaterThanOrEqual(JOBS);
       process.kill(keeperOf(runner), "SIGKILL");
       const first = await until(

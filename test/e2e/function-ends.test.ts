@@ -9,7 +9,7 @@ describe("a job that a function drives", () => {
   it("has in its log what its commands wrote last, also where the function threw before", async () => {
     await using rig = new Rig();
     const path = rig.recipe(`${head}
-      export default recipe({ work: job({ async run({ $ }) {
+      export default recipe({ work: job({ grace: "1m", async run({ $ }) {
         const up = Promise.withResolvers();
         const last = (async () => { for await (const line of $\`trap 'head -c 3000000 /dev/zero | tr "\\0" x; echo; echo BYE; exit 0' TERM; echo up; while :; do sleep 0.05; done\`.lines()) if (line === "up") up.resolve(); })();
         last.catch(() => {});
