@@ -70,10 +70,11 @@ async function endEarlier(folder: string): Promise<Promise<void>[]> {
     return [];
   }
   const keeper = await embeddedKeeper(folder);
-  const ended = keeper.close().then(() => {
-    unlock();
-    removeClean(folder);
-  });
+  // The lock last: whoever took it before would have the folder removed under it.
+  const ended = keeper
+    .close()
+    .then(() => removeClean(folder))
+    .finally(unlock);
   return [ended.catch(() => {})];
 }
 
