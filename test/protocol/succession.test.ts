@@ -21,6 +21,7 @@ import {
 } from "../../protocol/succession.ts";
 import { openTrust, ownerOf, type Trust } from "../../protocol/trust.ts";
 import { newPeer, testFolder } from "../rig/peers.ts";
+import { openProxy, through } from "../rig/proxy.ts";
 import { until } from "../rig/rig.ts";
 
 const keys = mkdtempSync(join(tmpdir(), "sortie-test-"));
@@ -145,12 +146,12 @@ const side = (): Side => {
 };
 
 /** Listens as that side, and answers what new keys need. */
-async function listening({ folder, trust }: Side, port = 0, more: Handlers = {}): Promise<Node> {
+async function listening({ folder, trust }: Side, more: Handlers = {}): Promise<Node> {
   const identity = await loadIdentity(folder);
   const handlers = { ...successionHandlers(folder, identity.peer, trust), ...more };
   const node = await startNode({
     identity,
-    listen: [`/ip4/127.0.0.1/tcp/${port}`],
+    listen: ["/ip4/127.0.0.1/tcp/0"],
     trusts: (peer) => trust.has(peer),
     pairingOpen: () => false,
     onCall: (channel, peer) => serveCall(channel, handlers, { peer, name: "x" }),
@@ -206,16 +207,19 @@ describe("a side that dials, with a new key", () => {
     const [laptop, worker] = [side(), side()];
     const first = await listening(worker);
     const before = await loadIdentity(laptop.folder);
-    laptop.trust.pin(first.peer, "w1", first.addresses());
+    // Its address stays its own: a port that is free for a moment may be another test's in the next.
+    let port = portOf(first);
+    const proxy = await openProxy(() => port);
+    onTestFinished(() => proxy.close());
+    laptop.trust.pin(first.peer, "w1", [through(proxy.port, first.addresses()[0] ?? "")]);
     worker.trust.pin(before.peer, "laptop", []);
-    const port = portOf(first);
     await first.stop();
     const { waiting } = await rotate(laptop.folder, laptop.trust);
     const [pin] = waiting;
     if (!pin) throw new Error("nobody to tell");
     expect(await introduce(laptop.folder, laptop.trust, pin)).toBe(false);
     await expect(rotate(laptop.folder, laptop.trust)).rejects.toThrow(/w1 has not been told/);
-    await listening(worker, port);
+    port = portOf(await listening(worker));
     expect(await introduce(laptop.folder, laptop.trust, pin)).toBe(true);
     expect(worker.trust.current(before.peer)?.peer).toBe((await loadIdentity(laptop.folder)).peer);
 
@@ -311,7 +315,7 @@ describe("a side that listens, with a new key", () => {
       [{ ...signSuccession(one, its), old: before.peer }],
     ];
     let claim: Succession[] = [];
-    const node = await listening(impostor, 0, { "/trust/succession": async () => ({ successions: claim }) });
+    const node = await listening(impostor, { "/trust/succession": async () => ({ successions: claim }) });
     const pin = pinTo(node);
     for (claim of claims) expect(await follow(dials, laptop.trust, pin)).toBe(undefined);
     expect(laptop.trust.list()).toEqual([pin]);
@@ -331,7 +335,7 @@ describe("a side that listens, with a new key", () => {
     const handlers = successionHandlers(worker.folder, (await loadIdentity(worker.folder)).peer, worker.trust);
     let calledBack: Promise<unknown> = Promise.reject(new Error("Nobody asked."));
     calledBack.catch(() => {});
-    const node: Node = await listening(worker, 0, {
+    const node: Node = await listening(worker, {
       async "/trust/succession"(...asked) {
         const channel = await node.open(dials.peer, [], CALL_PROTOCOL);
         calledBack = callJson(channel, "/trust/succession", { of: before.peer });

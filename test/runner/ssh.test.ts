@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newAttemptId } from "../../protocol/ids.ts";
+import { limits } from "../../protocol/limits.ts";
 import { allProcesses, argumentsOf, processesOf, processesRunning } from "../rig/processes.ts";
 import { until } from "../rig/rig.ts";
 import { logins, type Sshd, startSshd, whyNoSshd } from "../rig/sshd.ts";
@@ -266,8 +267,18 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
 
   it("reads no more than is consumed, and loses nothing of both outputs", async () => {
     const job = await jobs.open({ cwd: "/" });
-    const running = await job.start({ shell: "head -c 67108864 /dev/zero & head -c 67108864 /dev/zero >&2; wait" });
+    const go = join(sshd.folder, "go");
+    const zeros = "head -c 67108864 /dev/zero";
+    const running = await job.start({
+      shell: `${zeros} >&2 & until [ -e ${go} ]; do sleep 0.05; done; ${zeros}; wait`,
+    });
     running.stderr.pause();
+    // One output is full before the other one begins, whichever of them would have been faster.
+    await until(
+      () => running.stderr.readableLength,
+      (length) => length >= limits.sshOutputBytes,
+    );
+    writeFileSync(go, "");
     const before = process.memoryUsage().arrayBuffers;
     let got = 0;
     running.stdout.on("data", (bytes: Buffer) => (got += bytes.length));
@@ -287,6 +298,7 @@ describe.skipIf(why).each(logins)("a job over ssh as %s", (login) => {
     running.stderr.resume();
     expect(await running.settled).toMatchObject({ code: 0, heldOpen: false });
     expect([got, errors]).toEqual([64 * 1024 * 1024, 64 * 1024 * 1024]);
+    rmSync(go);
     await job.site.close();
   });
 
