@@ -1,5 +1,4 @@
 // `runner audit`: shows who asked this runner for what, and whether that record is whole.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import type { Argv } from "yargs";
@@ -10,7 +9,7 @@ import { harmless, oneLine } from "../../protocol/text.ts";
 import { watchFolder } from "../../protocol/watch-folder.ts";
 import { describeLine } from "../audit-text.ts";
 import { Hash, type Link } from "../keeper/audit/chain.ts";
-import { auditFiles, readHead } from "../keeper/audit/files.ts";
+import { auditFiles, readAuditFile, readHead } from "../keeper/audit/files.ts";
 import { lastLines, type ReadLine, readLines } from "../keeper/audit/read.ts";
 import { verifyAudit } from "../keeper/audit/verify.ts";
 
@@ -92,7 +91,7 @@ async function show(folder: string, { lines, peer, json, follow }: Options): Pro
 /** Gives what was written since it was called last, whole lines only. */
 function followFrom(folder: string): () => ReadLine[] {
   let last = auditFiles(folder).at(-1);
-  let size = last ? readFileSync(join(folder, last.name)).lastIndexOf(0x0a) + 1 : 0;
+  let size = last ? readAuditFile(folder, last.name).lastIndexOf(0x0a) + 1 : 0;
   return () => {
     const found: ReadLine[] = [];
     for (const file of auditFiles(folder)) {
@@ -101,7 +100,7 @@ function followFrom(folder: string): () => ReadLine[] {
         last = file;
         size = 0;
       }
-      const bytes = readFileSync(join(folder, file.name));
+      const bytes = readAuditFile(folder, file.name);
       const end = bytes.lastIndexOf(0x0a) + 1;
       found.push(...readLines(bytes.subarray(size, end).toString("utf8")));
       size = end;

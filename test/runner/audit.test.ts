@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -16,6 +17,7 @@ import type { AuditEvent } from "../../protocol/audit.ts";
 import { callJson } from "../../protocol/make-call.ts";
 import { parseLine } from "../../runner/keeper/audit/chain.ts";
 import { auditFiles, readHead, writeHead } from "../../runner/keeper/audit/files.ts";
+import { attemptsSince, lastLines } from "../../runner/keeper/audit/read.ts";
 import { verifyAudit } from "../../runner/keeper/audit/verify.ts";
 import { type Audit, type AuditSizes, openAudit } from "../../runner/keeper/audit/writer.ts";
 import { embeddedKeeper, keeperProcess } from "../../runner/keeper/keeper-link.ts";
@@ -73,6 +75,16 @@ describe("the audit", () => {
     expect(lines).toBe((last?.seq ?? 0) - (files[0]?.first ?? 0) + 1);
     // The first line of a file hangs on the last one of the file before.
     expect(linesOf(folder).filter((line) => parseLine(line).event.type === "file").length).toBe(3);
+  });
+
+  it("is read also where its oldest file went in that moment", async () => {
+    const folder = testFolder();
+    await written(folder, 2);
+    // In the folder, and not there to be read.
+    symlinkSync("gone", join(folder, "000000000000.jsonl"));
+    const types = lastLines(folder, 100, () => true).map(({ line }) => line?.event.type);
+    expect(types).toEqual(["file", "stranger", "stranger"]);
+    expect(attemptsSince(folder, 0)).toEqual([]);
   });
 
   it("goes on behind a line that a crash cut, and says so", async () => {

@@ -37,6 +37,16 @@ export function auditFiles(folder: string): AuditFile[] {
     .sort((one, other) => one.first - other.first);
 }
 
+/** Empty where it was the oldest, and its keeper has begun another one since the folder was read. */
+export function readAuditFile(folder: string, name: string): Buffer {
+  try {
+    return readFileSync(join(folder, name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Buffer.alloc(0);
+    throw error;
+  }
+}
+
 /** `undefined` where there is none, or where it is none. */
 export function readHead(folder: string): Link | undefined {
   try {

@@ -1,9 +1,7 @@
 // Reads the audit's lines, as they stand: for `runner audit show`, and for a keeper that has to know which attempts were used.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { AttemptId } from "../../../protocol/ids.ts";
 import { type AuditLine, parseLine } from "./chain.ts";
-import { auditFiles } from "./files.ts";
+import { auditFiles, readAuditFile } from "./files.ts";
 
 export interface ReadLine {
   /** As it is in the file. */
@@ -31,7 +29,7 @@ function parsed(text: string): AuditLine | undefined {
 export function lastLines(folder: string, most: number, isWanted: (line: ReadLine) => boolean): ReadLine[] {
   const found: ReadLine[] = [];
   for (const { name } of auditFiles(folder).reverse()) {
-    found.unshift(...readLines(readFileSync(join(folder, name), "utf8")).filter(isWanted));
+    found.unshift(...readLines(readAuditFile(folder, name).toString("utf8")).filter(isWanted));
     if (found.length >= most) break;
   }
   return found.slice(Math.max(0, found.length - most));
@@ -41,7 +39,7 @@ export function lastLines(folder: string, most: number, isWanted: (line: ReadLin
 export function attemptsSince(folder: string, since: number): AttemptId[] {
   const attempts: AttemptId[] = [];
   for (const { name } of auditFiles(folder).reverse()) {
-    const lines = readLines(readFileSync(join(folder, name), "utf8"));
+    const lines = readLines(readAuditFile(folder, name).toString("utf8"));
     for (const { line } of lines)
       if (line?.event.type === "job-allowed" && Date.parse(line.at) >= since) attempts.push(line.event.attemptId);
     if (Date.parse(lines[0]?.line?.at ?? "") < since) break;
