@@ -72,7 +72,11 @@ export async function watchRun(
     }
     if (signal.aborted) return "running";
     if (state.state !== "running") {
-      if (state.state === "interrupted") return "interrupted";
+      if (state.state === "interrupted") {
+        // What was stored of jobs that have no end.
+        await Promise.all(logs.values());
+        return "interrupted";
+      }
       const at = state.endedAt ?? Date.now();
       await emit({ type: "run-ended", at, run, outcome: state.state, durationMs: at - startedAt });
       return state.state;

@@ -103,6 +103,8 @@ describe("a coordinator that is killed", () => {
     live.child.kill("SIGKILL");
     await live.ended;
     expect((await rig.coordinator(["runs"])).text).toContain("interrupted");
+    const seen = await rig.coordinator(["attach", run]);
+    expect([seen.code, seen.text]).toEqual([3, expect.stringContaining("counting │ out 5\n")]);
     const resumed = await rig.coordinator(["resume", run]);
     expect(resumed.code).toBe(0);
     expect(resumed.text).toContain(`run ${run} goes on: 3 jobs`);
