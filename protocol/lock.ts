@@ -6,8 +6,12 @@ import { SortieError } from "./errors.ts";
 import { privateFolder, unusable } from "./home.ts";
 import { hasEnded, processStat } from "./process-stat.ts";
 
-/** The longest a read-modify-write waits for others; each of them takes milliseconds. */
+/** The longest a read-modify-write waits for one other; each of them takes milliseconds. */
 const WAIT_MS = 5_000;
+/** And for all: on a busy machine the lock may go from hand to hand for a while before it is this process's turn. */
+const MOST_WAIT_MS = 30_000;
+
+let takes = 0;
 
 /** What this process holds: its own process id in a lock says nothing, where a container gives everyone the same. */
 const held = new Set<string>();
@@ -34,13 +38,20 @@ export function folderOwner(folder: string): number | undefined {
 
 /**
  * Runs `change` while no other process runs one on the same path. Waits by blocking the thread, so that the change
- * stays one piece for this process too. Throws STATE_LOCKED after five seconds.
+ * stays one piece for this process too. Throws STATE_LOCKED where one keeps it for five seconds.
  */
 export function locked<T>(path: string, change: () => T): T {
   const lock = resolve(`${path}.lock`);
-  const givesUp = Date.now() + WAIT_MS;
+  const began = Date.now();
+  let seen: string | undefined;
+  let since = began;
   for (let owner = take(lock); owner !== undefined; owner = take(lock)) {
-    if (Date.now() > givesUp) throw new SortieError("STATE_LOCKED", `The process ${owner} holds ${lock}.`);
+    const now = Date.now();
+    const text = textOf(lock);
+    if (text !== seen) since = now;
+    seen = text;
+    if (now - since > WAIT_MS || now - began > MOST_WAIT_MS)
+      throw new SortieError("STATE_LOCKED", `The process ${owner} holds ${lock}.`);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + Math.random() * 3);
   }
   try {
@@ -57,7 +68,9 @@ function take(path: string): number | undefined {
   try {
     // It may be left from a process of the same number, and be one file with the lock: never write into it.
     rmSync(own, { force: true });
-    writeFileSync(own, `${process.pid} ${processStat(process.pid)?.began ?? ""}`, { mode: 0o600, flag: "wx" });
+    // The last word tells one time that it is held from the next.
+    const text = `${process.pid} ${processStat(process.pid)?.began ?? ""} ${++takes}`;
+    writeFileSync(own, text, { mode: 0o600, flag: "wx" });
     for (;;) {
       try {
         // A link appears whole, with its content: nobody ever reads the lock of a living process half written.
@@ -121,9 +134,15 @@ interface Owner {
 
 /** Whom the lock names; `undefined` where there is no lock. */
 function ownerOf(path: string): Owner | undefined {
+  const text = textOf(path);
+  if (text === undefined) return undefined;
+  const [pid, began = ""] = text.split(" ");
+  return { pid: Number.parseInt(pid ?? "", 10), began };
+}
+
+function textOf(path: string): string | undefined {
   try {
-    const [pid, began = ""] = readFileSync(path, "latin1").split(" ");
-    return { pid: Number.parseInt(pid ?? "", 10), began };
+    return readFileSync(path, "latin1");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;

@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { folderOwner, isAlive, locked, lockFolder } from "../../protocol/lock.ts";
 import { sourceUrl, testFolder, together } from "../rig/peers.ts";
 import { until } from "../rig/rig.ts";
@@ -78,6 +78,28 @@ describe("the lock around a change", () => {
       expect(locked(path, () => "mine")).toBe("mine");
     });
   }
+
+  it("is waited for while it goes from hand to hand, and not for long where one keeps it", () => {
+    const path = join(testFolder(), "n");
+    for (const goesOn of [true, false]) {
+      // Each look at the clock is a second later, and finds the lock with somebody who lives, until it is free.
+      let seconds = 0;
+      const hold = (): void => writeFileSync(`${path}.lock`, `${process.ppid}  ${goesOn ? seconds : 0}`);
+      hold();
+      const clock = vi.spyOn(Date, "now").mockImplementation(() => {
+        if (++seconds < 20) hold();
+        else rmSync(`${path}.lock`, { force: true });
+        return seconds * 1_000;
+      });
+      try {
+        if (goesOn) expect(locked(path, () => "mine")).toBe("mine");
+        else expect(() => locked(path, () => {})).toThrow(expect.objectContaining({ code: "STATE_LOCKED" }));
+      } finally {
+        clock.mockRestore();
+      }
+      expect(seconds).toBe(goesOn ? 20 : 8);
+    }
+  });
 
   it("is free again when the change threw", () => {
     const path = join(testFolder(), "n");
