@@ -43,7 +43,9 @@ async function node(options: Partial<NodeOptions> = {}): Promise<Node> {
 const listen = ["/ip4/127.0.0.1/tcp/0"];
 const portOf = (listener: Node): number => Number(/tcp\/(\d+)/.exec(listener.addresses()[0] ?? "")?.[1]);
 
-const PATIENT_MS = 50_000;
+const PATIENT_MS = 100_000;
+/** So many keys and handshakes take a machine that is busy with other things more than a minute. */
+const HUNDREDS = { timeout: 120_000 };
 
 /** For the nodes that the test makes from now on. */
 function withLimits(changed: { handshakeMs?: number; negotiationMs: number }): void {
@@ -85,7 +87,7 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
   );
 
 describe("the node", () => {
-  it("carries a thousand calls at once on one connection", async () => {
+  it("carries a thousand calls at once on one connection", HUNDREDS, async () => {
     patientHandshakes();
     const listener = await node({ listen, onCall: (channel) => void echo(channel) });
     const dialler = await node();
@@ -102,45 +104,49 @@ describe("the node", () => {
     expect(answers).toEqual(Array.from({ length: 1_000 }, (_, index) => `call ${index}`));
   });
 
-  it("takes all of 200 peers that dial in at once from one address, where libp2p's defaults refuse most", async () => {
-    patientHandshakes();
-    const called = new Set<string>();
-    const listener = await node({ listen, onCall: (_channel, peer) => void called.add(peer) });
-    const [byDefault, ...diallers] = await Promise.all(
-      Array.from({ length: 201 }, async (_, index) =>
-        createLibp2p({
-          privateKey: await generateKeyPair("Ed25519"),
-          addresses: { listen: index === 0 ? listen : [] },
-          transports: [tcp()],
-          connectionEncrypters: [noise()],
-          streamMuxers: [yamux()],
-          ...(index === 0 ? {} : { connectionManager: { dialTimeout: PATIENT_MS, addressDialTimeout: PATIENT_MS } }),
-        }),
-      ),
-    );
-    cleanups.push(() => Promise.all([byDefault, ...diallers].map((one) => one?.stop())));
-
-    const dialAll = (address: string) =>
-      Promise.all(
-        diallers
-          .map(async (dialler) => {
-            const connection = await dialler.dial(multiaddr(address));
-            await connection.newStream(CALL_PROTOCOL).catch(() => {});
-          })
-          .map((dial) => dial.then(() => "connected", String)),
+  it(
+    "takes all of 200 peers that dial in at once from one address, where libp2p's defaults refuse most",
+    HUNDREDS,
+    async () => {
+      patientHandshakes();
+      const called = new Set<string>();
+      const listener = await node({ listen, onCall: (_channel, peer) => void called.add(peer) });
+      const [byDefault, ...diallers] = await Promise.all(
+        Array.from({ length: 201 }, async (_, index) =>
+          createLibp2p({
+            privateKey: await generateKeyPair("Ed25519"),
+            addresses: { listen: index === 0 ? listen : [] },
+            transports: [tcp()],
+            connectionEncrypters: [noise()],
+            streamMuxers: [yamux()],
+            ...(index === 0 ? {} : { connectionManager: { dialTimeout: PATIENT_MS, addressDialTimeout: PATIENT_MS } }),
+          }),
+        ),
       );
-    expect(new Set(await dialAll(listener.addresses()[0] ?? ""))).toEqual(new Set(["connected"]));
-    expect(
-      await until(
-        () => called.size,
-        (size) => size === 200,
-      ),
-    ).toBe(200);
+      cleanups.push(() => Promise.all([byDefault, ...diallers].map((one) => one?.stop())));
 
-    // The default listener speaks no call protocol: only whether the connection stood is counted.
-    const ends = await dialAll(String(byDefault?.getMultiaddrs()[0]));
-    expect(ends.filter((end) => end !== "connected").length).toBeGreaterThan(100);
-  });
+      const dialAll = (address: string) =>
+        Promise.all(
+          diallers
+            .map(async (dialler) => {
+              const connection = await dialler.dial(multiaddr(address));
+              await connection.newStream(CALL_PROTOCOL).catch(() => {});
+            })
+            .map((dial) => dial.then(() => "connected", String)),
+        );
+      expect(new Set(await dialAll(listener.addresses()[0] ?? ""))).toEqual(new Set(["connected"]));
+      expect(
+        await until(
+          () => called.size,
+          (size) => size === 200,
+        ),
+      ).toBe(200);
+
+      // The default listener speaks no call protocol: only whether the connection stood is counted.
+      const ends = await dialAll(String(byDefault?.getMultiaddrs()[0]));
+      expect(ends.filter((end) => end !== "connected").length).toBeGreaterThan(100);
+    },
+  );
 
   it("gives a stranger no connection, and a known peer its call", async () => {
     const friend = await node();
@@ -176,7 +182,7 @@ describe("the node", () => {
     expect(refused).toEqual([`${stranger.peer} UNTRUSTED`]);
   });
 
-  it("says that a connection is full, here or there, and not that it is not trusted", async () => {
+  it("says that a connection is full, here or there, and not that it is not trusted", HUNDREDS, async () => {
     patientHandshakes();
     const small = await node({ listen, load: { streamsPerPeer: 2 }, onCall: () => new Promise(() => {}) });
     const dialler = await node();

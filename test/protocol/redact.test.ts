@@ -60,7 +60,7 @@ const secret = fc
 const noise = fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes));
 
 describe("a secret in a stream", () => {
-  it("is never in what comes out, whatever a program makes of it, however it is cut", () => {
+  it("is never in what comes out, whatever a program makes of it, however it is cut", { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(secret, noise, noise, fc.array(fc.nat(500), { maxLength: 12 }), (value, before, after, places) => {
         const redaction = redactionOf([value]);
