@@ -46,7 +46,8 @@ it("copies a database from one runner to another, and leaves the copy as it was 
     expect(jobs["dump"]?.message).toMatch(what === "damaged" ? /is damaged: / : /sqlite3 .*: exit \d+/);
     expect([readFileSync(copy).equals(before), existsSync(`${copy}.new`)]).toEqual([true, false]);
   }
-});
+  // Four runs, of many commands each.
+}, 120_000);
 
 it("leaves the copy as it was when the dump is killed in its middle", async () => {
   await using rig = new Rig();
