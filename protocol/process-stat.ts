@@ -12,8 +12,8 @@ export interface ProcessStat {
   /** In the kernel's own count since the machine came up. */
   readonly began: string;
   /**
-   * Whether there are variables to be read: not of the kernel's own, after `env -i`, nor of another user's. While it is
-   * being made another program it has them, and they read as none.
+   * Whether there may be variables to be read: not of the kernel's own, nor after `env -i`. While it is being made another
+   * program it has them, and they read as none; who may not read them is not told, either, that there are none.
    */
   readonly hasEnvironment: boolean;
 }

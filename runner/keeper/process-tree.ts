@@ -1,8 +1,7 @@
 // Everything a job started on this machine, found again: by its control group, where there is one; by its process group;
 // and by the marker in its environment, which also finds what left the group (setsid, double forks). One look misses a
 // late fork, and the marker of what is just being executed cannot be read: so looks are repeated until one is sure that
-// there is nothing. Without a control group, a process that cleared its environment
-// *and* left the process group is missed.
+// there is nothing. Without a control group, a process that cleared its environment *and* left the process group is missed.
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ending, SignalName } from "../../protocol/exit.ts";
@@ -59,7 +58,7 @@ function processesOf({ mark, group, control }: Tree): Looked {
     if (!stat || hasEnded(stat) || pid === process.pid) return [];
     const { name, began } = stat;
     const isKnown = stat.group === group || controlled.has(pid);
-    const environment = isKnown ? "" : environmentOf(pid);
+    const environment = isKnown || !stat.hasEnvironment ? "" : environmentOf(pid);
     if (environment === undefined) unsure.push(keyOf({ pid, began }));
     return isKnown || environment?.includes(`\0${mark}\0`) ? [{ pid, name, began, group: stat.group }] : [];
   });
