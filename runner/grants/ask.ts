@@ -1,7 +1,8 @@
 // Questions in the terminal of a runner that was given no grants: allow this once, always, or not at all. One at a time; who
 // does not answer denies.
 import { readFileSync } from "node:fs";
-import { createInterface, type Interface } from "node:readline";
+import { createInterface } from "node:readline";
+import { setImmediate as turn } from "node:timers/promises";
 import type { Caller } from "../../protocol/call.ts";
 import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -37,7 +38,7 @@ type Answer = "once" | "always" | "deny";
 const ANSWERS: Readonly<Record<string, Answer>> = {
   ...{ o: "once", once: "once", a: "always", always: "always", d: "deny", deny: "deny" },
 };
-/** What is answered sooner was typed before the question could be read, for the one before it. */
+/** What is answered sooner was typed before the question was read, for the one before it. */
 const READING_MS = 300;
 /** Denials that are remembered, the oldest forgotten first. */
 const REMEMBERED = 1_000;
@@ -77,6 +78,7 @@ export function createAsk(options: AskOptions): Ask {
   /** Undefined where nobody is there. */
   async function answered(want: Want, left: AbortSignal): Promise<Answer | undefined> {
     const lines = createInterface({ input, terminal: false });
+    const gone = new Promise<undefined>((resolve) => lines.once("close", () => resolve(undefined)));
     const close = (): void => lines.close();
     const late = setTimeout(close, answerMs);
     left.addEventListener("abort", close, { once: true });
@@ -86,8 +88,12 @@ export function createAsk(options: AskOptions): Ask {
         const always = `${oneLine(flagFor(want))}, into ${path}`;
         say(`[o]nce, [a]lways (${always}), [d]eny for as long as this runner runs › `);
         // Once it is written, which a stopped terminal (Ctrl-S) holds up: nobody has read it before.
+        // What was typed until then is read while nobody listens, however long this process was held up: in the second turn
+        // all there is was read.
+        await turn();
+        await turn();
         const asked = performance.now();
-        const line = await nextLine(lines);
+        const line = await Promise.race([gone, new Promise<string>((resolve) => lines.once("line", resolve))]);
         if (line === undefined) return undefined;
         const answer = ANSWERS[line.trim().toLowerCase()];
         if (answer && performance.now() - asked >= READING_MS) return answer;
@@ -106,14 +112,6 @@ export function createAsk(options: AskOptions): Ask {
     last = mine.catch(() => {});
     return mine;
   };
-}
-
-/** Undefined at the end of the input, and once it is closed. */
-function nextLine(lines: Interface): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    lines.once("line", resolve);
-    lines.once("close", () => resolve(undefined));
-  });
 }
 
 /** One that reads from its terminal in the background is stopped for it (SIGTTIN), with all of its connections. */
