@@ -19,7 +19,8 @@ export type ShellValue = string | number | boolean | readonly (string | number |
  * quotes of its own. The text around it reaches the shell as it is written, backslashes too.
  *
  * Throws a TypeError at the call where an interpolation is anything else (an object, `undefined`, a function, `NaN`),
- * and where it stands within quotes, an arithmetic expression, a comment or a here-document: no word can be quoted there.
+ * and where it stands within quotes, an arithmetic expression, a subscript, a comment or a here-document, or behind what
+ * shells read in different ways: no word can be quoted there.
  * @example sh`tar czf ${archive} ${files}`
  * @example sh`cp ${file} backup-${date}/ && echo "copied to $PWD"`
  */

@@ -3,10 +3,23 @@
 // https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02
 
 /** What the shell is in the middle of. In a substitution, `$(` or `(`, quoting begins anew. */
-type Context = "a substitution" | "an arithmetic expression" | "double quotes" | "single quotes" | "a comment";
+type Context = "a substitution" | "double quotes" | "single quotes" | "a comment";
 
 /** Behind these, where a shell is depends on more than can be read off its characters, or on which shell it is. */
-type Unsure = "a here-document" | "a case within a substitution" | "a $'…' string" | "a backslash" | "backticks";
+type Unsure =
+  | "an arithmetic expression"
+  | "brackets"
+  | "a here-document"
+  | "a case within a substitution"
+  | "a $'…' string"
+  | "a backslash"
+  | "backticks";
+
+/** Numbers, names and operators: with anything else in it, shells do not agree where it ends, or whether it is one. */
+const ARITHMETIC = /[\w\s+\-*/%<>=!&|^~?:,]|\$\w/y;
+
+/** A set of characters of a pattern, or a subscript that is none but of plain characters. */
+const BRACKETS = /\[[\w$!^.,:*?+\-[]*\]/y;
 
 /** Reads a template part by part. */
 export class TemplateReader {
@@ -20,6 +33,8 @@ export class TemplateReader {
     let at = 0;
     while (at < part.length) at += this.#take(part, at);
     if (at > part.length) this.#unsure = "a backslash";
+    // With the quote of the word that follows it would be one.
+    if (part.endsWith("$")) this.#unsure ??= "a $'…' string";
     this.#before = "x";
     if (this.#unsure) return this.#unsure;
     const context = this.#contexts.at(-1);
@@ -34,24 +49,34 @@ export class TemplateReader {
     if (context === "a comment") return this.#takeOne(character === "\n");
     if (character === "\\") return 2;
     if (character === "`") this.#unsure = "backticks";
-    for (const [opening, opened] of [
-      ["$((", ["an arithmetic expression", "an arithmetic expression"]],
-      ["$(", ["a substitution"]],
-    ] as const) {
-      if (!part.startsWith(opening, at)) continue;
-      this.#contexts.push(...opened);
-      return opening.length;
+    if (part.startsWith("$((", at)) {
+      const length = arithmeticLength(part, at);
+      if (length === undefined) this.#unsure = "an arithmetic expression";
+      return length ?? 3;
+    }
+    // Text, but not for bash.
+    if (part.startsWith("$[", at)) this.#unsure = "an arithmetic expression";
+    if (part.startsWith("$(", at)) {
+      this.#contexts.push("a substitution");
+      return 2;
     }
     if (character === '"') return this.#takeOne(context === "double quotes", "double quotes");
     if (context === "double quotes") return 1;
     if (part.startsWith("$'", at)) this.#unsure = "a $'…' string";
     if (context === "a substitution" && /^case\s/.test(part.slice(at, at + 5)))
       this.#unsure = "a case within a substitution";
+    if (character === "[" && /\w/.test(part[at - 1] ?? this.#before)) {
+      // For bash it may be an array's subscript, which it evaluates: quotes are text there.
+      BRACKETS.lastIndex = at;
+      const length = BRACKETS.exec(part)?.[0].length;
+      if (length === undefined) this.#unsure = "brackets";
+      return length ?? 1;
+    }
+    // Two subshells, but not for bash.
+    if (part.startsWith("((", at)) this.#unsure = "an arithmetic expression";
     if (character === "'") return this.#takeOne(false, "single quotes");
-    if (character === "(")
-      return this.#takeOne(false, context === "an arithmetic expression" ? context : "a substitution");
+    if (character === "(") return this.#takeOne(false, "a substitution");
     if (character === ")") return this.#takeOne(context !== undefined);
-    if (context === "an arithmetic expression") return 1;
     if (character === "#" && /[\s;&|()]/.test(part[at - 1] ?? this.#before)) return this.#takeOne(false, "a comment");
     // Some shells read a substitution in its body beyond its end.
     if (part.startsWith("<<", at)) this.#unsure = "a here-document";
@@ -64,4 +89,23 @@ export class TemplateReader {
     else if (begins) this.#contexts.push(begins);
     return 1;
   }
+}
+
+/** Of `$((…))` at `at`; undefined where it is none that every shell reads alike. */
+function arithmeticLength(part: string, at: number): number | undefined {
+  let depth = 0;
+  for (let end = at + 3; end < part.length; ) {
+    if (depth === 0 && part.startsWith("))", end)) return end + 2 - at;
+    if (part[end] === "(") depth++;
+    else if (part[end] === ")" && depth > 0) depth--;
+    else {
+      ARITHMETIC.lastIndex = end;
+      const found = ARITHMETIC.exec(part);
+      if (!found) return undefined;
+      end += found[0].length;
+      continue;
+    }
+    end++;
+  }
+  return undefined;
 }

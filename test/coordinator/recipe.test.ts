@@ -51,6 +51,12 @@ describe("the sh template", () => {
     expect(() => sh`echo "${x}"`).toThrow(/within double quotes/);
     expect(() => sh`echo 'a ${x}'`).toThrow(/within single quotes/);
     expect(() => sh`echo $((${x} + 1))`).toThrow(/arithmetic/);
+    // Where that ends, or whether it is one, is for each shell to say.
+    for (const text of ["$((a) ) ", "$(( ' )) ' )) ", "$((`a`)) ", '"$[ " ', "((a)); "])
+      expect(() => sh(Object.assign([text, ""], { raw: [text, ""] }), x), text).toThrow(/arithmetic|backticks/);
+    expect(() => sh`echo $${x}`).toThrow(/string/);
+    expect(() => sh`a[${x}]=1`).toThrow(/brackets/);
+    expect(sh`ls a[0-9]b[$n] ${x}`.text).toBe("ls a[0-9]b[$n] 'x'");
     expect(() => sh`true # ${x}`).toThrow(/comment/);
     expect(
       () => sh`cat <<END
@@ -98,6 +104,7 @@ END`,
               "\nE\n",
             ],
             ...["$", "\\`", ";", "&& ", "case a in a) ", "esac", "{ ", "}\n", "| cat ", "<", "<<< a", '"$(', "$'", "E"],
+            ...["$((1+", "1", "((", "$a", "$[", "]", "[ ", "! ", "a[", "]=1"],
           ),
           { maxLength: 8 },
         )
@@ -111,8 +118,12 @@ END`,
           "\n: >ran\n",
           "\nE\n: >ran\n",
           "); : >ran; (",
+          "\\'\n: >ran\n#",
           "a",
         ],
+      );
+      const shells = [["/bin/sh"], ["bash", "--posix"], ["busybox", "sh"]].filter(
+        ([program = "", ...args]) => spawnSync(program, [...args, "-c", "exit 7"]).status === 7,
       );
       let accepted = 0;
       fc.assert(
@@ -129,7 +140,9 @@ END`,
             }
             accepted++;
             rmSync(join(folder, "ran"), { force: true });
-            spawnSync("/bin/sh", ["-c", text], { cwd: folder, stdio: "ignore", timeout: 10_000 });
+            // What is /bin/sh elsewhere: Debian, the distributions of bash, and Alpine.
+            const [program, ...args] = shells[accepted % shells.length] ?? [];
+            spawnSync(program ?? "", [...args, "-c", text], { cwd: folder, stdio: "ignore", timeout: 10_000 });
             expect({ text, ran: existsSync(join(folder, "ran")) }).toEqual({ text, ran: false });
           },
         ),
