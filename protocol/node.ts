@@ -49,8 +49,8 @@ export interface Node {
   addresses(): string[];
   /**
    * A channel to exactly this peer, over its connection or a new one to one of the addresses. Rejects with
-   * RUNNER_UNREACHABLE, also where it does not answer in time, with TOO_MANY where the connection carries as many calls as it can, or with UNTRUSTED where the
-   * peer ended it right after the handshake.
+   * RUNNER_UNREACHABLE, also where it does not answer in time, with TOO_MANY where the connection carries as many calls as
+   * it can, or with UNTRUSTED where the peer ended it right after the handshake.
    */
   open(peer: string, addresses: readonly string[], protocol: Protocol, signal?: AbortSignal): Promise<ByteChannel>;
   /**

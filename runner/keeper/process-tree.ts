@@ -111,12 +111,10 @@ function environmentOf(pid: number): string | undefined {
 /** Whether anything of the group is left, zombies included. */
 export const groupLives = (group: number): boolean => send(-group, 0);
 
-const NOBODY: Looked = { found: [], unsure: [] };
-
 /** Sends the signals, in their order, to the group and to every process of the tree outside it. Gives who may have been missed. */
 export function signalTree(tree: Tree, ...signals: readonly SignalName[]): readonly string[] {
   for (const signal of signals) send(-tree.group, signal);
-  const { found, unsure } = process.platform === "linux" ? processesOf(tree) : NOBODY;
+  const { found, unsure } = processesOf(tree);
   for (const { pid, group } of found) if (group !== tree.group) for (const signal of signals) send(pid, signal);
   if (signals.includes("KILL")) tree.control?.kill();
   return unsure;
