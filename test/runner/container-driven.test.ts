@@ -102,7 +102,8 @@ await withEngines(["docker", "podman"], (containers, kind) => {
       const waiting = await begin("echo up; while ! [ -e /data/go ]; do sleep 0.05; done; cat /data/go");
       const end = collect(waiting);
       await says(waiting, "up\n");
-      await collect(await begin("echo gone > /data/go"));
+      // A shell makes the file first, and then writes it.
+      await collect(await begin("echo gone > /data/new; mv /data/new /data/go"));
       expect((await end).stdout).toBe("up\ngone\n");
     });
   });
