@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+import { LongFirst } from "./test/rig/long-first.ts";
 
 export default defineConfig({
   test: {
@@ -15,6 +16,7 @@ export default defineConfig({
     allowOnly: false,
     // One more than two cores: many files wait for times and limits.
     maxWorkers: 3,
+    sequence: { sequencer: LongFirst },
     reporters: [
       "default",
       "./test/abuse/count.ts",
