@@ -3,12 +3,15 @@
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { limits } from "../protocol/limits.ts";
+import { typedBefore } from "../protocol/typed-before.ts";
 
 /** Throws away what was typed before: it was no answer to what is asked now. */
 export async function forgetTyped(input: NodeJS.ReadStream): Promise<void> {
   const forget = (): void => {};
   input.on("data", forget);
   await delay(limits.typedBeforeMs);
+  // A process that was held up for as long has read nothing of it yet.
+  await typedBefore(input);
   input.off("data", forget);
   input.pause();
 }

@@ -2,11 +2,11 @@
 // does not answer denies.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { setImmediate as turn } from "node:timers/promises";
 import type { Caller } from "../../protocol/call.ts";
 import { messageOf } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { oneLine } from "../../protocol/text.ts";
+import { typedBefore } from "../../protocol/typed-before.ts";
 import type { Decision } from "./decide.ts";
 import { flagFor, meaningOf } from "./needed.ts";
 import type { Want } from "./policy.ts";
@@ -88,10 +88,8 @@ export function createAsk(options: AskOptions): Ask {
         const always = `${oneLine(flagFor(want))}, into ${path}`;
         say(`[o]nce, [a]lways (${always}), [d]eny for as long as this runner runs › `);
         // Once it is written, which a stopped terminal (Ctrl-S) holds up: nobody has read it before.
-        // What was typed until then is read while nobody listens, however long this process was held up: in the second turn
-        // all there is was read.
-        await turn();
-        await turn();
+        // What was typed until then is read while nobody listens.
+        await typedBefore(input);
         const asked = performance.now();
         const line = await Promise.race([gone, new Promise<string>((resolve) => lines.once("line", resolve))]);
         if (line === undefined) return undefined;

@@ -13,6 +13,7 @@ import { kinds, type Want } from "../../../runner/grants/policy.ts";
 import { loadPolicy, PolicyFile, type PolicyPeer, sectionsOf } from "../../../runner/grants/policy-file.ts";
 import { policySchema } from "../../../runner/grants/policy-schema.ts";
 import { withReservedNames } from "../../../runner/grants/reserved-names.ts";
+import { holdUp, typed } from "../../rig/typed.ts";
 
 const LAPTOP = "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5";
 const OTHER = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
@@ -245,10 +246,19 @@ describe("a question in a terminal", () => {
     const { ask, question, input, output } = asker({ answerMs: 1_000 });
     input.write("o\n");
     // Between the question's first words and the next thing that is read.
-    output.once("data", () =>
-      process.nextTick(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)),
-    );
+    output.once("data", () => process.nextTick(() => holdUp(400)));
     expect(await ask(question("A"))).toBeUndefined();
+  });
+
+  it("is not answered by the last of many lines that were typed before it, of which a terminal gives one at a time", async () => {
+    const input = typed(["o\n", "o\n", "o\n", "o\n", "o\n"]);
+    let lines = 0;
+    input.on("data", () => {
+      if (++lines === 4) holdUp(400);
+    });
+    const { ask, question } = asker({ input, answerMs: 1_000 });
+    expect(await ask(question("A"))).toBeUndefined();
+    expect(lines).toBe(5);
   });
 
   it("is denied when nobody answers in time, or the input ends; and nobody is asked what is settled", async () => {
