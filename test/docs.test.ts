@@ -110,10 +110,11 @@ async function runPage(page: string): Promise<number> {
       return { code: status ?? -1, stderr: String(stderr) };
     }
   };
-  const started: ReturnType<typeof spawn>[] = [];
+  const started: { readonly child: ReturnType<typeof spawn>; readonly ended: Promise<unknown> }[] = [];
   const start = (command: string, own: Record<string, string> = {}): ReturnType<typeof spawn> => {
     const child = spawn("sh", ["-c", `exec ${built(command)}`], { cwd: root, env: { ...environment, ...own } });
-    started.push(child);
+    // From the beginning on: some end by themselves.
+    started.push({ child, ended: new Promise((resolve) => child.once("exit", resolve)) });
     return child;
   };
   let invite = "";
@@ -151,10 +152,8 @@ async function runPage(page: string): Promise<number> {
     }
     return lines.length;
   } finally {
-    for (const child of started.filter(({ exitCode }) => exitCode === null)) {
-      child.kill("SIGTERM");
-      await new Promise((resolve) => child.once("exit", resolve));
-    }
+    for (const { child } of started) child.kill("SIGTERM");
+    await Promise.all(started.map(({ ended }) => ended));
   }
 }
 
