@@ -13,16 +13,23 @@ export interface StateFile<T> {
   change(change: (content: T) => T): void;
 }
 
+/** No file system's clock has longer steps: a change within the same one has the times of the change before. */
+export const CLOCK_STEP_MS = 2_500;
+
 export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, empty: T): StateFile<T> {
   let seen = "";
+  /** As long as another change could leave a file that looks the same: the second one gets back the inode before the first. */
+  let text: string | undefined;
   let content = empty;
 
   function read(): T {
     const stat = look();
-    // A replaced file has another inode, so even two changes within one tick of the clock are told apart.
     const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.size}` : "";
-    if (now === seen) return content;
-    content = load();
+    if (now === seen && text === undefined) return content;
+    const isYoung = stat !== undefined && Math.abs(Date.now() - Number(stat.mtimeMs)) < CLOCK_STEP_MS;
+    const found = stat && textOf();
+    if (found !== text || now !== seen) content = contentOf(found);
+    text = isYoung ? found : undefined;
     seen = now;
     return content;
   }
@@ -35,14 +42,18 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
     }
   }
 
-  function load(): T {
-    let text: string;
+  /** Undefined where there is none. */
+  function textOf(): string | undefined {
     try {
-      text = readFileSync(path, "utf8");
+      return readFileSync(path, "utf8");
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return empty;
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw unusable(path, error);
     }
+  }
+
+  function contentOf(text: string | undefined): T {
+    if (text === undefined) return empty;
     try {
       return v.parse(schema, JSON.parse(text));
     } catch (error) {
@@ -56,7 +67,7 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
       locked(path, () => {
         // Not from the cache: what is lost here is lost for good. Checked before it is written: what could not be read
         // again must not get in.
-        const next = v.parse(schema, change(load()));
+        const next = v.parse(schema, change(contentOf(textOf())));
         try {
           replaceFile(path, `${JSON.stringify(next, null, 2)}\n`);
         } catch (error) {

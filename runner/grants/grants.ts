@@ -4,6 +4,7 @@ import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { asSortieError, type SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { CLOCK_STEP_MS } from "../../protocol/state-file.ts";
 import { watchFolder } from "../../protocol/watch-folder.ts";
 import type { Section } from "./decide.ts";
 import type { Want } from "./policy.ts";
@@ -38,9 +39,6 @@ export interface GrantsOptions {
   readonly required: boolean;
   readonly log: (line: string) => void;
 }
-
-/** No file system's clock has longer steps: a change within the same one has the times of the change before. */
-const CLOCK_STEP_MS = 2_500;
 
 /** What the file was when it was looked at. */
 interface Seen {
