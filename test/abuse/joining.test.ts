@@ -34,6 +34,12 @@ beforeAll(async () => {
   const [, address = "", peer = ""] = await listening.waitFor(/listening: (\S+\/p2p\/(\S+))/);
   coordinator = peer;
   addresses = [address];
+  // It dials again within about a second, or whatever a busy machine makes of that; a call waits for little more.
+  const came = await until(
+    () => asked().catch((error: unknown) => String(error)),
+    (answer) => typeof answer !== "string",
+  );
+  if (typeof came === "string") throw new Error(came);
 });
 afterAll(async () => {
   for (const node of nodes) await node.stop();
@@ -54,18 +60,19 @@ const refusal = (promise: Promise<unknown>): Promise<string> =>
     ({ code, message }: SortieError) => `${code}: ${message}`,
   );
 
-/** The joined runner is still served by the process that was attacked. */
-async function expectWorks(): Promise<void> {
+/** What the joined runner answers, by way of the process that is attacked. */
+async function asked(): Promise<object> {
   const fleet = openFleet(folder);
   try {
     const [pin] = fleet.trust.list().filter(({ name }) => name === "w1");
     if (!pin) throw new Error("w1 is not pinned");
-    const info = await callJson(await fleet.link(pin).open(), "/runner/info", {});
-    expect(info).toMatchObject({ name: "w1" });
+    return await callJson(await fleet.link(pin).open(), "/runner/info", {});
   } finally {
     await fleet.close();
   }
 }
+
+const expectWorks = async (): Promise<void> => expect(await asked()).toMatchObject({ name: "w1" });
 
 describe("a coordinator that listens", () => {
   attack("a stranger dials it while no invite lives", "no connection, for calls or for pairing", async () => {
@@ -100,12 +107,14 @@ describe("a coordinator that listens", () => {
     trust.pin(coordinator, "laptop", addresses);
     const said: string[] = [];
     const stop = keepJoined({ folder: testFolder(), node: revoked, trust, log: (line) => said.push(line) });
+    // Before that it may say that it is connected, where the other side takes a second to end that.
+    const why = "laptop ends each connection at once: does it still trust this runner?";
     await until(
-      () => said.length,
-      (count) => count > 0,
+      () => said,
+      (lines) => lines.includes(why),
     );
     stop();
-    expect(said).toEqual(["laptop ends each connection at once: does it still trust this runner?"]);
+    expect(said).toContain(why);
     await expectWorks();
   });
 
@@ -175,7 +184,7 @@ describe("the socket between processes of a coordinator", () => {
       socket.on("end", () => socket.destroy());
       socket.write(bytes);
     });
-  const asked = (input: object, operationId = "/joined/open"): Buffer =>
+  const request = (input: object, operationId = "/joined/open"): Buffer =>
     Buffer.from(encodeEnvelope({ type: "call.requested", id: "1", payload: { operationId, carriage: "raw", input } }));
 
   attack("somebody else's user opens it", "its folder is this user's alone", () => {
@@ -186,11 +195,11 @@ describe("the socket between processes of a coordinator", () => {
     ["garbage", Buffer.alloc(64 * 1024, 0xff)],
     ["a frame of four gibibytes", Buffer.from([0xff, 0xff, 0xff, 0xff, 0x7b])],
     ["a frame that is no JSON", Buffer.concat([Buffer.from([0, 0, 0, 4]), Buffer.from("{{{{")])],
-    ["a frame with more than belongs there", asked({ peer: "x", withinMs: 0, __proto: 1 })],
-    ["a wait of a year", asked({ peer: "x", withinMs: 31_536_000_000 })],
-    ["a peer's name of a megabyte", asked({ peer: "x".repeat(900_000), withinMs: 0 })],
-    ["another operation", asked({}, "/job/run")],
-    ["an operation of Object.prototype", asked({}, "constructor")],
+    ["a frame with more than belongs there", request({ peer: "x", withinMs: 0, __proto: 1 })],
+    ["a wait of a year", request({ peer: "x", withinMs: 31_536_000_000 })],
+    ["a peer's name of a megabyte", request({ peer: "x".repeat(900_000), withinMs: 0 })],
+    ["another operation", request({}, "/job/run")],
+    ["an operation of Object.prototype", request({}, "constructor")],
   ] as const) {
     attack(`it is sent ${name}`, "PROTOCOL, and the socket is closed", async () => {
       expect(await answer(bytes)).toMatch(/"code":"PROTOCOL"/);

@@ -316,7 +316,6 @@ describe("a sandboxed recipe that is loaded", () => {
       rmSync(sub, { recursive: true });
       await (await open(`export default recipe({ a: job({ run: "true" }) });`)).close();
     },
-    30_000,
   );
 
   it("says where it is in its own names, and in text", async () => {
@@ -334,8 +333,9 @@ describe("a sandboxed recipe that is loaded", () => {
   });
 
   attack("it loops for ever", "SANDBOX_FAILED when its time is up, and it is ended", async () => {
-    const error = await refused(`for (;;);`, {}, { loadMs: 1_300 });
-    expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: "The sandboxed recipe did not load within 1.3 s." });
+    // Bundling it has that time as well, and needs a hundredth.
+    const error = await refused(`for (;;);`, {}, { loadMs: 3_000 });
+    expect(error).toMatchObject({ code: "SANDBOX_FAILED", message: "The sandboxed recipe did not load within 3 s." });
   });
 
   attack("it awaits what never comes", "RECIPE_THREW, at once", async () => {

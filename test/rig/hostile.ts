@@ -141,7 +141,12 @@ export async function rawNode(target: Target, identity: Identity): Promise<Libp2
     streamMuxers: [yamux({ maxOutboundStreams: 100_000, enableKeepAlive: false })],
     connectionMonitor: { enabled: false },
   });
-  await node.dial(multiaddr(target.address));
+  try {
+    await node.dial(multiaddr(target.address));
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
   return node;
 }
 
