@@ -72,6 +72,8 @@ export function openFrontAudit(keeper: KeeperLink, log: (line: string) => void):
   function start(): void {
     telling ??= tellAll().finally(() => {
       telling = undefined;
+      // What came just after it had looked for more.
+      if (waiting.length > 0 && !again) start();
     });
   }
 
@@ -129,7 +131,7 @@ export function openFrontAudit(keeper: KeeperLink, log: (line: string) => void):
       clearTimeout(again);
       again = undefined;
       start();
-      await telling;
+      while (telling) await telling;
       clearTimeout(again);
     },
   };

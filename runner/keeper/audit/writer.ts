@@ -211,8 +211,8 @@ export function openAudit(
   function start(): void {
     writing ??= writeAll().finally(() => {
       writing = undefined;
-      // What came while the last ones were refused.
-      if (waiting.some(({ settle }) => settle)) start();
+      // What came just after it had looked for more, or while the last ones were refused.
+      if (waiting.some(({ settle }) => settle || !again)) start();
     });
   }
 
@@ -236,7 +236,7 @@ export function openAudit(
       clearTimeout(again);
       again = undefined;
       start();
-      await writing;
+      while (writing) await writing;
       clearTimeout(again);
       leave();
     },
