@@ -381,7 +381,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
   return {
     end,
     cancel(by) {
-      cancelledBy ??= by;
+      if (cancelledBy) return;
+      cancelledBy = by;
       send({ type: "cancel", by: cancelledBy });
     },
     finish(code) {

@@ -11,22 +11,17 @@ export function listenForCancels(
   own: AbortSignal,
 ): {
   readonly signal: AbortSignal;
-  /** Takes the function that cancels one job. */
+  /** Takes the function that cancels one job. It is called again and again: what is between two places cannot be cancelled yet. */
   cancelsJobs(cancelJob: (name: JobName) => void): void;
   stop(): void;
 } {
   const asked = new AbortController();
-  const told = new Set<JobName>();
   let cancelJob: ((name: JobName) => void) | undefined;
   const timer = setInterval(() => {
     try {
       const { all, jobs } = store.cancellations(run);
       if (all) asked.abort("user");
-      for (const job of jobs) {
-        if (!cancelJob || told.has(job)) continue;
-        told.add(job);
-        cancelJob(job);
-      }
+      for (const job of jobs) cancelJob?.(job);
     } catch {
       // The store tells its own failures where something is written.
     }

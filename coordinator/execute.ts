@@ -23,6 +23,8 @@ import { Waits } from "./waits.ts";
 
 type How = Omit<RunEvent & { type: "job-ended" }, "type" | "at" | "job" | "outcome">;
 
+const RUN_CANCELLED = "the run was cancelled before it started";
+
 /** A job that an earlier process has settled, or begun. */
 interface Taken {
   readonly job: PlanJob;
@@ -56,6 +58,8 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   /** Lets go of what runs without ending it: the run can be resumed. */
   const abandoning = new AbortController();
   const cancels = new Map<JobName, AbortController>();
+  /** Placed, and not asked for yet: they wait for their turn among `jobs`, or for what their `if` says. */
+  const queued = new Map<JobName, PlanJob>();
   const finished = Promise.withResolvers<void>();
 
   const waits = new Waits({
@@ -96,6 +100,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   }
 
   async function settle(job: PlanJob, outcome: JobOutcome, how: How): Promise<void> {
+    queued.delete(job.name);
     results.ended(job.name, outcome, how);
     const allowed = outcome === "failed" && job.allowFailure === true;
     if (!allowed) outcomes.add(outcome);
@@ -126,12 +131,15 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
   const whyNot = (job: PlanJob) => whyNotRun(job, contextOf(job));
 
   async function attempt(job: PlanJob, place: Place, also: readonly Place[], begun?: BegunAttempt): Promise<void> {
-    // It waited too long for its turn.
+    const stopped = (): { outcome: JobOutcome; message: string } | undefined =>
+      !begun && stoppingOf(job).aborted ? { outcome: "cancelled", message: RUN_CANCELLED } : undefined;
+    // It waited too long for its turn, or was cancelled.
     if (schedule.isSettled(job.name)) return;
-    const asking = begun ? undefined : whyNot(job);
-    const not = asking instanceof Promise ? await asking : asking;
+    const asking = begun || stopped() ? undefined : whyNot(job);
+    const answer = asking instanceof Promise ? await asking : asking;
     // Or meanwhile.
     if (schedule.isSettled(job.name)) return;
+    const not = stopped() ?? answer;
     if (not) {
       schedule.release(job.name);
       return settle(job, not.outcome, { message: not.message, durationMs: 0 });
@@ -139,6 +147,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
     const number = tries.number(job.name, begun !== undefined);
     const cancel = new AbortController();
     cancels.set(job.name, cancel);
+    queued.delete(job.name);
     const asked = {
       run: options.run,
       job,
@@ -293,6 +302,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       for (let job = schedule.takeDelayed(); job; job = schedule.takeDelayed()) await waits.ready(job);
       for (const { job, runner, also = [] } of schedule.place()) {
         const [place, ...others] = [runner, ...also].map((id) => places.get(id)) as [Place, ...Place[]];
+        queued.set(job.name, job);
         queue.add(() => attempt(job, place, others)).then(step, fail);
       }
       if (schedule.settled && queue.size === 0 && queue.pending === 0) finished.resolve();
@@ -318,7 +328,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
       void giveUp(name, "it was cancelled before it was tried again").then(step, fail);
       return;
     }
-    const job = schedule.take(name);
+    const job = schedule.take(name) ?? queued.get(name);
     if (job)
       void settle(job, "cancelled", { message: "it was cancelled before it started", durationMs: 0 }).then(step, fail);
   }
@@ -400,7 +410,7 @@ export async function execute(options: ExecuteOptions): Promise<RunOutcome> {
           at: Date.now(),
           job: job.name,
           outcome: "cancelled",
-          message: "the run was cancelled before it started",
+          message: RUN_CANCELLED,
           durationMs: 0,
         });
       }
