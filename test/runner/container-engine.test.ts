@@ -112,7 +112,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
         new AbortController().signal,
       );
       const result = collect(running);
-      await says(running, "up");
+      await says(running, "up\n");
       await proxy.stop();
       expect(await result).toMatchObject({ settled: { kind: "lost", heldOpen: false }, stdout: "up\n" });
       await site.end();
@@ -140,7 +140,7 @@ await withEngines(["docker", "podman"], (containers, kind) => {
         new AbortController().signal,
       );
       const result = collect(running);
-      await says(running, "up");
+      await says(running, "up\n");
       proxy.silence();
       const began = performance.now();
       expect(await running.kill(100)).toEqual({ ended: [], survivors: [], unknown: expect.any(String) });

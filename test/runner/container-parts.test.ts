@@ -5,13 +5,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { limits } from "../../protocol/limits.ts";
 import { carried, ownChanges } from "../../runner/keeper/backends/container/changes.ts";
-import { endedWith, ending } from "../../runner/keeper/backends/container/command.ts";
+import { endedWith, ending, endingAfter } from "../../runner/keeper/backends/container/command.ts";
 import { registryOf } from "../../runner/keeper/backends/container/credentials.ts";
 import { demux } from "../../runner/keeper/backends/container/demux.ts";
 import { wordsOf } from "../../runner/keeper/backends/container/engine-error.ts";
 import { refusalIn, withoutInitFailure } from "../../runner/keeper/backends/container/init-failure.ts";
 import { markOf, parseMark } from "../../runner/keeper/backends/container/mark.ts";
 import { isFor } from "../../runner/keeper/backends/container/pull.ts";
+import { signalAll } from "../../runner/keeper/backends/container/signals.ts";
+import { outOfMemoryLater } from "../../runner/keeper/backends/container/wait.ts";
 import { until } from "../rig/rig.ts";
 
 const frame = (stream: number, bytes: Uint8Array): Buffer => {
@@ -180,6 +182,28 @@ describe("how a container ended", () => {
     expect(endedWith(0, true, new Set())).toEqual({ kind: "exited", code: 0 });
   });
 
+  it("is out of memory also where the engine hears of that behind the exit", async () => {
+    const engineOf = (State: () => { OOMKilled: boolean }) =>
+      ({ docker: { getContainer: () => ({ inspect: async () => ({ State: State() }) }) } }) as never;
+    let looks = 0;
+    expect(
+      await outOfMemoryLater(
+        engineOf(() => ({ OOMKilled: ++looks === 3 })),
+        "id",
+      ),
+    ).toBe(true);
+    expect(
+      await outOfMemoryLater(
+        engineOf(() => ({ OOMKilled: false })),
+        "id",
+      ),
+    ).toBe(false);
+    const gone = engineOf(() => {
+      throw new Error("no such container");
+    });
+    expect(await outOfMemoryLater(gone, "id")).toBe(false);
+  });
+
   it("is lost where the engine tells no code", () => {
     expect(endedWith(-1, false, new Set())).toMatchObject({ kind: "lost" });
   });
@@ -198,6 +222,35 @@ describe("how a container ended", () => {
     const told = ending(many, [], []);
     expect([told.ended.length, told.more]).toEqual([limits.endedProcesses, 50 - limits.endedProcesses]);
   });
+
+  it("tells of what nobody looked at when the grace was over, not what ended it", () => {
+    const over = { code: 137, outOfMemory: false };
+    const unknown = "the engine did not tell all that ran";
+    const one = { pid: 1, name: "p1" };
+    expect(endingAfter(over, [one], undefined, [])).toEqual({ ended: [], survivors: [], unknown });
+    expect(endingAfter(over, undefined, [one], [])).toEqual({
+      ended: [{ ...one, by: "KILL" }],
+      survivors: [],
+      unknown,
+    });
+  });
+});
+
+it("sends a signal again where init alone is there: what it is about to start has to get it", async () => {
+  const sent: string[] = [];
+  const codes = [3, 3, 0, 9];
+  const container = {
+    async exec({ Cmd }: { Cmd: string[] }) {
+      sent.push(Cmd.at(-1) ?? "");
+      const ExitCode = codes.shift();
+      return { start: async () => Readable.from([]), inspect: async () => ({ ExitCode }) };
+    },
+  };
+  await signalAll({} as never, container as never, ["TERM", "INT"], false);
+  expect(sent).toEqual(Array(3).fill("kill -TERM -1 || exit 3; kill -INT -1; exit 0"));
+  codes.splice(0, codes.length, ...Array(20).fill(3));
+  await signalAll({} as never, container as never, ["TERM"], false);
+  expect(codes.length).toBe(15);
 });
 
 it("tells what a step changed from what the engine mounted", () => {

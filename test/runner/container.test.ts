@@ -98,7 +98,9 @@ await withEngines(["docker", "podman"], (containers, kind) => {
     expect(settled).toEqual({ kind: "signaled", signal: "KILL", heldOpen: false });
     expect(ending.survivors).toEqual([]);
     const named = ending.ended.map(({ name, by }) => `${name} ${by}`);
-    expect(named).toContain("sh KILL");
+    // An engine that takes seconds to look says so, and then nothing is told that nobody saw.
+    if (ending.unknown === undefined) expect(named).toContain("sh KILL");
+    else expect(named.filter((one) => !one.endsWith(" KILL"))).toEqual([]);
     expect(named.some((one) => one.includes("init"))).toBe(false);
   });
 

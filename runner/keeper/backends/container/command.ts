@@ -16,7 +16,7 @@ import { refusalOf } from "./engine-error.ts";
 import { withoutInitFailure } from "./init-failure.ts";
 import { type Process, processesIn, signalAll } from "./signals.ts";
 import { stdinOf } from "./stdin.ts";
-import { endOf, type State } from "./wait.ts";
+import { endOf, outOfMemoryLater, type State } from "./wait.ts";
 
 export interface Step {
   readonly body: Docker.ContainerCreateOptions;
@@ -127,8 +127,14 @@ function follow(
     await Promise.all(closed);
     if (refusal) return { kind: "failed", heldOpen: false, ...refusal };
     if ("lost" in how) return { kind: "lost", heldOpen: false, message: how.lost };
-    return { heldOpen: false, ...endedWith(how.code, how.outOfMemory, sent) };
+    const outOfMemory =
+      how.outOfMemory || (mayBeOutOfMemory(how.code) && (await outOfMemoryLater(engine, container.id)));
+    return { heldOpen: false, ...endedWith(how.code, outOfMemory, sent) };
   }
+
+  /** Killed, and not from here. */
+  const mayBeOutOfMemory = (code: number): boolean =>
+    !engine.isPodman && Boolean(step.body.HostConfig?.Memory) && signalOf(code - 128) === "KILL" && !sent.has("KILL");
 
   const waiting = new Set<SignalName>();
   let delivering: Promise<void> | undefined;
@@ -195,15 +201,15 @@ export function endedWith(code: number, outOfMemory: boolean, sent: ReadonlySet<
   return sent.has(signal) ? { kind: "signaled", signal } : { kind: "exited", code, ambiguous: true };
 }
 
-/** What is not known is never told as ended. */
-function endingAfter(
+/** What is not known is never told as ended: without a look at the grace's end nobody knows by what. */
+export function endingAfter(
   state: State | undefined,
   ...[before, left, survivors]: (readonly Process[] | undefined)[]
 ): Ending {
   if ((state && "lost" in state) || !survivors)
     return { ...NOTHING_ENDED, unknown: "the engine went away; the container may still run" };
   if (before && left) return ending(before, left, survivors);
-  return { ...ending(before ?? [], left ?? [], survivors), unknown: "the engine did not tell all that ran" };
+  return { ...ending([], left ?? [], survivors), unknown: "the engine did not tell all that ran" };
 }
 
 /** When the command itself is gone, the engine ends the rest: what was there at the grace's end was ended by KILL. */

@@ -12,6 +12,10 @@ export interface Process {
 
 /** The code that `sh` or the engine gives where a program could not be started. */
 const NOT_STARTED = [126, 127];
+/** The code of our own script where it found nobody. */
+const NOBODY = 3;
+/** Each takes an engine some time. */
+const MOST_LOOKS = 5;
 
 /**
  * To every process but init, by the image's own sh; where it has none by the engine, which reaches the command alone. As
@@ -24,11 +28,16 @@ export async function signalAll(
   names: readonly SignalName[],
   asRoot: boolean,
 ): Promise<void> {
-  const script = names.map((name) => `kill -${name} -1`).join("; ");
+  const [first, ...others] = names.map((name) => `kill -${name} -1`);
+  const script = [`${first} || exit ${NOBODY}`, ...others, "exit 0"].join("; ");
   try {
     const late = AbortSignal.timeout(limits.killedWithinMs);
-    const code = await execute(engine, container, ["/bin/sh", "-c", script], asRoot ? "0" : undefined, late);
-    if (!NOT_STARTED.includes(code)) return;
+    for (let looks = 1; ; looks++) {
+      const code = await execute(engine, container, ["/bin/sh", "-c", script], asRoot ? "0" : undefined, late);
+      if (NOT_STARTED.includes(code)) break;
+      // Of a container that was started just now init alone may be there, about to start the command.
+      if (code !== NOBODY || looks === MOST_LOOKS) return;
+    }
   } catch (error) {
     // The engine is silent; else it is over, or nothing can be executed in it.
     if (statusOf(error) === undefined) return;
