@@ -163,25 +163,25 @@ export function openStore(folder: string): Store {
         )
         .map(runOf)[0],
     jobs(run) {
+      // Asked first: of a job that is settled by then, every attempt is found.
+      const rows = database.all<RawJob>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run);
       const attempts = Map.groupBy(
         database.all<RawAttempt>("SELECT * FROM attempts WHERE run = ? ORDER BY job, attempt", run).map(attemptOf),
         (attempt) => attempt.job,
       );
-      return database
-        .all<RawJob>("SELECT * FROM jobs WHERE run = ? ORDER BY position", run)
-        .map(({ name, needs, outcome, message, allowed, output, fingerprint, given_by, kept }) => ({
-          run,
-          name,
-          needs: parseStored(v.array(JobName), needs, `the job ${name}`),
-          outcome,
-          allowed: allowed === 1,
-          message,
-          fingerprint,
-          kept: kept as RunId | null,
-          output: output === null ? undefined : parseStored(v.unknown(), output, `the job ${name}`),
-          givenBy: given_by,
-          attempts: attempts.get(name) ?? [],
-        }));
+      return rows.map(({ name, needs, outcome, message, allowed, output, fingerprint, given_by, kept }) => ({
+        run,
+        name,
+        needs: parseStored(v.array(JobName), needs, `the job ${name}`),
+        outcome,
+        allowed: allowed === 1,
+        message,
+        fingerprint,
+        kept: kept as RunId | null,
+        output: output === null ? undefined : parseStored(v.unknown(), output, `the job ${name}`),
+        givenBy: given_by,
+        attempts: attempts.get(name) ?? [],
+      }));
     },
     places: (run) =>
       database

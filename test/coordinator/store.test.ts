@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DatabaseSync, StatementSync } from "node:sqlite";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { RunEvent, RunOutcome } from "../../coordinator/events.ts";
 import { outcomeOfTry } from "../../coordinator/store/rows.ts";
 import { openStore } from "../../coordinator/store/store.ts";
@@ -71,6 +71,36 @@ function another(code: string, limit = "") {
 }
 
 describe("the store", () => {
+  it("has every attempt of a job that it shows as settled, also where that is written while it is read", async () => {
+    const [writing, reading] = [openStore(folder), openStore(folder)];
+    const writer = writing.reader();
+    await writer.on(runStarted("run", ["job"]));
+    // Between the first question and the next.
+    const all = StatementSync.prototype.all;
+    const asked = vi.spyOn(StatementSync.prototype, "all").mockImplementation(function (
+      this: StatementSync,
+      ...values
+    ) {
+      const rows = all.apply(this, values as never);
+      if (asked.mock.calls.length === 1) {
+        void writer.on(jobDispatched("job", "attempt"));
+        void writer.on(jobEnded("job", 0));
+        void writer.on(runEnded("run", "passed"));
+      }
+      return rows;
+    });
+    try {
+      const settled = reading.jobs("run" as RunId).filter(({ outcome }) => outcome !== null);
+      for (const job of settled) expect(job.attempts).toHaveLength(1);
+      expect(asked.mock.calls.length).toBe(2);
+      expect(reading.jobs("run" as RunId)).toMatchObject([{ outcome: "passed", attempts: [{ outcome: "passed" }] }]);
+    } finally {
+      asked.mockRestore();
+      writing.close();
+      reading.close();
+    }
+  });
+
   it("shows a run to others as it goes, and as it came out", () => {
     const store = openStore(folder);
     const other = openStore(folder);
