@@ -2,7 +2,9 @@
 // anew; and between, waiting for changes of what its jobs depend on. A change while a run goes on waits for its end, as with
 // other watchers: jobs are not ended in the middle of what they do.
 import { type ChildProcess, spawn } from "node:child_process";
-import { dirname, relative } from "node:path";
+import { readdirSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
+import type { FSWatcher } from "chokidar";
 import * as v from "valibot";
 import { exitCodes, messageOf, SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
@@ -77,7 +79,7 @@ function begin(again: readonly string[]): ChildProcess {
   });
 }
 
-interface WatchedFiles {
+export interface WatchedFiles {
   readonly changes: Changes;
   /** Rejects with WATCH_FAILED. */
   readonly failed: Promise<never>;
@@ -88,7 +90,7 @@ interface WatchedFiles {
 }
 
 /** Watches the recipe's folder, and what it learns that jobs and the recipe depend on elsewhere. */
-async function watchFiles(recipe: string, own: readonly string[]): Promise<WatchedFiles> {
+export async function watchFiles(recipe: string, own: readonly string[]): Promise<WatchedFiles> {
   const folder = dirname(recipe);
   const changes = gatherChanges();
   const ignored = ignoredFrom(folder, own);
@@ -107,8 +109,7 @@ async function watchFiles(recipe: string, own: readonly string[]): Promise<Watch
       new SortieError("WATCH_FAILED", `${folder} cannot be watched: ${messageOf(error)}.`, { cause: error }),
     ),
   );
-  watcher.on("all", (event, path) => {
-    if (event !== "add" && event !== "change" && event !== "unlink") return;
+  const told = (path: string): void => {
     if (path.endsWith("/.gitignore")) ignored.forget();
     try {
       const concerned = source.has(path) || !jobs ? "all" : touchedBy(path, jobs, folder).map(({ name }) => name);
@@ -116,10 +117,20 @@ async function watchFiles(recipe: string, own: readonly string[]): Promise<Watch
     } catch (error) {
       failure.reject(error);
     }
+  };
+  const again = lookAgain(watcher, told);
+  watcher.on("all", (event, path) => {
+    if (event === "addDir") again.add(path);
+    if (event === "add") again.knows(path);
+    if (event === "add" || event === "change" || event === "unlink") told(path);
   });
   const ready = new Promise<void>((resolve) => watcher.once("ready", resolve));
+  const close = (): Promise<void> => {
+    again.stop();
+    return watcher.close();
+  };
   await Promise.race([ready, failure.promise]).catch(async (error: unknown) => {
-    await watcher.close();
+    await close();
     throw error;
   });
 
@@ -140,8 +151,76 @@ async function watchFiles(recipe: string, own: readonly string[]): Promise<Watch
     forget() {
       jobs = undefined;
     },
-    close: () => watcher.close(),
+    close,
   };
+}
+
+interface LookAgain {
+  /** A new folder. */
+  add(folder: string): void;
+  /** A file that was told of. */
+  knows(file: string): void;
+  stop(): void;
+}
+
+/**
+ * A new folder is read first, and watched then: of what is made there in between chokidar is never told. So it is looked at
+ * twice more, and by the second time it is watched. `tell` gets the files that were missed.
+ */
+function lookAgain(watcher: FSWatcher, tell: (file: string) => void): LookAgain {
+  let seen: string[] = [];
+  let fresh: string[] = [];
+  let missed: string[] = [];
+  const known = new Set<string>();
+  let timer: NodeJS.Timeout | undefined;
+
+  function look(): void {
+    const watched = watcher.getWatched();
+    // Those that it watches by now: it ignores some.
+    for (const path of missed) {
+      for (const file of filesIn(path, watched)) if (!known.has(file)) tell(file);
+      if (watched[path]) fresh.push(path);
+    }
+    missed = [...seen, ...fresh].flatMap((folder) => {
+      const names = new Set(watched[folder]);
+      return namesIn(folder)
+        .filter((name) => !names.has(name))
+        .map((name) => join(folder, name));
+    });
+    watcher.add(missed);
+    seen = fresh;
+    fresh = [];
+    timer = undefined;
+    if (seen.length + missed.length > 0) timer = setTimeout(look, limits.watchLookMs);
+    else known.clear();
+  }
+
+  return {
+    add(folder) {
+      fresh.push(folder);
+      timer ??= setTimeout(look, limits.watchLookMs);
+    },
+    knows(file) {
+      if (timer) known.add(file);
+    },
+    stop: () => clearTimeout(timer),
+  };
+}
+
+/** The file itself, or those below the folder; none of what is not watched. */
+function filesIn(path: string, watched: Readonly<Record<string, readonly string[]>>): string[] {
+  const names = watched[path];
+  if (names) return names.flatMap((name) => filesIn(join(path, name), watched));
+  return watched[dirname(path)]?.includes(basename(path)) ? [path] : [];
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    // It is gone.
+    return [];
+  }
 }
 
 function describe({ jobs, files, count }: Change): string {

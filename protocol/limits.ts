@@ -376,6 +376,8 @@ export const limits = {
   /** A change is followed by others (an editor, a checkout): quiet for the first, or the second at the latest. */
   watchQuietMs: 100,
   watchMostMs: 2_000,
+  /** A new folder is looked at again after this, and once more: by then it is surely watched. */
+  watchLookMs: 500,
   /** One changed file is compared with all inputs, of 20,000 jobs too, well within this. */
   globsMs: 3_000,
   /** Changed files that are named. */

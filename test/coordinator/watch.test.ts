@@ -1,10 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import fs, { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { gatherChanges } from "../../coordinator/changes.ts";
 import { ignoredFrom } from "../../coordinator/ignored.ts";
 import { anchored, touchedBy } from "../../coordinator/touched.ts";
+import { watchFiles } from "../../coordinator/watch.ts";
 import type { JobName } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
 
@@ -131,5 +133,37 @@ describe("changes", () => {
       clearInterval(timer);
       clock.mockRestore();
     }
+  });
+});
+
+describe("a folder that is made", () => {
+  it("is watched with what is made in it between the look at it and the watch, and deeper", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "sortie-watched-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const write = (path: string): void => {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), "");
+    };
+    write("recipe.ts");
+    writeFileSync(join(folder, ".gitignore"), "ignored\n");
+    const files = await watchFiles(join(folder, "recipe.ts"), []);
+    onTestFinished(() => files.close());
+    files.learn({ type: "planned", jobs: [{ name: "any" as JobName }] });
+    const original = fs.watch;
+    const watch = vi.spyOn(fs, "watch").mockImplementation(((path: string, ...rest: []) => {
+      if (path === join(folder, "new")) for (const file of ["file", "deep/file", "ignored"]) write(`new/${file}`);
+      return original(path, ...rest);
+    }) as typeof fs.watch);
+    syncBuiltinESMExports();
+    onTestFinished(() => {
+      watch.mockRestore();
+      syncBuiltinESMExports();
+    });
+    mkdirSync(join(folder, "new"));
+    const told = (await files.changes.next()).files;
+    expect(told.toSorted()).toEqual([join(folder, "new/deep/file"), join(folder, "new/file")]);
+    // And from then on as any other.
+    write("new/deep/later");
+    expect((await files.changes.next()).files).toEqual([join(folder, "new/deep/later")]);
   });
 });
