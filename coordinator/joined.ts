@@ -114,7 +114,7 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
 
   return {
     async open(peer) {
-      const givesUp = performance.now() + 2 * limits.joinWaitMs;
+      const givesUp = performance.now() + limits.listenTurnMs;
       for (;;) {
         const listener = await own();
         const channel = listener
@@ -126,7 +126,7 @@ export function openJoined({ folder, listen: wanted, silenceMs = limits.silenceM
       }
     },
     async listen() {
-      const givesUp = performance.now() + limits.joinWaitMs;
+      const givesUp = performance.now() + limits.listenTurnMs;
       for (;;) {
         const listener = await own();
         if (listener) return { addresses: listener.addresses, here: true };

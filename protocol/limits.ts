@@ -99,6 +99,8 @@ export const limits = {
   joinLongestMs: 10_000,
   /** A process of this machine that was asked to wait so long answers by then, and this much later at most; or it is stopped. */
   joinAnswerMs: 1_000,
+  /** Between two processes that listen nobody does: the one before takes this at most to stop its node, the next to start its own. */
+  listenTurnMs: 10_000,
   /** A command that only waits for its turn to listen looks this often, as a runner does for coordinators: in a local file. */
   joinLookMs: 500,
   /** A connection that ended sooner, and over which nothing was called, was none: the coordinator most likely refuses. */
