@@ -89,6 +89,8 @@ export async function openRecord(
       const message = "cancelling: waiting for the jobs to end (Ctrl-C again leaves at once)";
       const tellCancelling = (): void => void emit({ type: "run-cancelling", at: Date.now(), message });
       cancelled.addEventListener("abort", tellCancelling, { once: true });
+      // Whoever pressed Ctrl-C while the run began is told so as well.
+      if (cancelled.aborted) tellCancelling();
     },
     async end(outcome) {
       const durationMs = Date.now() - startedAt;
