@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeNat, type Nat, whyNoNat } from "../rig/nat.ts";
 import { openProxy, portOf } from "../rig/proxy.ts";
-import { type Live, LOOPBACK, Rig, type RunOptions } from "../rig/rig.ts";
+import { type Live, LOOPBACK, LOOPBACK_HOST, Rig, type RunOptions } from "../rig/rig.ts";
 
 const lines = (count: number): string => Array.from({ length: count }, (_, index) => `line ${index}\n`).join("");
 
@@ -110,7 +110,7 @@ describe("a network that breaks between a joined runner and its coordinator", ()
   beforeAll(async () => {
     const port = (): number =>
       portOf(JSON.parse(readFileSync(join(rig.home, "coordinator", "listen.json"), "utf8")).listen);
-    proxy = await openProxy(port);
+    proxy = await openProxy(port, undefined, LOOPBACK_HOST);
     await rig.joinedRunner("w1", {
       args: ["-A", "--silence-after", "1s"],
       invite: [...LOOPBACK, "--address", `/ip4/127.0.0.1/tcp/${proxy.port}`],

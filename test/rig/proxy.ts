@@ -26,12 +26,13 @@ export const through = (port: number, address: string): string => address.replac
 export const portOf = (address: string): number => Number(/\/tcp\/(\d+)/.exec(address)?.[1]);
 
 /**
- * Listens on a free port of this machine, and passes on to the other one. `onPassed` is told how many bytes came from
- * the side that connects, of all its connections.
+ * Listens on a free port of this machine, and passes on to the other one, at 127.0.0.1 unless another host is named.
+ * `onPassed` is told how many bytes came from the side that connects, of all its connections.
  */
 export async function openProxy(
   target: () => number,
   onPassed: (bytes: number, proxy: CuttingProxy) => void = () => {},
+  host = "127.0.0.1",
 ): Promise<CuttingProxy> {
   let passed = 0;
   const count = (bytes: number): void => {
@@ -41,7 +42,7 @@ export async function openProxy(
   const links = new Set<Link>();
   let frozen = false;
   const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (near) => {
-    const link = join(near, target, { frozen, count, over: () => links.delete(link) });
+    const link = join(near, target, { host, frozen, count, over: () => links.delete(link) });
     links.add(link);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -70,12 +71,13 @@ export async function openProxy(
 }
 
 interface LinkOptions {
+  readonly host: string;
   readonly frozen: boolean;
   count(bytes: number): void;
   over(): void;
 }
 
-function join(near: Socket, target: () => number, { frozen: begun, count, over }: LinkOptions): Link {
+function join(near: Socket, target: () => number, { host, frozen: begun, count, over }: LinkOptions): Link {
   let frozen = begun;
   let far: Socket | undefined;
   /** What one side learned of the other's end while nothing passed. */
@@ -104,7 +106,7 @@ function join(near: Socket, target: () => number, { frozen: begun, count, over }
   }
 
   function connected(): void {
-    far = connect({ port: target(), host: "127.0.0.1", allowHalfOpen: true });
+    far = connect({ port: target(), host, allowHalfOpen: true });
     far.on("error", lost).on("close", lost);
     pass(near, far);
     pass(far, near);

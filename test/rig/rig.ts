@@ -1,6 +1,7 @@
 // Real runners and coordinators through the built commands, each with a state folder of its own. Disposing the rig
 // stops what it started, and fails the test where a process or a job's directory is left.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,8 +62,12 @@ export interface JoinedOptions {
   readonly networks?: { readonly coordinator: string; readonly runner: string } | undefined;
 }
 
-/** Listens on a free port of this machine. */
-export const LOOPBACK = ["--listen", "/ip4/127.0.0.1/tcp/0"];
+/**
+ * Listens on a free port of an address of its own: between two commands that listen there nobody does, and on 127.0.0.1 the
+ * port could be given to somebody else.
+ */
+export const LOOPBACK_HOST = `127.${[...randomBytes(3)].map((byte) => 1 + (byte % 254)).join(".")}`;
+export const LOOPBACK = ["--listen", `/ip4/${LOOPBACK_HOST}/tcp/0`];
 
 const PRESS_MS = 400;
 
