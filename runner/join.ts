@@ -1,12 +1,14 @@
 // A runner that dials: for one behind a NAT, which its coordinators cannot reach. It proves an invite once, and from then on keeps a
 // connection to each coordinator whose addresses it has, whenever that listens. Calls come in over it as over any other.
+import { once } from "node:events";
+import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { isOtherPeer } from "../protocol/dial-error.ts";
 import { asSortieError } from "../protocol/errors.ts";
 import { parseAddress, parseInvite } from "../protocol/invite.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Node } from "../protocol/node.ts";
-import { follow, introduce } from "../protocol/succession.ts";
+import { follow, introduce, waitingPins } from "../protocol/succession.ts";
 import { ownerOf, type Pin, type Trust } from "../protocol/trust.ts";
 import { issuerOf, parseGiven, proveGiven } from "../protocol/use-invite.ts";
 
@@ -92,7 +94,9 @@ async function keep(first: Pin, { folder, node, trust, log }: KeepOptions, stopp
     try {
       const pin = trust.current(first.peer);
       if (!pin || !isDialled(pin)) return;
-      await introduce(folder, trust, pin);
+      // It takes nodes of their own to tell of a new key: none is made while nobody listens, so that the next try is soon.
+      const isToBeTold = waitingPins(folder, trust).some(({ peer }) => peer === pin.peer);
+      if (isToBeTold && (await isSomebodyAt(pin.addresses))) await introduce(folder, trust, pin);
       const { ended } = await node.connect(pin.peer, pin.addresses, limits.joinDialMs);
       const steady = setTimeout(() => {
         unsteady = 0;
@@ -118,4 +122,22 @@ async function keep(first: Pin, { folder, node, trust, log }: KeepOptions, stopp
     if (stopped.aborted) return;
     pause = Math.min(pause * 2, limits.joinMostMs);
   }
+}
+
+/** Whether a connection is taken at one of the addresses; an address of another kind may have somebody. */
+function isSomebodyAt(addresses: readonly string[]): Promise<boolean> {
+  const tries = addresses.map(async (address) => {
+    const [, host, port] = /^\/(?:ip[46]|dns[46]?)\/([^/]+)\/tcp\/(\d+)/.exec(address) ?? [];
+    if (host === undefined) return;
+    const socket = connect({ host, port: Number(port) }).on("error", () => {});
+    try {
+      await once(socket, "connect", { signal: AbortSignal.timeout(limits.joinDialMs) });
+    } finally {
+      socket.destroy();
+    }
+  });
+  return Promise.any(tries).then(
+    () => true,
+    () => false,
+  );
 }
