@@ -13,7 +13,8 @@ export interface ProcessStat {
   readonly began: string;
   /**
    * Whether there may be variables to be read: not of the kernel's own, nor after `env -i`. While it is being made another
-   * program it has them, and they read as none; who may not read them is not told, either, that there are none.
+   * program it has them, and they read as none, at last with a beginning that is also their end, but with no code yet; who may
+   * not read them is not told, either, that there are none.
    */
   readonly hasEnvironment: boolean;
 }
@@ -31,8 +32,8 @@ export function processStat(pid: number): ProcessStat | undefined {
       parent: Number(fields[1]),
       group: Number(fields[2]),
       began: fields[19] ?? "",
-      // The size of its memory, and where its variables begin and end in it.
-      hasEnvironment: fields[20] !== "0" && (fields[47] === "0" || fields[47] !== fields[48]),
+      // The size of its memory, and where in it its code begins, and its variables begin and end.
+      hasEnvironment: fields[20] !== "0" && (fields[23] === "0" || fields[47] === "0" || fields[47] !== fields[48]),
     };
   } catch {
     return undefined;
