@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -31,8 +31,9 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
   // What the login shell runs /bin/sh with.
   const [, bootstrap = ""] = /^exec \/bin\/sh -c '(.*)'$/.exec(BOOTSTRAP) ?? [];
   const args = [...before, "-c", bootstrap];
-  const run = (line: Uint8Array) => {
-    const { status, stdout, stderr } = spawnSync(shell, args, { input: line, maxBuffer: 64 * 1024 * 1024 });
+  const run = (line: Uint8Array, path = process.env["PATH"]) => {
+    const env = { ...process.env, PATH: path };
+    const { status, stdout, stderr } = spawnSync(shell, args, { input: line, env, maxBuffer: 64 * 1024 * 1024 });
     expect(String(stdout).startsWith(READY)).toBe(true);
     return { status, stdout: String(stdout).slice(READY.length), stderr: String(stderr) };
   };
@@ -136,5 +137,29 @@ describe.each(present)("the scripts in %s", (_, [shell = "", ...before]) => {
     // Its number is another's now: this process itself is not touched, though it has it.
     const mine = run(asLine(endScript({ mark, leader: { pid: process.pid, began: "1" } }, 0)));
     expect(mine.stdout).toBe("");
+  });
+
+  it("end also what the first look misses, since it is being executed then", () => {
+    const mark = `SORTIE_SCRIPT_TEST=${process.pid}`;
+    const env = { PATH: process.env["PATH"], SORTIE_SCRIPT_TEST: String(process.pid) };
+    const asleep = (): number => spawn("sleep", ["7503"], { detached: true, env, stdio: "ignore" }).pid ?? 0;
+    /** A grep that does not see the process in its first look at environments. */
+    const blindTo = (pid: number): string => {
+      const path = join(folder, `blind-to-${pid}`);
+      mkdirSync(path);
+      const looked = join(path, "looked");
+      const first = `case "$*" in */environ*) [ -e ${looked} ] || { >${looked}; grep "$@" | grep -v "^${pid}/"; exit; } ;; esac`;
+      writeFileSync(join(path, "grep"), `#!/bin/sh\nPATH='${env.PATH}'\n${first}\nexec grep "$@"\n`, { mode: 0o755 });
+      return `${path}:${env.PATH}`;
+    };
+    const end = (graceMs: number, missed: number): string[] =>
+      run(asLine(endScript({ mark, leader: undefined }, graceMs)), blindTo(missed))
+        .stdout.trim()
+        .split("\n")
+        .sort();
+    const alone = asleep();
+    expect(end(0, alone)).toEqual([`kill ${alone} sleep`]);
+    const [seen, missed] = [asleep(), asleep()];
+    expect(end(60_000, missed)).toEqual([`term ${seen} sleep`, `term ${missed} sleep`].sort());
   });
 });

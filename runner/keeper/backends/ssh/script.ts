@@ -175,7 +175,14 @@ export interface Tree {
   readonly leader: Leader | undefined;
 }
 
-/** Sets L to the processes that are left, and sends signals to them. Without /proc only the group is known. */
+/** Of /proc/PID/stat: it has memory, and no code in it yet. */
+const EXECUTED = "\\) [A-Z]( -?[0-9]+){19} [1-9][0-9]* [0-9]+ [0-9]+ 0 ";
+
+/**
+ * Sets L to the processes that are left, and sends signals to them. Without /proc only the group is known. While a process is
+ * being made another program its environment reads as empty: so nothing is left only where two looks found nothing, and
+ * nobody was in the middle of that between them.
+ */
 const look = ({ mark, leader }: Tree): string => `${BEGAN}
 P=${leader?.pid ?? ""} L=
 if [ -n "$P" ] && _sortie_began "$P" && [ "$_sortie_b" != ${leader?.began ?? 0} ]; then P=; fi
@@ -183,7 +190,7 @@ if [ -n "$P" ] && _sortie_began "$P" && [ "$_sortie_b" != ${leader?.began ?? 0} 
 Z=-z
 grep -z . /dev/null 2>/dev/null
 [ $? -lt 2 ] || Z=
-look() {
+once() {
   L=
   if [ -r /proc/self/environ ]; then
     for e in $(cd /proc && { grep -ls $Z -F ${quoted(mark)} [0-9]*/environ
@@ -192,6 +199,14 @@ look() {
       case "$L " in *" $e "*) ;; *) L="$L $e" ;; esac
     done
   elif [ -n "$P" ] && kill -0 "-$P" 2>/dev/null; then L=" $P"; fi
+}
+look() {
+  U=-
+  for i in 1 2 3 4 5; do
+    once
+    [ -z "$L" ] && [ -n "$U" ] || break
+    U=$(cd /proc && grep -lsE '${EXECUTED}' [0-9]*/stat)
+  done
 }
 outside() { [ -z "$P" ] || { _sortie_began "$1" && [ "$_sortie_g" != "$P" ]; }; }
 send() {
@@ -204,8 +219,8 @@ export const signalScript = (tree: Tree, names: readonly string[]): string =>
 
 /**
  * TERM to the tree, KILL to what is left after the grace, each process told when it is gone: `term PID NAME`,
- * `kill PID NAME`; what stays as `left PID NAME`. A grace of 0 means KILL at once. TERM is sent once:
- * what a clean-up starts in the grace is left alone.
+ * `kill PID NAME`; what stays as `left PID NAME`. A grace of 0 means KILL at once. TERM is sent once, to what either of two
+ * looks found: what a clean-up starts in the grace is left alone.
  */
 export const endScript = (tree: Tree, graceMs: number): string => `${look(tree)}
 S= w=0.02 n=0
@@ -232,6 +247,7 @@ now() {
 }
 see
 if [ ${Math.ceil(graceMs / 10)} -gt 0 ]; then
+  see; L=$S
   send TERM
   now; u=$((t + ${Math.ceil(graceMs / 10)}))
   while [ -n "$L" ] && now && [ $t -lt $u ]; do pause; see; done
