@@ -72,6 +72,15 @@ const isGone = (pid: number): Promise<boolean> =>
     (gone) => gone,
   );
 
+/** One that leaves so soon that a front which is held up finds it gone again, and asks for another. */
+async function keeperSoon(path: string, program: string): Promise<KeeperLink> {
+  const link = await until(
+    () => keeperProcess(path, { program }).catch(() => undefined),
+    (found) => found !== undefined,
+  );
+  return link ?? keeperProcess(path, { program });
+}
+
 /** A keeper program that leaves sooner than is usual. */
 function leavesAfter(milliseconds: number): string {
   const path = join(folder, "keeper-program.ts");
@@ -233,7 +242,7 @@ describe("a keeper process", () => {
 
   it("leaves by itself when there is neither a front nor a job, and not before", async () => {
     const program = leavesAfter(300);
-    const link = await keeperProcess(keepers, { program });
+    const link = await keeperSoon(keepers, program);
     // One that a slow machine let leave before this front was there is followed by another.
     const runner = await testRunner(folder, { keeper: { ...link, close: async () => {} } });
     const { pid } = await infoOf(link);
@@ -250,7 +259,7 @@ describe("a keeper process", () => {
       ),
     ).toMatchObject([{ running: false }, { running: false }]);
     // As a front that is killed: its news end, and nobody says goodbye.
-    const alone = await keeperProcess(join(folder, "other"), { program });
+    const alone = await keeperSoon(join(folder, "other"), program);
     const { pid: left } = await infoSoon(alone);
     expect(await isGone(left)).toBe(true);
     expect(readdirSync(join(folder, "other")).sort()).toEqual(["journals", "keeper.log", "owner", "work"]);
@@ -281,7 +290,8 @@ describe("a keeper process", () => {
     expect(left()).toBe(0);
     expect(readdirSync(join(keepers, "work"))).toEqual([]);
     expect(await codeOf(startJob(runner, job.command("true")))).toBe("NOT_FOUND");
-    expect((await listJobs(runner)).map(({ within: of }) => of)).toEqual([
+    // Those that began within one millisecond come in any order.
+    expect((await listJobs(runner)).map(({ within: of }) => of).sort()).toEqual([
       job.wanted.attemptId,
       job.wanted.attemptId,
       undefined,

@@ -146,7 +146,7 @@ describe("a job's limits", () => {
 describe("the end of a job", () => {
   it("says what a cancellation ended, and how", async () => {
     const script = "setsid sleep 4878 & (trap '' TERM; exec sleep 4879) & wait";
-    const call = await startJob(runner, request(script, { graceMs: 300 }));
+    const call = await startJob(runner, request(script, { graceMs: 1_000 }));
     const [sleeper, stubborn] = await until(
       () => ["4878", "4879"].flatMap((seconds) => processesRunning("sleep", seconds)),
       (pids) => pids.length === 2,

@@ -16,9 +16,13 @@ const TREES = 20;
 /** A process of the attempt, in a group of its own. */
 function started(attempt: string, program: string, ...args: string[]): number {
   const env = { PATH: process.env["PATH"], [MARKER]: attempt };
-  const { pid = 0 } = spawn(program, args, { env, detached: true, stdio: "ignore" });
+  const child = spawn(program, args, { env, detached: true, stdio: "ignore" });
+  const { pid = 0 } = child;
   expect(pid).toBeGreaterThan(0);
-  onTestFinished(() => killGroupNow(pid));
+  onTestFinished(() => {
+    // The number of one that has ended may be another's by now.
+    if (child.exitCode === null && child.signalCode === null) killGroupNow(pid);
+  });
   return pid;
 }
 
