@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { within } from "../protocol/within.ts";
+import { awaitAlone } from "./command-alone.ts";
 import type { Notice } from "./notice.ts";
 import type { Argv } from "./recipe/place.ts";
 
@@ -32,7 +33,7 @@ export async function deliverByCommand(
   child.stderr.on("data", (bytes: Buffer) => {
     said = (said + decoder.write(bytes)).slice(-limits.notifySaidCharacters);
   });
-  // What it leaves running may hold its output open; that is not waited for.
+  awaitAlone(child, [child.stderr]);
   const result = await within(child, limits.notifyCommandMs + 2 * limits.closeMs);
   if (result?.exitCode === 0) return undefined;
   const last = said.trim().split("\n").at(-1) ?? "";

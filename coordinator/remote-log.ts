@@ -1,9 +1,11 @@
 // A job's journal, straight from its runner, as a file here: read it as a log while it comes. For `coordinator logs
 // --from`, which shows the jobs of this coordinator's other machines, and what a lost state folder held.
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { SortieError } from "../protocol/errors.ts";
 import type { Exit } from "../protocol/exit.ts";
+import { privateFolder } from "../protocol/home.ts";
+import { newId } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import { callJson } from "../protocol/make-call.ts";
 import type { JobState } from "../protocol/messages.ts";
@@ -11,6 +13,9 @@ import { answerWithin } from "./answer-within.ts";
 import { startAttempt } from "./attempt.ts";
 import type { RunnerLink } from "./fleet.ts";
 import { createLog } from "./store/log.ts";
+
+/** Ctrl-C ends a reader, and leaves its file. Those that nothing is written to for so long go; whoever still reads one has it open. */
+const LEFT_MS = 24 * 60 * 60_000;
 
 export async function listJobs(runner: RunnerLink): Promise<readonly JobState[]> {
   const channel = await runner.open();
@@ -49,7 +54,10 @@ export async function openRemoteLog(
   { attemptId, end: endsAt, running }: JobState,
   options: { readonly folder: string; readonly follow: boolean; readonly onConnection: (lost?: string) => void },
 ): Promise<RemoteLog> {
-  const path = join(options.folder, "remote", `${process.pid}.${attemptId}.chunks`);
+  const remote = privateFolder(join(options.folder, "remote"));
+  removeLeft(remote);
+  // Of this reader alone: in a container the next process may have the same number.
+  const path = join(remote, `${newId()}.${attemptId}.chunks`);
   const log = createLog(path);
   const enough = new SortieError("CONNECTION_LOST", "Enough was read.");
   /** Where in the journal what is here ends. */
@@ -97,4 +105,12 @@ export async function openRemoteLog(
       rmSync(path, { force: true });
     },
   };
+}
+
+function removeLeft(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats && Date.now() - stats.mtimeMs > LEFT_MS) rmSync(path, { force: true });
+  }
 }

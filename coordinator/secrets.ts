@@ -8,6 +8,7 @@ import { lastBytes } from "../protocol/last-bytes.ts";
 import { limits } from "../protocol/limits.ts";
 import { formsBytes, type Redaction, redactionOf } from "../protocol/redact.ts";
 import { oneLine } from "../protocol/text.ts";
+import { awaitAlone } from "./command-alone.ts";
 import type { PlanJob } from "./plan.ts";
 import type { PlanSecret } from "./recipe/plan-secret.ts";
 import { isSecret, labelOf, type SecretSource } from "./recipe/secret.ts";
@@ -195,16 +196,8 @@ async function runCommand(
   child.stderr.on("data", (bytes: Uint8Array) => {
     saying = lastBytes(saying, bytes, limits.secretBytes);
   });
-  // What it leaves behind may hold its outputs for ever: whoever wants the value waits for the command alone. It has no
-  // group of its own to be killed with, which could ask nothing at the terminal.
-  child.nodeChildProcess.once("exit", () => {
-    const drained = setTimeout(() => {
-      child.stdout.destroy();
-      child.stderr.destroy();
-    }, limits.drainQuietMs);
-    const over = (): void => clearTimeout(drained);
-    child.then(over, over);
-  });
+  // It has no group of its own to be killed with, which could ask nothing at the terminal.
+  awaitAlone(child, [child.stdout, child.stderr]);
   const result = await child;
   const { exitCode, stdout, timedOut, isMaxBuffer, isCanceled } = result;
   if (isCanceled) throw new SortieError("INTERRUPTED", "Interrupted while a secret was read.");

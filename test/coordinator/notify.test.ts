@@ -1,5 +1,7 @@
+import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { deliverByCommand, deliverTo } from "../../coordinator/deliver.ts";
 import type { RunEvent } from "../../coordinator/events.ts";
@@ -11,6 +13,7 @@ import { noSecrets } from "../../coordinator/secrets.ts";
 import { planDocument } from "../../coordinator/views/plan-document.ts";
 import type { JobName, RunId } from "../../protocol/ids.ts";
 import { limits } from "../../protocol/limits.ts";
+import { testFolder } from "../rig/peers.ts";
 
 const notice: Notice = {
   ...{ type: "run", run: "run1" as RunId, recipe: "/r.ts", endedAt: 5, durationMs: 4 },
@@ -98,7 +101,11 @@ describe("a command that tells somebody", () => {
     expect(await deliverByCommand(["sh", "-c", "kill -9 $$"], notice, "/")).toBe("signal SIGKILL");
     expect(await deliverByCommand(["/no/such/program"], notice, "/")).toContain("ENOENT");
     // One that reads nothing, and leaves something behind with its output open.
-    expect(await deliverByCommand(["sh", "-c", "exec 0<&-; exit 0"], notice, "/")).toBeUndefined();
+    const folder = testFolder();
+    const leaves = "exec 0<&-; sleep 9193 & echo $! > left; exit 0";
+    const told = await deliverByCommand(["sh", "-c", leaves], notice, folder);
+    process.kill(Number(readFileSync(join(folder, "left"), "utf8")));
+    expect(told).toBeUndefined();
   });
 });
 
