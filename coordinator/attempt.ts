@@ -377,6 +377,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
     }
     end = toTheEnd();
   }
+  // Whoever waits for it may come some turns later: exec opens its record first.
+  end.catch(() => {});
 
   return {
     end,

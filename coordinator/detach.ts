@@ -28,6 +28,8 @@ export async function runDetached(): Promise<string> {
     });
     return await new Promise<string>((resolve, reject) => {
       child.once("message", (run: string) => {
+        // From here on its end is its own: a short run may be over before this process is.
+        child.removeAllListeners("exit");
         child.disconnect();
         child.unref();
         resolve(run);

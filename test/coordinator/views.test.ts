@@ -296,7 +296,8 @@ const KEYS = `process.stdin.setRawMode(true);
       const keys = process.stdin[Symbol.asyncIterator]();
       const key = () => keys.next();`;
 
-describe("the live view", () => {
+// A screen that never comes, and then a rig that waits for what is left of its run, take half a minute each: the first is to be told.
+describe("the live view", { timeout: 120_000 }, () => {
   it("tells warnings, and what was kept, with its last words", async () => {
     const { stream, text } = sink();
     const view = await liveView(stream);
