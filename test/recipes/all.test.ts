@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { listRecipes } from "../../coordinator/recipe/loader.ts";
@@ -21,7 +21,9 @@ describe("every recipe in recipes/", () => {
   });
 
   it("has right types, by the settings that `coordinator check` takes for a project with a tsconfig.json", () => {
-    const folder = mkdtempSync(join(root, "node_modules/.cache/", "sortie-recipes-"));
+    const cache = join(root, "node_modules/.cache");
+    mkdirSync(cache, { recursive: true });
+    const folder = mkdtempSync(join(cache, "sortie-recipes-"));
     try {
       const settings = { extends: join(root, "tsconfig.json"), include: [], files: recipes.map(({ path }) => path) };
       writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(settings));
