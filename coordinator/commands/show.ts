@@ -97,6 +97,8 @@ function endingOf({ job, exit }: AttemptRow): string[][] {
 
 function logState(store: Store, attempt: AttemptRow): string {
   let held: ReturnType<typeof measureLog>;
+  // Asked first: its end may be written while the log is measured.
+  const isLive = store.isLive(attempt);
   try {
     held = measureLog(store.logPath(attempt));
   } catch (error) {
@@ -104,7 +106,7 @@ function logState(store: Store, attempt: AttemptRow): string {
     if (error instanceof SortieError && error.code === "STATE_INVALID") return "damaged";
     throw error;
   }
-  if (!held?.exit && store.isLive(attempt)) return "still growing";
+  if (!held?.exit && isLive) return "still growing";
   if (!held) return "missing";
   return describeCompleteness(held, attempt.gap);
 }
