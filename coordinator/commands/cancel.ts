@@ -35,7 +35,9 @@ export async function handler({ what, wait }: { what: string; wait: boolean }): 
     if (row.state === "interrupted" && store.takeOver(run)) {
       await cancelInterrupted(store, folder, row, job);
     } else {
-      if (row.state !== "running") throw new SortieError("RUN_ENDED", `The run ${run} ${row.state} already.`);
+      // Whoever took it over meanwhile is asked.
+      const { state } = store.findRun(run);
+      if (state !== "running") throw new SortieError("RUN_ENDED", `The run ${run} ${state} already.`);
       store.requestCancel(run, job);
       while (wait && !isOver(store, run, job)) await delay(LOOK_EVERY_MS);
     }
