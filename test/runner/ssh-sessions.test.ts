@@ -84,6 +84,31 @@ describe.skipIf(why)("the sessions of a host", () => {
     expect(jobs.logged).toEqual([]);
   });
 
+  it("wait for one that is being closed, however late the server answers", async () => {
+    let proxy: CuttingProxy | undefined;
+    await using sshd = await startSshd({
+      maxSessions: 1,
+      via: async (port) => {
+        proxy = await openProxy(() => port);
+        return proxy.port;
+      },
+    });
+    // What comes in fifty milliseconds is passed on together: a close, and what is asked for behind it.
+    const passing = setInterval(() => {
+      proxy?.thaw();
+      setImmediate(() => proxy?.freeze());
+    }, 50);
+    try {
+      await using jobs = sshJobs(sshd.config);
+      const results = await Promise.all(Array.from({ length: 20 }, () => jobs.sh("exit 4")));
+      for (const { settled } of results) expect(settled).toEqual({ kind: "exited", code: 4, heldOpen: false });
+      expect(jobs.logged).toEqual([]);
+    } finally {
+      clearInterval(passing);
+      await proxy?.close();
+    }
+  });
+
   it("end a job also where every session is taken", async () => {
     await using sshd = await startSshd({ maxSessions: 1 });
     await using jobs = sshJobs(sshd.config);

@@ -150,6 +150,14 @@ export function hostSessions(
     serve();
   }
 
+  /** Of a session that was there. */
+  function leave(taken: Taken): void {
+    const [line] = taken;
+    line.leaving++;
+    setTimeout(() => line.leaving--, LEAVING_MS).unref();
+    release(taken);
+  }
+
   function rest(line: Line): void {
     if (line.taken.size > 0 || line.over) return;
     line.idle = setTimeout(() => {
@@ -202,7 +210,7 @@ export function hostSessions(
     } catch (error) {
       if (!gaveUp.aborted) throw error;
       const discard = (channel: ClientChannel): void => {
-        channel.once("close", () => release(taken));
+        channel.once("close", () => leave(taken));
         channel.resume();
         channel.stderr.resume();
         channel.close();
@@ -227,20 +235,18 @@ export function hostSessions(
         const taken = await acquire(urgent, cancelled);
         const [line, number] = taken;
         const { client, gone } = line.connection;
+        const { leaving: before } = line;
         try {
           const channel = await ask(taken, command, cancelled);
-          channel.once("close", () => {
-            line.leaving++;
-            setTimeout(() => line.leaving--, LEAVING_MS).unref();
-            release(taken);
-          });
+          channel.once("close", () => leave(taken));
           return { channel, client, gone };
         } catch (error) {
           if (error instanceof GaveUp) throw error.reason;
           const refused = typeof (error as { reason?: unknown }).reason === "number";
           const broken = /^(Not connected|No response)/.test((error as Error).message);
-          // The server answers in order: those asked for before this one, and not refused, are what it gives.
-          const given = [...line.taken].filter((other) => other < number).length + line.leaving;
+          // The server answers in order: those asked for before this one, and not refused, are what it gives. A busy one
+          // answers late, and counts those that were leaving when it was asked.
+          const given = [...line.taken].filter((other) => other < number).length + Math.max(before, line.leaving);
           const learned = refused && given > 0 && given < line.room;
           if (learned) room = line.room = given;
           if (given === 0 || !refused) failures++;
