@@ -111,6 +111,11 @@ describe("the node", () => {
       patientHandshakes();
       const called = new Set<string>();
       const listener = await node({ listen, onCall: (_channel, peer) => void called.add(peer) });
+      const patient = {
+        dialTimeout: PATIENT_MS,
+        addressDialTimeout: PATIENT_MS,
+        outboundStreamProtocolNegotiationTimeout: PATIENT_MS,
+      };
       const [byDefault, ...diallers] = await Promise.all(
         Array.from({ length: 201 }, async (_, index) =>
           createLibp2p({
@@ -119,7 +124,7 @@ describe("the node", () => {
             transports: [tcp()],
             connectionEncrypters: [noise()],
             streamMuxers: [yamux()],
-            ...(index === 0 ? {} : { connectionManager: { dialTimeout: PATIENT_MS, addressDialTimeout: PATIENT_MS } }),
+            ...(index === 0 ? {} : { connectionManager: patient }),
           }),
         ),
       );
