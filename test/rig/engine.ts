@@ -21,6 +21,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { hasEnded, processStat } from "../../protocol/process-stat.ts";
+import { allProcesses, argumentsOf } from "./processes.ts";
 
 export const IMAGE = "sortie-test";
 /** The same with an entrypoint, a command, a variable and a volume of its own. */
@@ -264,6 +265,7 @@ async function endEngines(folder: string): Promise<void> {
     if (kind === "podman") await removeContainers(`unix://${join(own, "sock")}`);
     await end(Number(pid), began);
   }
+  await endHelpers(folder);
   // What an engine that was killed left mounted.
   for (const line of readFileSync("/proc/mounts", "utf8").split("\n").reverse()) {
     const target = line.split(" ")[1] ?? "";
@@ -284,7 +286,27 @@ async function removeContainers(host: string): Promise<void> {
   const list = await call(host, "GET", "/containers/json?all=1").catch(() => undefined);
   if (list?.status !== 200) return;
   for (const { Id } of JSON.parse(list.text) as { Id: string }[])
-    await call(host, "DELETE", `/containers/${Id}?force=1&v=1`);
+    await call(host, "DELETE", `/containers/${Id}?force=1&v=1`).catch(() => {});
+}
+
+/**
+ * What watches a container, and cleans up after it, goes on without its engine, and writes in the folder: each has that
+ * among its arguments.
+ */
+async function endHelpers(folder: string): Promise<void> {
+  const killsAt = Date.now() + 5_000;
+  for (const givesUp = killsAt + 5_000; Date.now() < givesUp; await delay(50)) {
+    const left = allProcesses().filter((pid) => argumentsOf(pid).includes(`${folder}/`));
+    if (left.length === 0) return;
+    if (Date.now() < killsAt) continue;
+    for (const pid of left) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
 }
 
 async function end(pid: number, began: string | undefined): Promise<void> {

@@ -1,6 +1,7 @@
 // A private sshd on loopback, with throw-away keys and a home of its own, and the client's configuration to reach it.
 // Disposing it ends the server and its sessions, and removes the folder.
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   appendFileSync,
   chmodSync,
@@ -14,7 +15,8 @@ import {
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { allProcesses, contentOf } from "./processes.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { allProcesses, contentOf, isRunning } from "./processes.ts";
 
 const SSHD = "/usr/sbin/sshd";
 
@@ -140,16 +142,22 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
       async [Symbol.asyncDispose]() {
         const sessions = childrenOf(server.pid as number);
         if (server.exitCode === null && server.signalCode === null) {
-          const ended = new Promise((resolve) => server.once("exit", resolve));
+          const ended = once(server, "exit");
           server.kill();
           await ended;
         }
-        for (const pid of sessions) {
-          try {
-            process.kill(pid, "SIGKILL");
-          } catch {
-            // It went with its connection.
+        // What runs in them would write on in its home while that is removed.
+        const isAtHome = (pid: number): boolean => contentOf(pid, "environ").split("\0").includes(`HOME=${home}`);
+        const left = (): number[] => allProcesses().filter((pid) => sessions.includes(pid) || isAtHome(pid));
+        for (let pids = left(); pids.length > 0; pids = left().filter(isRunning)) {
+          for (const pid of pids) {
+            try {
+              process.kill(pid, "SIGKILL");
+            } catch {
+              // It went with its connection.
+            }
           }
+          await delay(10);
         }
         rmSync(folder, { recursive: true, force: true });
       },
