@@ -15,13 +15,15 @@ export interface Case {
   readonly title: string;
   readonly run: (place: Place) => Promise<unknown>;
   readonly promised: unknown;
-  /** Hundreds of jobs: once for each backend, and not for each kind of engine and login. */
-  readonly thorough?: true;
+  /** Hundreds of jobs, or of megabytes: once for each backend. Other kinds of engine and login have nothing, or this, instead. */
+  readonly thorough?: true | Case;
   /** What it is instead, and how the table says so. */
   readonly but?: Partial<Record<BackendName, { readonly says: string; readonly seen: unknown }>>;
 }
 
 const MiB = 1024 * 1024;
+/** Of an input. */
+const BLOCK = 64 * 1024;
 const SIGNALS = [
   "HUP",
   "INT",
@@ -79,8 +81,12 @@ const there = (marker: string) =>
     (count) => count > 0,
   );
 
-/** Many at a time, few enough for a small machine: Podman leaves everybody waiting that is asked for more. */
-async function each<T, R>(list: readonly T[], run: (one: T) => Promise<R>, atOnce = 8): Promise<R[]> {
+/** So many at a time as the place serves soonest. */
+async function each<T, R>(
+  { atOnce }: Pick<Place, "atOnce">,
+  list: readonly T[],
+  run: (one: T) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = [];
   let next = 0;
   await Promise.all(
@@ -94,18 +100,38 @@ async function each<T, R>(list: readonly T[], run: (one: T) => Promise<R>, atOnc
   return results;
 }
 
-/** Of the text, again and again: its length, and SHA-256. */
-function repeated(text: string, bytes: number): string {
+/** SHA-256 of the text, again and again in blocks. */
+function repeated(text: string, bytes: number, blockBytes = MiB): string {
   const hash = createHash("sha256");
-  const block = Buffer.alloc(MiB, text);
-  for (let at = 0; at < bytes; at += MiB) hash.update(block);
+  const block = Buffer.alloc(blockBytes, text);
+  for (let at = 0; at < bytes; at += block.length) hash.update(block);
   return hash.digest("hex");
 }
 
 async function* blocks(text: string, bytes: number): AsyncIterable<Uint8Array> {
-  const block = Buffer.alloc(65_536, text);
+  const block = Buffer.alloc(BLOCK, text);
   for (let at = 0; at < bytes; at += block.length) yield block;
 }
+
+const longStdin = (mebibytes: number): Case => ({
+  title: `${mebibytes} MiB of stdin, whole`,
+  run: async (place) => (await place.run(["sha256sum"], { input: blocks("stdin and more", mebibytes * MiB) })).stdout,
+  promised: `${repeated("stdin and more", mebibytes * MiB, BLOCK)}  -\n`,
+});
+
+const longOutputs = (mebibytes: number): Case => ({
+  title: `${mebibytes} MiB on each output at once, whole`,
+  run: async (place) => {
+    const all = `head -c ${mebibytes * MiB} /dev/zero | tr '\\0'`;
+    const { exit, bytes, sha } = await place.run(`${all} o & ${all} e >&2; wait`);
+    return [exit.reason, bytes, sha];
+  },
+  promised: [
+    "exited",
+    { stdout: mebibytes * MiB, stderr: mebibytes * MiB },
+    { stdout: repeated("o", mebibytes * MiB), stderr: repeated("e", mebibytes * MiB) },
+  ],
+});
 
 /** What cancelled it, how it came out, and that nothing of it is left. */
 const cancelled = ({ exit }: Outcome) => [exit.reason, exit.reason === "cancelled" && exit.by];
@@ -116,7 +142,7 @@ export const cases: readonly Case[] = [
   {
     title: "an exit code: 0, 1, 2, 125, 126, 127, 128, 255",
     run: async (place) =>
-      each([0, 1, 2, 125, 126, 127, 128, 255], async (code) => how(await place.run(`exit ${code}`))),
+      each(place, [0, 1, 2, 125, 126, 127, 128, 255], async (code) => how(await place.run(`exit ${code}`))),
     promised: [0, 1, 2, 125, 126, 127, 128, 255].map((code) => ["exited", code, null]),
   },
   {
@@ -124,6 +150,7 @@ export const cases: readonly Case[] = [
     thorough: true,
     run: async (place) =>
       each(
+        place,
         Array.from({ length: 256 }, (_, code) => code),
         async (code) => {
           const { exit } = await place.run(`exit ${code}`);
@@ -141,7 +168,7 @@ export const cases: readonly Case[] = [
   {
     title: "a signal that ends it (13 of them)",
     run: async (place) =>
-      each(SIGNALS, async (signal) =>
+      each(place, SIGNALS, async (signal) =>
         how(await place.run(`(sleep 0.2; kill -${signal} $$) & exec sleep ${only(4974)}`)),
       ),
     promised: SIGNALS.map((signal) => ["signaled", null, signal]),
@@ -207,16 +234,7 @@ export const cases: readonly Case[] = [
     ],
     promised: ["0", "1", "0"],
   },
-  {
-    title: "256 MiB of stdin, whole",
-    run: async (place) => (await place.run(["sha256sum"], { input: blocks("stdin and more", 256 * MiB) })).stdout,
-    promised: `${(() => {
-      const hash = createHash("sha256");
-      const block = Buffer.alloc(65_536, "stdin and more");
-      for (let at = 0; at < 256 * MiB; at += block.length) hash.update(block);
-      return hash.digest("hex");
-    })()}  -\n`,
-  },
+  { ...longStdin(256), thorough: longStdin(64) },
   {
     title: "stdin that it closes at once, or never reads",
     run: async (place) => [
@@ -236,20 +254,7 @@ export const cases: readonly Case[] = [
     },
     promised: ["exited", 0, null, "xxx"],
   },
-  {
-    title: "256 MiB on each output at once, whole",
-    run: async (place) => {
-      const { exit, bytes, sha } = await place.run(
-        `head -c ${256 * MiB} /dev/zero | tr '\\0' o & head -c ${256 * MiB} /dev/zero | tr '\\0' e >&2; wait`,
-      );
-      return [exit.reason, bytes, sha];
-    },
-    promised: [
-      "exited",
-      { stdout: 256 * MiB, stderr: 256 * MiB },
-      { stdout: repeated("o", 256 * MiB), stderr: repeated("e", 256 * MiB) },
-    ],
-  },
+  { ...longOutputs(256), thorough: longOutputs(64) },
   {
     title: "alternating one-byte writes to both outputs, each in its order",
     run: async (place) => {
@@ -267,7 +272,7 @@ export const cases: readonly Case[] = [
     title: "its first and its last bytes (30 times)",
     run: async (place) =>
       new Set(
-        (await each(Array.from({ length: 30 }), () => place.run("printf first; printf last >&2"))).map(
+        (await each(place, Array.from({ length: 30 }), () => place.run("printf first; printf last >&2"))).map(
           ({ exit, stdout, stderr }) => (exit.reason === "exited" ? `${stdout} ${stderr}` : JSON.stringify(exit)),
         ),
       ),
@@ -448,13 +453,14 @@ export const cases: readonly Case[] = [
     title: "a cancellation while a grandchild holds its outputs",
     run: async (place) => {
       // It writes, so that it is waited for longer than a quiet second.
-      const holds = `sh -c 'while :; do echo; sleep 0.2; done' ${only(4956)}`;
-      const begun = await place.begin(`${holds} & echo up; exit 5 # ${only(4964)}`);
+      const holds = `sh -c ': > holds; while :; do echo; sleep 0.2; done' ${only(4956)}`;
+      const begun = await place.begin(
+        `${holds} & until [ -e holds ]; do sleep 0.05; done; echo up; exit 5 # ${only(4964)}`,
+      );
       await begun.said("up\n");
       // The command itself, which has its script among its arguments; over ssh it has them nowhere else.
       await gone(`# ${only(4964)}`);
       // In a container the engine ends it then, however long that takes.
-      for (let looks = 0; looks < 25 && processesOf(`\x00${only(4956)}`).length > 0; looks++) await delay(20);
       if (processesOf(`\x00${only(4956)}`).some(isOfThisNamespace)) begun.cancel();
       const { exit } = await begun.outcome;
       return [...how({ exit } as Outcome).slice(0, 2), await gone(`\x00${only(4956)}`)];
@@ -467,8 +473,10 @@ export const cases: readonly Case[] = [
     run: async (place) => {
       // It counts from before the start, which in a container can take a loaded machine seconds.
       const began = performance.now();
-      await place.run("true");
-      const timeoutMs = Math.round(1_500 + 4 * (performance.now() - began));
+      const started = await place.begin("echo up");
+      await started.said("up\n");
+      const timeoutMs = Math.round(1_000 + 4 * (performance.now() - began));
+      await started.outcome;
       const { exit, stdout } = await place.run(`echo up; sleep ${only(4957)}`, { timeoutMs });
       return [exit.reason, stdout, await gone(`sleep\x00${only(4957)}`)];
     },
@@ -597,7 +605,13 @@ export const cases: readonly Case[] = [
     title: "what a command of a function step leaves running, until its job ends",
     run: async (place) => {
       const job = await place.drive();
-      await job.within.run(`(setsid sleep ${only(4973)} >/dev/null 2>&1 </dev/null &) ; sleep 0.2`);
+      const input = new PassThrough();
+      const begun = await job.within.begin(`(setsid sleep ${only(4973)} >/dev/null 2>&1 </dev/null &) ; cat`, {
+        input,
+      });
+      await there(`sleep\x00${only(4973)}`);
+      input.end();
+      await begun.outcome;
       await delay(1_000);
       const later = processesOf(`sleep\x00${only(4973)}`).length > 0;
       job.finish(0);
@@ -612,12 +626,12 @@ export const cases: readonly Case[] = [
     thorough: true,
     run: async (place) =>
       each(
+        { atOnce: 50 },
         Array.from({ length: 50 }, (_, index) => index),
         async (index) => {
           const { exit, stdout } = await place.run(`echo ${index}; sleep 0.5; exit ${index}`);
           return [exitCodeOf(exit), stdout];
         },
-        50,
       ),
     promised: Array.from({ length: 50 }, (_, index) => [index, `${index}\n`]),
   },

@@ -36,6 +36,8 @@ export interface Begun {
 }
 
 export interface Place {
+  /** Jobs that it is best asked for at a time. */
+  readonly atOnce: number;
   begin(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Begun>;
   run(what: string | readonly string[] | readonly Command[], options?: Options): Promise<Outcome>;
   /** A driven job, ready for commands. */
@@ -53,6 +55,8 @@ export interface Driven {
 }
 
 const KEPT = 1024 * 1024;
+/** An engine is no faster with more of them, and leaves each of them waiting for longer. */
+const [AT_ONCE, AT_ONCE_OF_ENGINE] = [8, 4];
 
 /** `job`: what makes it a job of this backend. */
 export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
@@ -151,7 +155,8 @@ export function placeOf(runner: Runner, job: Partial<JobRequest>): Place {
     };
   }
 
-  return { begin, run: async (what, options) => (await begin(what, options)).outcome, drive };
+  const atOnce = job.container ? AT_ONCE_OF_ENGINE : AT_ONCE;
+  return { atOnce, begin, run: async (what, options) => (await begin(what, options)).outcome, drive };
 }
 
 /** A script, argv, or steps. */

@@ -10,16 +10,19 @@ import { defaultJournalLimits } from "../../runner/keeper/disk-budget.ts";
 import { embeddedKeeper, type KeeperLink } from "../../runner/keeper/keeper-link.ts";
 import { createRunner, type Runner } from "../../runner/runner.ts";
 import { root } from "../rig/rig.ts";
-import { type BackendName, cases } from "./cases.ts";
+import { type BackendName, type Case, cases } from "./cases.ts";
 import { type Place, placeOf } from "./place.ts";
 import { readColumn, writeColumn } from "./table.ts";
 
 const YES = "yes";
 const PAGE = join(root, "docs/backends.md");
 
+const forOthers = (one: Case): Case[] =>
+  one.thorough === undefined ? [one] : one.thorough === true ? [] : [one.thorough];
+
 /**
  * `open` gives what makes a job one of this backend, once the real part it needs is there. A `label` is that of another
- * engine or login: the same promises, but for the thorough ones, and no column of its own.
+ * engine or login: the same promises, less thoroughly, and no column of its own.
  */
 export function paritySuite(name: BackendName, open: () => Promise<Partial<JobRequest>>, label?: string): void {
   describe(`a job, ${label ?? name}`, () => {
@@ -54,7 +57,7 @@ export function paritySuite(name: BackendName, open: () => Promise<Partial<JobRe
       expect(readColumn(readFileSync(PAGE, "utf8"), name)).toEqual(column);
     });
 
-    for (const { title, run, promised, but } of cases.filter(({ thorough }) => !label || !thorough))
+    for (const { title, run, promised, but } of label === undefined ? cases : cases.flatMap(forOthers))
       it(`has ${title}`, { timeout: 180_000 }, async () => {
         const seen = await run(place);
         const instead = but?.[name];
