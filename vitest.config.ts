@@ -11,6 +11,8 @@ export default defineConfig({
     env: { XDG_CACHE_HOME: join(import.meta.dirname, "node_modules/.cache") },
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // An engine that is slow to end has its time, too: what is left of it would be there in the next run.
+    teardownTimeout: 60_000,
     // A second is too little for a loaded machine.
     expect: { poll: { timeout: 30_000 } },
     allowOnly: false,
