@@ -50,7 +50,8 @@ describe("the demux", () => {
 
   it("takes 300,000 frames of one byte in little time", async () => {
     const one = Buffer.concat(Array.from({ length: 10_000 }, (_, index) => frame(1 + (index % 2), Buffer.from("x"))));
-    const began = performance.now();
+    // Of this process alone: a busy machine takes its time.
+    const before = process.cpuUsage();
     const { stdout, stderr } = demux(
       Readable.from(
         Array.from({ length: 30 }, () => one),
@@ -59,7 +60,8 @@ describe("the demux", () => {
     );
     const [out, err] = await Promise.all([textOf(stdout), textOf(stderr)]);
     expect([out.length, err.length]).toEqual([150_000, 150_000]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1_000).toBeLessThan(5_000);
   });
 
   it("reads no more than a little of what nobody reads, and the rest once somebody does", async () => {

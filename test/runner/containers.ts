@@ -64,14 +64,15 @@ export async function collect(running: RunningCommand): Promise<Result> {
   return { settled, stdout: String(Buffer.concat(outputs.stdout)), stderr: String(Buffer.concat(outputs.stderr)) };
 }
 
-/** Resolves once stdout has the text; goes on reading. */
+/** Resolves once stdout has the text; goes on reading. Rejects where it ends without. */
 export const says = (running: RunningCommand, text: string): Promise<void> =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     let said = "";
     running.stdout.on("data", (bytes: Buffer) => {
       said += String(bytes);
       if (said.includes(text)) resolve();
     });
+    running.stdout.once("end", () => reject(new Error(`it ended, and said ${JSON.stringify(said)}`)));
   });
 
 export class Containers {
