@@ -338,6 +338,8 @@ export async function startAttempt(options: AttemptOptions): Promise<Attempt> {
         if (cancelledBy) send({ type: "cancel", by: cancelledBy });
         if (finishedWith !== undefined) send({ type: "finish", code: finishedWith });
         for (const name of signals.splice(0)) send({ type: "signal", name });
+        // While the runner was looked for there was no call to be ended.
+        if (left.signal.aborted) throw left.signal.reason;
         const [held, since] = [decoder.offset, performance.now()];
         const exit = await follow(current);
         if (exit) return ended(exit);

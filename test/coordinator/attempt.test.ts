@@ -1,7 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { startAttempt } from "../../coordinator/attempt.ts";
+import type { Handlers } from "../../protocol/call.ts";
 import { SortieError } from "../../protocol/errors.ts";
+import { newAttemptId } from "../../protocol/ids.ts";
+import { memoryChannelPair } from "../../protocol/memory-channel.ts";
+import { serveCall } from "../../protocol/serve-call.ts";
 import { simulatedRunner } from "../rig/simulated-fleet.ts";
 import { request } from "../runner/calls.ts";
 
@@ -24,4 +28,32 @@ it("tells how an attempt failed to whoever asks later, and is no unhandled rejec
   await failed.promise;
   await nextTurn();
   await expect(end).rejects.toMatchObject({ code: "STORE_FAILED" });
+});
+
+it("leaves an attempt also where that is asked while its runner is being found", async () => {
+  const attemptId = newAttemptId();
+  const asked = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const handlers: Handlers = {
+    async "/job/attach"(_asked, _caller, accept) {
+      asked.resolve();
+      await go.promise;
+      const carriage = await accept({ attemptId, offset: 0, missing: { stdout: 0, stderr: 0 }, end: 0, stdin: 0 });
+      // A job that says nothing, for as long as it is read.
+      while (await carriage.read());
+    },
+  };
+  const link = {
+    ...{ id: "w1", name: "w1" },
+    async open() {
+      const [ours, theirs] = memoryChannelPair();
+      void serveCall(theirs, handlers, { peer: "test", name: "test" });
+      return ours;
+    },
+  };
+  const { end, abandon } = await startAttempt({ link, attemptId, reconnectMs: 0, sink: { store() {}, output() {} } });
+  await asked.promise;
+  abandon(new SortieError("INTERRUPTED", "It is left."));
+  go.resolve();
+  await expect(end).rejects.toMatchObject({ code: "INTERRUPTED" });
 });
