@@ -1,7 +1,7 @@
 // What a peer can send to a runner: malformed, too much, too slowly, and about what is not its own. One runner serves all
 // cases, and a peer that means well is asked for after each.
 
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect } from "vitest";
 import type { ByteChannel } from "../../protocol/channel.ts";
 import { encodeEnvelope } from "../../protocol/envelope.ts";
@@ -235,7 +235,7 @@ describe("before anybody knows who it is", () => {
 
 describe("a trusted peer that asks for too much", () => {
   attack(
-    "fifty thousand streams that are reset as soon as they are opened",
+    "twenty thousand streams that are reset as soon as they are opened",
     "others are answered while they are read, and so is it",
     async () => {
       const node = await rawNode(runner, mallory.identity);
@@ -248,7 +248,7 @@ describe("a trusted peer that asks for too much", () => {
         header.writeUInt32BE(stream, 4);
         return header;
       };
-      const numbers = Array.from({ length: 50_000 }, (_, at) => 1_000_001 + 2 * at);
+      const numbers = Array.from({ length: 20_000 }, (_, at) => 1_000_001 + 2 * at);
       muxer.send(Buffer.concat(numbers.flatMap((number) => [frame(1, number), frame(8, number)])));
       // What it asks behind all of that. Without a signal of ours libp2p gives up after ten seconds.
       let isRead = false;
@@ -259,6 +259,8 @@ describe("a trusted peer that asks for too much", () => {
       })().finally(() => {
         isRead = true;
       });
+      // It is looked at once the answer that is under way has come.
+      own.catch(() => {});
       let answers = 0;
       for (; !isRead; answers++) expect(await answerMs()).toBeLessThan(5_000);
       await own;
@@ -276,7 +278,11 @@ describe("a trusted peer that asks for too much", () => {
       for (const node of nodes) {
         const [connection] = node.getConnections();
         const muxer = (connection as unknown as { muxer: { createStream(options: object): Promise<unknown> } }).muxer;
-        for (let count = 0; count < 2_000; count++) await muxer.createStream({});
+        for (let count = 0; count < 2_000; count++) {
+          await muxer.createStream({});
+          // Else the honest peer, which is in this process as well, is silent for as long as all of that takes.
+          if (count % 50 === 0) await turn();
+        }
       }
       expect(await answerMs()).toBeLessThan(5_000);
       expect(kibibytesOf(runner.pid) - before).toBeLessThan(300 * 1024);
