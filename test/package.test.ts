@@ -67,7 +67,7 @@ describe("the package", () => {
     expect(check("recipe.ts")).toBe("");
     writeFileSync(join(folder, "wrong.ts"), `import { job } from "sortie";\njob({ run: "true", needs: ["hi"] });\n`);
     expect(check("wrong.ts")).toContain("wrong.ts(2,");
-  }, 180_000);
+  }, 300_000);
 
   it("says what it needs to a Node that is too old", () => {
     // The command's first module alone, under a version that it is told: an old Node itself may not be on the machine.
