@@ -1,5 +1,5 @@
 // What goes on when something between a job and its readers ends: the front, the keeper, the coordinator, the terminal.
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { processesOf } from "../rig/processes.ts";
@@ -180,8 +180,12 @@ describe("a run that nobody watches", () => {
   it("tells what is wrong with a recipe before it leaves", async () => {
     await using rig = new Rig();
     const path = rig.recipe(recipe("export default recipe({ a: job({ run: [] }) });"));
-    const { code, stderr, text } = await rig.coordinator(["run", path, "--detach"]);
+    const temporary = join(rig.folder, "temporary");
+    mkdirSync(temporary);
+    const { code, stderr, text } = await rig.coordinator(["run", path, "--detach"], { env: { TMPDIR: temporary } });
     expect([code, text, stderr]).toEqual([2, "", expect.stringContaining("error[RECIPE_INVALID]")]);
+    // tsx keeps a folder of its own there.
+    expect(readdirSync(temporary).filter((name) => name.startsWith("sortie-"))).toEqual([]);
   });
 
   it("is cancelled from another terminal, as a whole or one job of it", async () => {
