@@ -14,6 +14,8 @@ import { type LogPrinter, logPrinter } from "../views/log-printer.ts";
 
 /** A job that has not started is looked for this often. */
 const LOOK_EVERY_MS = 100;
+/** An attempt's end is on record a moment after it is in the log, while its coordinator lives and its disk is not full. */
+const RECORDED_WITHIN_MS = 5_000;
 
 interface Options {
   readonly job: string | undefined;
@@ -126,6 +128,13 @@ async function nextAttempt(
   }
 }
 
+/** What its coordinator found to be missing, which it knows last: bytes that are there may be others than the job's. */
+async function gapOf(store: Store, { run, id }: AttemptRow): Promise<string | null> {
+  const givesUp = performance.now() + RECORDED_WITHIN_MS;
+  while (store.isLive({ run, id }) && performance.now() < givesUp) await delay(LOOK_EVERY_MS);
+  return store.findJob(id).attempt?.gap ?? null;
+}
+
 /** Says whether the log is whole, and how the job ended. */
 async function conclude(store: Store, attempt: AttemptRow, follow: boolean, printer: LogPrinter): Promise<number> {
   const isLive = store.isLive(attempt);
@@ -133,7 +142,7 @@ async function conclude(store: Store, attempt: AttemptRow, follow: boolean, prin
   const held = measureLog(path);
   if (!held?.exit && isLive && !follow) return exitCodes.passed;
   if (!held) throw new SortieError("NOT_FOUND", `The log of ${attempt.job} is not there: ${path}.`);
-  const state = describeCompleteness(held, attempt.gap);
+  const state = describeCompleteness(held, held.exit ? await gapOf(store, attempt) : null);
   if (state === "complete") {
     if (held.exit && !passed(held.exit)) await printer.note(`${attempt.job} ended with ${describeExit(held.exit)}`);
     return exitCodes.passed;

@@ -77,11 +77,11 @@ describe("coordinator logs", () => {
       await soon();
     }
     log.close();
+    endRun("passed");
     const ended = await tail.ended;
     expect({ code: ended.code, stdout: ended.stdout.equals(content.stdout) }).toEqual({ code: 0, stdout: true });
     // stderr is text in the rig: what is no UTF-8 has become the same replacement on both sides.
     expect(ended.stderr).toBe(content.stderr.toString());
-    endRun("passed");
   });
 
   it("goes on with the next attempt where one was lost", async () => {
@@ -124,6 +124,20 @@ describe("coordinator logs", () => {
       code: 1,
       text: "half",
       stderr: "sortie: this log is incomplete: stdout has 4 of 8 bytes, stderr has 0 of 2 bytes\n",
+    });
+  });
+
+  it("tells what its coordinator finds to be missing, also where that is on record behind the log's end", async () => {
+    const { log } = startAttempt();
+    await log.write(encodeChunk(STDOUT, Buffer.from("abcd")));
+    const tail = rig.spawnCoordinator(["logs", "-f", job]);
+    await tail.waitFor(/abcd/);
+    await log.write(exitChunk(4, 0));
+    log.close();
+    reader.on({ type: "job-ended", at: 3, job, outcome: "lost", durationMs: 1, gap: "stdout has other bytes" });
+    expect(await tail.ended).toMatchObject({
+      code: 1,
+      stderr: "sortie: this log is incomplete: stdout has other bytes\n",
     });
   });
 
