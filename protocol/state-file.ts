@@ -2,6 +2,7 @@
 // time, changed under a lock, replaced whole.
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
+import { mayBeSameStep } from "./clock-step.ts";
 import { SortieError } from "./errors.ts";
 import { replaceFile, unusable } from "./home.ts";
 import { locked } from "./lock.ts";
@@ -13,9 +14,6 @@ export interface StateFile<T> {
   change(change: (content: T) => T): void;
 }
 
-/** No file system's clock has longer steps: a change within the same one has the times of the change before. */
-export const CLOCK_STEP_MS = 2_500;
-
 export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, empty: T): StateFile<T> {
   let seen = "";
   /** As long as another change could leave a file that looks the same: the second one gets back the inode before the first. */
@@ -26,7 +24,7 @@ export function stateFile<T>(path: string, schema: v.GenericSchema<unknown, T>, 
     const stat = look();
     const now = stat ? `${stat.ino}:${stat.mtimeNs}:${stat.size}` : "";
     if (now === seen && text === undefined) return content;
-    const isYoung = stat !== undefined && Math.abs(Date.now() - Number(stat.mtimeMs)) < CLOCK_STEP_MS;
+    const isYoung = stat !== undefined && mayBeSameStep(stat.mtimeMs);
     const found = stat && textOf();
     if (found !== text || now !== seen) content = contentOf(found);
     text = isYoung ? found : undefined;

@@ -2,9 +2,9 @@
 // before every job. commands/start.ts opens them.
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { mayBeSameStep } from "../../protocol/clock-step.ts";
 import { asSortieError, type SortieError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
-import { CLOCK_STEP_MS } from "../../protocol/state-file.ts";
 import { watchFolder } from "../../protocol/watch-folder.ts";
 import type { Section } from "./decide.ts";
 import type { Want } from "./policy.ts";
@@ -60,7 +60,7 @@ export function openGrants({ flags, path, required, log }: GrantsOptions): Grant
     const stamp = stat ? `${stat.ino}:${stat.mode}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}` : "";
     const before = seen;
     if (stamp === before.stamp && before.content === undefined) return false;
-    const isYoung = stat !== undefined && Math.abs(Date.now() - Number(stat.ctimeMs)) < CLOCK_STEP_MS;
+    const isYoung = stat !== undefined && mayBeSameStep(stat.ctimeMs);
     const content = stat ? contentOf(path, stat) : "";
     seen = isYoung ? { stamp, content } : { stamp };
     if (stamp === before.stamp && content === before.content) return false;
