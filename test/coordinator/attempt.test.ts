@@ -4,10 +4,8 @@ import { startAttempt } from "../../coordinator/attempt.ts";
 import type { Handlers } from "../../protocol/call.ts";
 import { SortieError } from "../../protocol/errors.ts";
 import { newAttemptId } from "../../protocol/ids.ts";
-import { memoryChannelPair } from "../../protocol/memory-channel.ts";
-import { serveCall } from "../../protocol/serve-call.ts";
 import { simulatedRunner } from "../rig/simulated-fleet.ts";
-import { request } from "../runner/calls.ts";
+import { dial, request } from "../runner/calls.ts";
 
 it("tells how an attempt failed to whoever asks later, and is no unhandled rejection until then", async () => {
   const wanted = request("true");
@@ -43,14 +41,7 @@ it("leaves an attempt also where that is asked while its runner is being found",
       while (await carriage.read());
     },
   };
-  const link = {
-    ...{ id: "w1", name: "w1" },
-    async open() {
-      const [ours, theirs] = memoryChannelPair();
-      void serveCall(theirs, handlers, { peer: "test", name: "test" });
-      return ours;
-    },
-  };
+  const link = { id: "w1", name: "w1", open: async () => dial({ handlers }) };
   const { end, abandon } = await startAttempt({ link, attemptId, reconnectMs: 0, sink: { store() {}, output() {} } });
   await asked.promise;
   abandon(new SortieError("INTERRUPTED", "It is left."));

@@ -9,9 +9,8 @@ import type { Handlers } from "../../protocol/call.ts";
 import { encodeChunk, encodeControl, STDOUT } from "../../protocol/chunk.ts";
 import { OutputTally } from "../../protocol/hash.ts";
 import { type JobName, newAttemptId, newRunId } from "../../protocol/ids.ts";
-import { memoryChannelPair } from "../../protocol/memory-channel.ts";
 import type { JobState } from "../../protocol/messages.ts";
-import { serveCall } from "../../protocol/serve-call.ts";
+import { dial } from "../runner/calls.ts";
 
 const attemptId = newAttemptId();
 const output = Buffer.from("half and half\n");
@@ -44,14 +43,7 @@ describe("a journal that is read from its runner", () => {
         await carriage.close();
       },
     };
-    const link = {
-      ...{ id: "w1", name: "w1" },
-      async open() {
-        const [ours, theirs] = memoryChannelPair();
-        void serveCall(theirs, handlers, { peer: "test", name: "test" });
-        return ours;
-      },
-    };
+    const link = { id: "w1", name: "w1", open: async () => dial({ handlers }) };
     const state = { attemptId, run: newRunId(), job: "talk" as JobName, attempt: 1, startedAt: 1, running: true };
     return openRemoteLog(link, { ...state, end: bytes, attached: true, acknowledged: false } as JobState, {
       ...{ folder, follow: true, onConnection() {} },

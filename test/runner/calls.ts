@@ -67,9 +67,9 @@ export const request = (script: string, more: Partial<JobRequest> = {}): JobRequ
 });
 
 /** A channel to the runner, as the peer. */
-export function dial(runner: Runner, peer = "test"): ByteChannel {
+export function dial({ handlers }: Pick<Runner, "handlers">, peer = "test"): ByteChannel {
   const [ours, theirs] = memoryChannelPair();
-  void serveCall(theirs, runner.handlers, { peer, name: peer });
+  void serveCall(theirs, handlers, { peer, name: peer });
   return ours;
 }
 

@@ -2,10 +2,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect, it } from "vitest";
 import type { Handlers } from "../../protocol/call.ts";
-import { memoryChannelPair } from "../../protocol/memory-channel.ts";
-import { serveCall } from "../../protocol/serve-call.ts";
 import { openFrontAudit } from "../../runner/audit.ts";
 import type { KeeperLink } from "../../runner/keeper/keeper-link.ts";
+import { dial } from "./calls.ts";
 
 it("tells also what comes while the answer to what came before is on its way, however far that is", async () => {
   for (let steps = 0; steps < 50; steps++) {
@@ -19,11 +18,7 @@ it("tells also what comes while the answer to what came before is on its way, ho
       },
     };
     const keeper: KeeperLink = {
-      async open() {
-        const [ours, theirs] = memoryChannelPair();
-        void serveCall(theirs, handlers, { peer: "front", name: "the front" });
-        return ours;
-      },
+      open: async () => dial({ handlers }, "front"),
       close: async () => {},
       kill: () => true,
     };
