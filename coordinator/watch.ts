@@ -2,9 +2,7 @@
 // anew; and between, waiting for changes of what its jobs depend on. A change while a run goes on waits for its end, as with
 // other watchers: jobs are not ended in the middle of what they do.
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
-import { basename, dirname, join, relative } from "node:path";
-import type { FSWatcher } from "chokidar";
+import { dirname, relative } from "node:path";
 import * as v from "valibot";
 import { exitCodes, messageOf, SortieError } from "../protocol/errors.ts";
 import type { JobName, RunId } from "../protocol/ids.ts";
@@ -12,6 +10,7 @@ import { limits } from "../protocol/limits.ts";
 import { oneLine } from "../protocol/text.ts";
 import { type Change, type Changes, gatherChanges } from "./changes.ts";
 import { ignoredFrom } from "./ignored.ts";
+import { lookAgain } from "./look-again.ts";
 import { recipeFile } from "./recipe/loader.ts";
 import { isPackage } from "./recipe/location.ts";
 import { isOwn } from "./recipe/own-place.ts";
@@ -153,74 +152,6 @@ export async function watchFiles(recipe: string, own: readonly string[]): Promis
     },
     close,
   };
-}
-
-interface LookAgain {
-  /** A new folder. */
-  add(folder: string): void;
-  /** A file that was told of. */
-  knows(file: string): void;
-  stop(): void;
-}
-
-/**
- * A new folder is read first, and watched then: of what is made there in between chokidar is never told. So it is looked at
- * twice more, and by the second time it is watched. `tell` gets the files that were missed.
- */
-function lookAgain(watcher: FSWatcher, tell: (file: string) => void): LookAgain {
-  let seen: string[] = [];
-  let fresh: string[] = [];
-  let missed: string[] = [];
-  const known = new Set<string>();
-  let timer: NodeJS.Timeout | undefined;
-
-  function look(): void {
-    const watched = watcher.getWatched();
-    // Those that it watches by now: it ignores some.
-    for (const path of missed) {
-      for (const file of filesIn(path, watched)) if (!known.has(file)) tell(file);
-      if (watched[path]) fresh.push(path);
-    }
-    missed = [...seen, ...fresh].flatMap((folder) => {
-      const names = new Set(watched[folder]);
-      return namesIn(folder)
-        .filter((name) => !names.has(name))
-        .map((name) => join(folder, name));
-    });
-    watcher.add(missed);
-    seen = fresh;
-    fresh = [];
-    timer = undefined;
-    if (seen.length + missed.length > 0) timer = setTimeout(look, limits.watchLookMs);
-    else known.clear();
-  }
-
-  return {
-    add(folder) {
-      fresh.push(folder);
-      timer ??= setTimeout(look, limits.watchLookMs);
-    },
-    knows(file) {
-      if (timer) known.add(file);
-    },
-    stop: () => clearTimeout(timer),
-  };
-}
-
-/** The file itself, or those below the folder; none of what is not watched. */
-function filesIn(path: string, watched: Readonly<Record<string, readonly string[]>>): string[] {
-  const names = watched[path];
-  if (names) return names.flatMap((name) => filesIn(join(path, name), watched));
-  return watched[dirname(path)]?.includes(basename(path)) ? [path] : [];
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    // It is gone.
-    return [];
-  }
 }
 
 function describe({ jobs, files, count }: Change): string {
