@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
 
 import { openTrust } from "../../../protocol/trust.ts";
@@ -204,6 +205,8 @@ describe("a question in a terminal", () => {
     /** Types the line once the question has been there long enough to be read. */
     const answer = async (text: string, times = 1): Promise<void> => {
       await expect.poll(() => shown.split("›").length - 1).toBe(times);
+      // Its time begins some turns of the loop after it is shown, each of which may take long on a busy machine.
+      for (let turns = 0; turns < 20; turns++) await turn();
       await new Promise((resolve) => setTimeout(resolve, 320));
       input.write(`${text}\n`);
     };
